@@ -1,0 +1,62 @@
+# Run by ./just, which brings uv and just into .tools/. Every recipe starts in this folder,
+# but for [no-cd] ones: there a path in the arguments means what it means to the caller.
+
+set positional-arguments
+
+root := justfile_directory()
+bin := root / ".venv/bin"
+
+# One lock for every platform and every Python from 3.11 on, with nothing in it but names,
+# versions, markers and hashes.
+compile := ".tools/bin/uv pip compile --quiet --universal --python-version 3.11 --no-build" \
+    + " --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header"
+
+[private]
+default:
+    @{{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} --list
+
+# Make .venv/ with everything in it, from requirements.lock; .venv/bin/piaohao is ready then.
+[script("sh", "-eu")]
+setup:
+    # The stamp holds all that the environment depends on, its own place too: scripts carry it.
+    wanted() { pwd; cat requirements.lock pyproject.toml; }
+    if [ -x .venv/bin/python ] && wanted | cmp -s - .venv/stamp; then exit 0; fi
+    uv=.tools/bin/uv
+    # Start anew when the folder has moved, its Python is gone, or an earlier setup broke off.
+    if ! [ -x .venv/bin/python ] || [ "$(head -n 1 .venv/stamp 2>/dev/null)" != "$(pwd)" ]; then
+        $uv venv --quiet --clear --no-project --python "$(command -v python3)" .venv
+    fi
+    rm -f .venv/stamp
+    export VIRTUAL_ENV="$(pwd)/.venv"
+    # Wheels only (--no-build): no compiler is needed, and none of their code runs at setup.
+    $uv pip sync --quiet --no-build --require-hashes requirements.lock
+    $uv pip install --quiet --no-deps --no-build-isolation --editable .
+    wanted >.venv/stamp
+
+# Replay a year of real shopping (--exit, --limit N, --data DIR: see `piaohao demo --help`).
+[no-cd]
+demo *ARGS: setup
+    @{{ quote(bin / "piaohao") }} demo "$@"
+
+# All gates, then all tests but the long ones; arguments go to pytest.
+test *ARGS: setup check
+    {{ quote(bin / "pytest") }} "$@"
+
+# The gates: lint, format, types, arrows between packages.
+check: setup
+    .venv/bin/ruff check
+    .venv/bin/ruff format --check
+    .venv/bin/mypy
+    .venv/bin/lint-imports --no-logo
+
+# Format the code and mend what ruff can mend.
+fmt: setup
+    .venv/bin/ruff check --fix
+    .venv/bin/ruff format
+
+# Write both lock files anew; `./just lock --upgrade` takes newer versions. No address gets in.
+lock *ARGS:
+    {{ compile }} --group tools --output-file tools.lock "$@"
+    {{ compile }} --extra demo --group dev --output-file requirements.lock pyproject.toml "$@"
+
+# --- longer recipes: each says how long it takes, and ./just test never runs it ---------------

@@ -1,0 +1,207 @@
+"""What callers may ask for: external commands, as typed values.
+
+A command names itself by the caller's own number. Its content (the digest that tells a
+repetition from a reused number) is the whole typed command. The first actor it goes to is the
+one that owns that number: `first_actor`.
+"""
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from engine import address
+
+Number = Annotated[str, Meta(pattern=address.NUMBER_PATTERN, description="1 to 64 ASCII characters")]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+AmountMinor = Annotated[int, Meta(ge=1, le=10**13, description="minor units")]
+FeeBps = Annotated[int, Meta(ge=0, le=10_000)]
+ValidityS = Annotated[int, Meta(ge=1, le=30 * 86_400, description="seconds, at most 30 days")]
+
+
+class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
+    """Base of all external commands; `tag_field` names the kind in an array of commands."""
+
+
+class OpenAccount(Command, tag="open_account"):
+    """Open a customer's account."""
+
+    account_no: Number
+    currency: Currency
+
+
+class FundAccount(Command, tag="fund_account"):
+    """Move money into an account from the currency's clearing account."""
+
+    account_no: Number
+    funding_no: Number
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class WithdrawFunds(Command, tag="withdraw_funds"):
+    """Move money from an account to the currency's clearing account."""
+
+    account_no: Number
+    withdrawal_no: Number
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class FreezeAccount(Command, tag="freeze_account"):
+    """Let no new payment, hold or withdrawal leave the account; holds and credits go on."""
+
+    account_no: Number
+
+
+class UnfreezeAccount(Command, tag="unfreeze_account"):
+    """Take a freeze back."""
+
+    account_no: Number
+
+
+class CloseAccount(Command, tag="close_account"):
+    """Close an account that has neither balance nor open holds, for ever."""
+
+    account_no: Number
+
+
+class SignAgreement(Command, tag="sign_agreement"):
+    """The payer lets a merchant debit the account, within limits; absent means no limit."""
+
+    account_no: Number
+    merchant_no: Number
+    payment_limit_minor: AmountMinor | None = None
+    daily_limit_minor: AmountMinor | None = None
+
+
+class OpenMerchant(Command, tag="open_merchant"):
+    """Open a merchant with a fee in basis points; `over_capture` allows captures up to 115 %."""
+
+    merchant_no: Number
+    currency: Currency
+    fee_bps: FeeBps = 0
+    over_capture: bool = False
+
+
+class CreatePayment(Command, tag="create_payment"):
+    """Pay a merchant from an account under a signed agreement."""
+
+    merchant_no: Number
+    order_no: Number
+    payer: Number
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class ReversePayment(Command, tag="reverse_payment"):
+    """Undo a payment in full, fee included, on its own business date."""
+
+    merchant_no: Number
+    order_no: Number
+    reversal_no: Number
+
+
+class CreateAuthorization(Command, tag="create_authorization"):
+    """Reserve money on a payer's account for later capture (pre-authorization)."""
+
+    merchant_no: Number
+    hold_no: Number
+    payer: Number
+    amount_minor: AmountMinor
+    currency: Currency
+    valid_s: ValidityS = 7 * 86_400
+
+
+class IncrementAuthorization(Command, tag="increment_authorization"):
+    """Reserve more under an authorization that is still whole."""
+
+    merchant_no: Number
+    hold_no: Number
+    increment_no: Number
+    amount_minor: AmountMinor
+
+
+class CaptureAuthorization(Command, tag="capture_authorization"):
+    """Take reserved money; `final` releases what is left."""
+
+    merchant_no: Number
+    hold_no: Number
+    capture_no: Number
+    amount_minor: AmountMinor
+    final: bool = False
+
+
+class VoidAuthorization(Command, tag="void_authorization"):
+    """Give an uncaptured reservation back."""
+
+    merchant_no: Number
+    hold_no: Number
+    void_no: Number
+
+
+class ReleaseAuthorization(Command, tag="release_authorization"):
+    """Give the uncaptured rest of a partly captured reservation back."""
+
+    merchant_no: Number
+    hold_no: Number
+    release_no: Number
+
+
+class RefundPayment(Command, tag="refund_payment"):
+    """Return some or all of a payment to its payer."""
+
+    merchant_no: Number
+    refund_no: Number
+    order_no: Number
+    amount_minor: AmountMinor
+
+
+class RefundAuthorization(Command, tag="refund_authorization"):
+    """Return some or all of what was captured under an authorization."""
+
+    merchant_no: Number
+    refund_no: Number
+    hold_no: Number
+    amount_minor: AmountMinor
+
+
+AccountCommand = (
+    OpenAccount | WithdrawFunds | FreezeAccount | UnfreezeAccount | CloseAccount | SignAgreement
+)
+MerchantCommand = (
+    OpenMerchant
+    | CreatePayment
+    | ReversePayment
+    | CreateAuthorization
+    | IncrementAuthorization
+    | CaptureAuthorization
+    | VoidAuthorization
+    | ReleaseAuthorization
+    | RefundPayment
+    | RefundAuthorization
+)
+AnyCommand = AccountCommand | FundAccount | MerchantCommand
+
+_encode = msgspec.msgpack.Encoder().encode
+_sha256 = hashlib.sha256
+
+
+def digest(command: Command) -> bytes:
+    """Return the SHA-256 of the command's canonical typed form (32 bytes)."""
+    return _sha256(_encode(command)).digest()
+
+
+def clearing_account(currency: str) -> str:
+    """Return the number of the account through which a currency enters and leaves the bank."""
+    return f"clearing-{currency}"
+
+
+def first_actor(command: Command) -> str:
+    """Return the address of the actor that owns the command's number and decides first."""
+    if isinstance(command, FundAccount):
+        return f"account/{clearing_account(command.currency)}"
+    if isinstance(command, AccountCommand):
+        return f"account/{command.account_no}"
+    return f"merchant/{command.merchant_no}"  # type: ignore[attr-defined]

@@ -1,0 +1,119 @@
+"""Admission: which external commands get in, and in which order they get their first turn.
+
+The number of unconfirmed commands is bounded per shard and per actor, so memory stays bounded
+whatever comes in. Waiting commands stand in lanes (one per merchant or account, or one per
+array of commands) that are served round-robin: one caller with a long queue delays only itself.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from engine.fault import ACTOR_BUSY, NODE_BUSY, Fault
+
+Reply = Callable[[Any], None]
+"""Called once, in the event loop, with the actor's answer (a Struct) or a `Fault`."""
+
+
+class Ask:
+    """One external command on its way.
+
+    Attributes:
+        n: its number within this boot; with epoch and shard its token.
+        to: the first actor's address.
+        body: the command.
+        reply: who is told, exactly once.
+        deadline: on Trio's clock, seconds; after it the caller is told TIMEOUT or
+            OUTCOME_UNKNOWN.
+        at_ns: the domain clock moves at least here before the first turn; 0 leaves it alone.
+        started: the first turn has been given.
+        done: the caller has been told.
+        pending: messages of its chain that have not had their turn.
+    """
+
+    __slots__ = ("at_ns", "body", "deadline", "done", "n", "pending", "reply", "started", "to")
+
+    def __init__(
+        self, n: int, to: str, body: Any, reply: Reply, deadline: float, at_ns: int
+    ) -> None:
+        self.n = n
+        self.to = to
+        self.body = body
+        self.reply = reply
+        self.deadline = deadline
+        self.at_ns = at_ns
+        self.started = False
+        self.done = False
+        self.pending = 1
+
+
+class Admission:
+    """Counts unconfirmed commands and keeps the waiting ones in fair order.
+
+    Args:
+        shard_max: unconfirmed commands that the shard takes.
+        actor_max: unconfirmed commands that one actor takes as their first.
+    """
+
+    def __init__(self, shard_max: int, actor_max: int) -> None:
+        self.shard_max = shard_max
+        self.actor_max = actor_max
+        self.unconfirmed = 0
+        self.waiting = 0
+        self._by_actor: dict[str, int] = {}
+        self._lanes: dict[object, deque[Ask]] = {}
+        self._order: deque[object] = deque()
+
+    def admit(self, address: str) -> Fault | None:
+        """Take a slot for one command to `address`; returns why not, or None.
+
+        NODE_BUSY past the shard's bound, ACTOR_BUSY past the actor's.
+        """
+        if self.unconfirmed >= self.shard_max:
+            return NODE_BUSY
+        count = self._by_actor.get(address, 0)
+        if count >= self.actor_max:
+            return ACTOR_BUSY
+        self._by_actor[address] = count + 1
+        self.unconfirmed += 1
+        return None
+
+    def release(self, address: str) -> None:
+        """Give the slot of one command to `address` back."""
+        self.unconfirmed -= 1
+        count = self._by_actor[address] - 1
+        if count:
+            self._by_actor[address] = count
+        else:
+            del self._by_actor[address]
+
+    def enqueue(self, lane: object, ask: Ask) -> None:
+        """Let an admitted command wait in its lane."""
+        self.waiting += 1
+        queue = self._lanes.get(lane)
+        if queue is None:
+            self._lanes[lane] = deque((ask,))
+            self._order.append(lane)
+        else:
+            queue.append(ask)
+
+    def next(self) -> Ask | None:
+        """Take the next waiting command, one lane after the other; None when none waits."""
+        order = self._order
+        if not order:
+            return None
+        lane = order[0]
+        queue = self._lanes[lane]
+        ask = queue.popleft()
+        if queue:
+            order.rotate(-1)
+        else:
+            del self._lanes[lane]
+            order.popleft()
+        self.waiting -= 1
+        return ask
+
+    def depth(self, address: str) -> tuple[int, Ask | None]:
+        """Return how many commands wait for `address`, and the first of them."""
+        waiting = [ask for queue in self._lanes.values() for ask in queue if ask.to == address]
+        return len(waiting), min(waiting, key=lambda ask: ask.n, default=None)

@@ -1,0 +1,49 @@
+"""Clocks: where a shard's turns get their time from.
+
+Wall time for nodes that serve; a domain clock, moved by commands, for replay and sandboxes.
+"""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Gives the shard its time, in nanoseconds since 1970-01-01 UTC; it never goes back."""
+
+    def now_ns(self) -> int:
+        """Return the time."""
+
+    def advance_to(self, now_ns: int) -> None:
+        """Move to a later time, where the clock can be moved; an earlier one changes nothing."""
+
+
+class WallClock:
+    """The machine's clock, held still while it is set back."""
+
+    def __init__(self) -> None:
+        self._last_ns = 0
+
+    def now_ns(self) -> int:
+        """See `Clock.now_ns`."""
+        now_ns = time.time_ns()
+        if now_ns > self._last_ns:
+            self._last_ns = now_ns
+        return self._last_ns
+
+    def advance_to(self, now_ns: int) -> None:
+        """See `Clock.advance_to`: wall time cannot be moved, so this changes nothing."""
+
+
+class DomainClock:
+    """A clock that stands still until a command moves it."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+
+    def now_ns(self) -> int:
+        """See `Clock.now_ns`."""
+        return self._now_ns
+
+    def advance_to(self, now_ns: int) -> None:
+        """See `Clock.advance_to`."""
+        self._now_ns = max(self._now_ns, now_ns)

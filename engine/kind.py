@@ -1,0 +1,89 @@
+"""Actor kinds: what the domain tells the runtime about its actors.
+
+A kind names its state type, its record types and the handler of each message type. The runtime
+looks handlers up by the exact type of the body, so a kind is a table, not a class hierarchy.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from engine.turn import Turn
+
+R = TypeVar("R", bound=Struct)
+
+Handler = Callable[[Turn[Any], Any], None]
+
+
+class RecordKind(Generic[R]):
+    """One kind of record that actors own: a one-byte tag in the key, and a frozen Struct type.
+
+    Args:
+        tag: one ASCII character, unique within the actor kind.
+        type_: the record's frozen, array-like Struct.
+        kept: whether a clean record stays in memory with its actor after its batch is durable
+            (for what is read again and again, such as agreements).
+    """
+
+    __slots__ = ("decode", "kept", "name", "tag", "type")
+
+    def __init__(self, tag: str, type_: type[R], *, kept: bool = False) -> None:
+        self.tag = tag.encode("ascii")
+        self.type = type_
+        self.name = type_.__name__
+        self.kept = kept
+        self.decode: Callable[[bytes], R] = msgspec.msgpack.Decoder(type_).decode
+
+
+class ActorKind:
+    """Everything the runtime knows of one kind of actor.
+
+    Args:
+        name: the part of the address before the slash.
+        state: the frozen, array-like Struct that is the actor's own row.
+        records: the record kinds that live under such an actor.
+        handlers: message type → handler; a handler runs one turn.
+    """
+
+    __slots__ = ("decode_body", "decode_state", "handlers", "name", "records", "state")
+
+    def __init__(
+        self,
+        name: str,
+        state: type[Struct],
+        records: tuple[RecordKind[Any], ...],
+        handlers: Mapping[type[Struct], Handler],
+    ) -> None:
+        tags = [record.tag for record in records]
+        assert len(set(tags)) == len(tags), f"{name}: two record kinds share a tag"
+        self.name = name
+        self.state = state
+        self.records = {record.tag: record for record in records}
+        self.handlers = dict(handlers)
+        self.decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(state).decode
+        union: Any = None
+        for type_ in handlers:
+            union = type_ if union is None else union | type_
+        self.decode_body: Callable[[bytes], Any] = msgspec.msgpack.Decoder(union).decode
+
+
+class Kinds:
+    """The domain as the runtime sees it: all actor kinds, and where unwanted money goes.
+
+    Args:
+        kinds: every actor kind, by distinct names.
+        suspend: given the currency of a parked message that an operator discards, returns the
+            address of a suspense account and the message that makes it take the money.
+    """
+
+    def __init__(
+        self, kinds: tuple[ActorKind, ...], suspend: Callable[[str, str], tuple[str, Struct]]
+    ) -> None:
+        self.by_name = {kind.name: kind for kind in kinds}
+        self.suspend = suspend
+
+    def of(self, address: str) -> ActorKind:
+        """Return the kind of an address; raises KeyError for a kind that does not exist."""
+        return self.by_name[address.partition("/")[0]]

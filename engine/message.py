@@ -1,0 +1,53 @@
+"""Messages between actors, as plain values.
+
+An envelope carries everything that has to survive a crash with the message: the money in it,
+the business date of the command that caused it and the token of the caller that waits. The
+body is a tagged msgspec Struct that only the receiving kind understands.
+"""
+
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+
+class Token(NamedTuple):
+    """Names one waiting caller: a token of an earlier boot can never answer a later caller."""
+
+    epoch: int
+    shard: int
+    n: int
+
+
+class Envelope(Struct, array_like=True, frozen=True):
+    """One message on its way from `sender` to `to`.
+
+    `amount_minor` is money that has left the sender's books and is not yet in the receiver's;
+    while the envelope exists, that money is "in a message" and counted there. `currency` is
+    empty exactly when no money travels. `business_date` is an ISO 8601 date.
+    """
+
+    to: str
+    sender: str
+    body: Any
+    business_date: str
+    token: Token | None = None
+    amount_minor: int = 0
+    currency: str = ""
+
+
+class StoredEnvelope(Struct, array_like=True, frozen=True):
+    """An envelope as a row holds it: the body's bytes are decoded once the receiver is known.
+
+    `attempts` counts turns begun with it during cautious recovery; `error` says why it was
+    parked, empty while it was not.
+    """
+
+    to: str
+    sender: str
+    body: bytes
+    business_date: str
+    token: Token | None
+    amount_minor: int
+    currency: str
+    attempts: int = 0
+    error: str = ""

@@ -1,0 +1,45 @@
+"""What can be wrong with a store. Every error of this package is a `StorageError`."""
+
+
+class StorageError(Exception):
+    """Base of all storage errors."""
+
+
+class StoreMissingError(StorageError):
+    """There is no store in this folder."""
+
+
+class StoreExistsError(StorageError):
+    """There is a store in this folder already."""
+
+
+class StoreInUseError(StorageError):
+    """Another process holds the store's lock."""
+
+
+class StoreVersionError(StorageError):
+    """The store was written in a format that this version does not know."""
+
+
+class StoreFencedError(StorageError):
+    """The store's epoch is not ours: another process opened it after us."""
+
+
+class CommitError(StorageError):
+    """A commit did not succeed; whether it is durable is unknown until the store is reopened."""
+
+
+class CorruptRowError(StorageError):
+    """A row's bytes are not what was written.
+
+    Attributes:
+        table: the table's name.
+        key: the row's key.
+        detail: what does not fit.
+    """
+
+    def __init__(self, table: str, key: bytes, detail: str) -> None:
+        super().__init__(f"corrupt row in {table}, key {key!r}: {detail}")
+        self.table = table
+        self.key = key
+        self.detail = detail

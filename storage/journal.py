@@ -1,0 +1,133 @@
+"""The journal: postings in pages, commits in a hash chain.
+
+A posting is a small msgpack array; the postings of a batch are packed into pages of up to 4 KB,
+keyed by the sequence of their first posting, so that a thousand postings cost forty puts. Each
+commit row holds the SHA-256 over the previous commit's hash, its own header and its postings'
+bytes: no posting and no commit can be changed, dropped or put in without breaking the chain.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from storage.errors import CorruptRowError
+from storage.row import COMMITS, JOURNAL
+
+PAGE_BYTES: Final = 4_000
+"""Payload of one page of postings: with its checksum it fills one page of the file."""
+GENESIS: Final = bytes(32)
+ARRAY16: Final = b"\xdc"
+
+
+class Posting(NamedTuple):
+    """One signed entry of one ledger account, as the journal holds it (without its sequence)."""
+
+    account: str
+    amount_minor: int
+    currency: str
+    balance_after_minor: int
+    prev: int
+    reference: str
+    business_date: str
+
+
+class Sum(Struct, array_like=True, frozen=True):
+    """Running sums of one open business date and currency, as of a commit.
+
+    `postings_minor` is the sum of all postings; `messages_minor` the money in durable messages.
+    They add up to zero.
+    """
+
+    business_date: str
+    currency: str
+    postings_minor: int
+    messages_minor: int
+
+
+class Commit(Struct, array_like=True, frozen=True):
+    """One commit: what it held, where the shard stood after it, and the chain."""
+
+    sequence: int
+    epoch: int
+    now_ns: int
+    business_date: str
+    posting_first: int
+    postings: int
+    turns: int
+    outbox_last: int
+    sums: tuple[Sum, ...]
+    chain: bytes = b""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_commit = msgspec.msgpack.Decoder(Commit).decode
+decode_page = msgspec.msgpack.Decoder(list[Posting]).decode
+
+
+def sequence_key(sequence: int) -> bytes:
+    """Return the row key of a sequence number: eight bytes, big-endian."""
+    return sequence.to_bytes(8, "big")
+
+
+def chained(previous: bytes, commit: Commit, postings: Iterable[bytes]) -> bytes:
+    """Return the chain value of `commit` (32 bytes): SHA-256 over previous, header, postings."""
+    header = encode(msgspec.structs.replace(commit, chain=b""))
+    chain = hashlib.sha256(previous)
+    chain.update(len(header).to_bytes(4, "big"))
+    chain.update(header)
+    chain.update(b"".join(postings))
+    return chain.digest()
+
+
+def first_commit(now_ns: int, business_date: str) -> Commit:
+    """Return commit 0, which opens the chain of a new store."""
+    commit = Commit(0, 0, now_ns, business_date, 1, 0, 0, 0, ())
+    return msgspec.structs.replace(commit, chain=chained(GENESIS, commit, ()))
+
+
+def pages(first: int, postings: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield `(key, payload)` of the journal pages that hold encoded `postings` from `first`."""
+    start = size = 0
+    for index, posting in enumerate(postings):
+        if size + len(posting) > PAGE_BYTES and index > start:
+            yield _page(first + start, postings[start:index])
+            start, size = index, 0
+        size += len(posting)
+    if postings:
+        yield _page(first + start, postings[start:])
+
+
+def _page(first: int, postings: Sequence[bytes]) -> tuple[bytes, bytes]:
+    count = len(postings).to_bytes(2, "big")
+    return sequence_key(first), ARRAY16 + count + b"".join(postings)
+
+
+def open_page(key: bytes, payload: bytes) -> Iterator[tuple[int, Posting]]:
+    """Yield `(sequence, posting)` of one journal page.
+
+    Raises:
+        CorruptRowError: the page is not a list of postings.
+    """
+    try:
+        postings = decode_page(payload)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise CorruptRowError(JOURNAL, key, str(error)) from error
+    return enumerate(postings, int.from_bytes(key, "big"))
+
+
+def open_commit(key: bytes, payload: bytes) -> Commit:
+    """Return the commit in a row.
+
+    Raises:
+        CorruptRowError: the row is not a commit, or lies under another sequence.
+    """
+    try:
+        commit = decode_commit(payload)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise CorruptRowError(COMMITS, key, str(error)) from error
+    if sequence_key(commit.sequence) != key:
+        raise CorruptRowError(COMMITS, key, f"holds commit {commit.sequence}")
+    return commit

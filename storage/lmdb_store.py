@@ -1,0 +1,309 @@
+"""A shard's store in LMDB: full sync only, one write transaction per batch, in one thread.
+
+`NOSYNC`, `NOMETASYNC` and `WRITEMAP` lose acknowledged commits on a power cut (or die of SIGBUS
+on a full disk), so they are not offered. The map is 1 TiB from the start and never resized:
+resizing kills live readers, and an empty map costs 12 KiB on disk.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from storage.errors import (
+    CommitError,
+    CorruptRowError,
+    StorageError,
+    StoreExistsError,
+    StoreFencedError,
+    StoreMissingError,
+    StoreVersionError,
+)
+from storage.journal import Commit, chained, encode, first_commit, open_commit, pages, sequence_key
+from storage.row import COMMITS, JOURNAL, META, TABLES, seal, unseal
+from storage.store import CommitTimes, Format, Opening, Writes
+
+VERSION: Final = 1
+MAP_BYTES: Final = 1 << 40
+HEADROOM_BYTES: Final = 256 << 20
+"""Free space below which new work is refused; on a small disk a tenth of it, if that is less."""
+FORMAT_KEY: Final = b"format"
+EPOCH_KEY: Final = b"epoch"
+_PAGE: Final = 4096
+
+_decode_format = msgspec.msgpack.Decoder(Format).decode
+_decode_opening = msgspec.msgpack.Decoder(Opening).decode
+
+
+class LmdbSnapshot:
+    """A read transaction. See `storage.store.Snapshot`."""
+
+    __slots__ = ("_tables", "_txn")
+
+    def __init__(self, env: lmdb.Environment, tables: dict[str, Any]) -> None:
+        self._txn = env.begin()
+        self._tables = tables
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """See `Snapshot.get`."""
+        row = self._txn.get(key, db=self._tables[table])
+        return None if row is None else unseal(table, key, row)
+
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """See `Snapshot.scan`."""
+        cursor = self._txn.cursor(self._tables[table])
+        if reverse:
+            found = cursor.prev() if stop and cursor.set_range(stop) else cursor.last()
+            rows = cursor.iterprev() if found else iter(())
+        else:
+            rows = cursor.iternext() if cursor.set_range(start) else iter(())
+        for key, row in rows:
+            if key < start if reverse else (stop is not None and key >= stop):
+                return
+            yield key, unseal(table, key, row)
+
+    def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """See `Snapshot.raw`."""
+        yield from self._txn.cursor(self._tables[table])
+
+    def count(self, table: str) -> int:
+        """See `Snapshot.count`."""
+        entries: int = self._txn.stat(self._tables[table])["entries"]
+        return entries
+
+    def close(self) -> None:
+        """See `Snapshot.close`."""
+        self._txn.abort()
+
+
+class LmdbStore:
+    """One LMDB environment. See `storage.store.Store`; made by `create` and `open_store`.
+
+    The folder's lock (`storage.folder`) keeps other processes out; the epoch row, checked in
+    every commit, finds the one that got past it.
+    """
+
+    def __init__(self, path: Path, env: lmdb.Environment, map_bytes: int) -> None:
+        self.path = path
+        self._env = env
+        self._map_bytes = map_bytes
+        self._tables = {table: env.open_db(table.encode(), create=False) for table in TABLES}
+        self._failed = False
+        self._limiter = trio.CapacityLimiter(1)
+        snapshot = self.snapshot()
+        try:
+            self.format = self._format(snapshot)
+            opening = snapshot.get(META, EPOCH_KEY)
+            if opening is None:
+                raise CorruptRowError(META, EPOCH_KEY, "missing")
+            self.epoch, self.was_clean = msgspec.structs.astuple(_decode_opening(opening))
+            newest = next(snapshot.scan(COMMITS, reverse=True), None)
+            if newest is None:
+                raise CorruptRowError(COMMITS, sequence_key(0), "no commit at all")
+            self.last: Commit = open_commit(*newest)
+            _check_tail(snapshot, self.last)
+        finally:
+            snapshot.close()
+
+    def _format(self, snapshot: LmdbSnapshot) -> Format:
+        payload = snapshot.get(META, FORMAT_KEY)
+        if payload is None:
+            raise CorruptRowError(META, FORMAT_KEY, "missing")
+        version = msgspec.msgpack.decode(payload).get("version")
+        if version != VERSION:
+            raise StoreVersionError(
+                f"{self.path} holds format {version}; this version knows format {VERSION} only"
+            )
+        return _decode_format(payload)
+
+    def begin_epoch(self) -> None:
+        """Take the store over for writing: the next epoch, forced to disk."""
+        with self._env.begin(write=True) as txn:
+            self.epoch += 1
+            self._put_opening(txn, clean=False)
+
+    def snapshot(self) -> LmdbSnapshot:
+        """See `Store.snapshot`."""
+        return LmdbSnapshot(self._env, self._tables)
+
+    def commit_now(self, writes: Writes) -> CommitTimes:
+        """See `Store.commit_now`. Must begin, put and commit in one thread: LMDB's rule."""
+        if self._failed:
+            # LMDB lets a later commit succeed after a failed fsync, which would hide the hole.
+            raise CommitError("an earlier commit failed; the store must be reopened")
+        begun = time.perf_counter_ns()
+        try:
+            txn = self._env.begin(write=True)
+            try:
+                linked = self._write(txn, writes)
+                written = time.perf_counter_ns()
+                txn.commit()
+            except BaseException:
+                txn.abort()
+                raise
+        except lmdb.Error as error:
+            self._failed = True
+            raise CommitError(f"{self.path}: {error}") from error
+        except BaseException:
+            self._failed = True
+            raise
+        self.last = linked
+        ended = time.perf_counter_ns()
+        return CommitTimes(ended - begun, ended - written)
+
+    def _write(self, txn: lmdb.Transaction, writes: Writes) -> Commit:
+        tables = self._tables
+        held = txn.get(EPOCH_KEY, db=tables[META])
+        if held is None or _decode_opening(unseal(META, EPOCH_KEY, held)).epoch != self.epoch:
+            raise StoreFencedError(f"{self.path}: another process has taken the store over")
+        commit = writes.commit
+        assert commit.sequence == self.last.sequence + 1, "commits out of sequence"
+        for table, rows in writes.rows.items():
+            # In key order neighbours share pages; `putmulti` is one call, though it still
+            # releases the GIL once a row.
+            puts = [
+                (key, seal(table, key, payload))
+                for key, payload in sorted(rows.items())
+                if payload is not None
+            ]
+            txn.cursor(tables[table]).putmulti(puts)
+            if len(puts) < len(rows):
+                for key, payload in rows.items():
+                    if payload is None:
+                        txn.delete(key, db=tables[table])
+        journal = [
+            (key, seal(JOURNAL, key, payload))
+            for key, payload in pages(commit.posting_first, writes.postings)
+        ]
+        txn.cursor(tables[JOURNAL]).putmulti(journal, append=True)
+        linked = replace(commit, chain=chained(self.last.chain, commit, writes.postings))
+        key = sequence_key(commit.sequence)
+        txn.put(key, seal(COMMITS, key, encode(linked)), db=tables[COMMITS], append=True)
+        return linked
+
+    async def commit(self, writes: Writes) -> CommitTimes:
+        """See `Store.commit`. Never cancelled half-way: the thread is always waited for."""
+        return await trio.to_thread.run_sync(self.commit_now, writes, limiter=self._limiter)
+
+    def has_headroom(self) -> bool:
+        """See `Store.has_headroom`: 256 MiB or a tenth of the disk, and a tenth of the map."""
+        disk = os.statvfs(self.path)
+        free = disk.f_bavail * disk.f_frsize
+        if free < min(HEADROOM_BYTES, disk.f_blocks * disk.f_frsize // 10):
+            return False
+        used: int = self._env.info()["last_pgno"] * _PAGE
+        return used < self._map_bytes - self._map_bytes // 10
+
+    def copy(self, target: Path) -> None:
+        """Write a consistent copy of the store into the empty folder `target`; may run beside
+        commits, which it never holds up."""
+        self._env.copy(str(target))
+
+    def close(self, *, clean: bool) -> None:
+        """See `Store.close`."""
+        if clean and not self._failed:
+            with self._env.begin(write=True) as txn:
+                self._put_opening(txn, clean=True)
+        self._env.close()
+
+    def release(self) -> None:
+        """Close a store that was only read; nothing is written."""
+        self._env.close()
+
+    def renew_incarnation(self, incarnation: str) -> None:
+        """Give a restored store an identity of its own."""
+        self.format = replace(self.format, incarnation=incarnation)
+        payload = encode(self.format)
+        with self._env.begin(write=True) as txn:
+            txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, payload), db=self._tables[META])
+
+    def _put_opening(self, txn: lmdb.Transaction, *, clean: bool) -> None:
+        payload = encode(Opening(self.epoch, clean))
+        txn.put(EPOCH_KEY, seal(META, EPOCH_KEY, payload), db=self._tables[META])
+
+
+def _check_tail(snapshot: LmdbSnapshot, last: Commit) -> None:
+    """Check the newest commit against the one before it and against its postings' bytes."""
+    # A batch's postings begin on a page of their own and fill whole pages.
+    if last.sequence == 0:
+        return
+    key = sequence_key(last.sequence - 1)
+    before = snapshot.get(COMMITS, key)
+    if before is None:
+        raise CorruptRowError(COMMITS, key, "missing")
+    postings = [
+        encode(posting)
+        for row in snapshot.scan(JOURNAL, sequence_key(last.posting_first))
+        for posting in msgspec.msgpack.decode(row[1])
+    ]
+    if len(postings) != last.postings:
+        raise CorruptRowError(
+            JOURNAL, sequence_key(last.posting_first), "the newest commit's postings are not there"
+        )
+    chain = chained(open_commit(key, before).chain, replace(last, chain=b""), postings)
+    if chain != last.chain:
+        raise CorruptRowError(COMMITS, sequence_key(last.sequence), "the chain is broken")
+
+
+def _open_env(path: Path, map_bytes: int) -> lmdb.Environment:
+    # No read-ahead: a store larger than memory is read at random.
+    return lmdb.open(str(path), map_size=map_bytes, max_dbs=len(TABLES), readahead=False)
+
+
+def create(path: Path, format_: Format, business_date: str, map_bytes: int = MAP_BYTES) -> None:
+    """Create a store in the folder `path`, made if need be, and close it again.
+
+    Raises:
+        StoreExistsError: there is one already.
+        StorageError: the folder cannot be written.
+    """
+    if (path / "data.mdb").exists():
+        raise StoreExistsError(f"{path} holds a store already")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        env = _open_env(path, map_bytes)
+        tables = {table: env.open_db(table.encode()) for table in TABLES}
+        with env.begin(write=True) as txn:
+            for key, payload in (
+                (FORMAT_KEY, encode(format_)),
+                (EPOCH_KEY, encode(Opening(0, clean=True))),
+            ):
+                txn.put(key, seal(META, key, payload), db=tables[META])
+            key = sequence_key(0)
+            commit = encode(first_commit(format_.created_ns, business_date))
+            txn.put(key, seal(COMMITS, key, commit), db=tables[COMMITS])
+        env.close()
+    except (OSError, lmdb.Error) as error:
+        raise StorageError(f"cannot create a store in {path}: {error}") from error
+
+
+def open_store(path: Path, map_bytes: int = MAP_BYTES) -> LmdbStore:
+    """Open a store that exists. Call `begin_epoch` before writing.
+
+    Raises:
+        StoreMissingError: there is none.
+        StoreVersionError: its format is not known.
+        CorruptRowError: metadata or the newest commit are damaged.
+    """
+    if not (path / "data.mdb").exists():
+        raise StoreMissingError(f"{path} holds no store")
+    try:
+        env = _open_env(path, map_bytes)
+    except lmdb.Error as error:
+        raise StorageError(f"cannot open the store in {path}: {error}") from error
+    try:
+        return LmdbStore(path, env, map_bytes)
+    except lmdb.Error as error:
+        env.close()
+        raise StorageError(f"cannot read the store in {path}: {error}") from error
+    except StorageError:
+        env.close()
+        raise

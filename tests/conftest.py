@@ -1,0 +1,39 @@
+"""What holds for every test: in CI a skip is a failure, and no test is judged by its speed.
+
+A test that skips itself because a tool is missing looks green and proves nothing. On a
+developer's machine that is a fair answer; in CI (the variable ``CI`` is set) it fails.
+"""
+
+import os
+from collections.abc import Generator
+
+import hypothesis
+import pytest
+
+# A deadline per example measures the machine's neighbours, not us. print_blob prints what
+# reproduces a failure; Hypothesis prints its seed by itself.
+hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None, print_blob=True)
+hypothesis.settings.load_profile("house")
+
+Report = pytest.TestReport | pytest.CollectReport
+
+
+def _fail_if_skipped(report: Report) -> None:
+    # An expected failure is reported as skipped too, but it did run.
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which counts as a failure in CI: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
