@@ -13,8 +13,13 @@ from msgspec import Meta, Struct
 
 from engine import address
 
-Number = Annotated[str, Meta(pattern=address.NUMBER_PATTERN, description="1 to 64 ASCII characters")]
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+# Python's `$` also matches before a newline at the end; this shuts that door.
+_END = r"(?!\n)"
+
+Number = Annotated[
+    str, Meta(pattern=address.NUMBER_PATTERN + _END, description="1 to 64 ASCII characters")
+]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$" + _END, description="ISO 4217")]
 AmountMinor = Annotated[int, Meta(ge=1, le=10**13, description="minor units")]
 FeeBps = Annotated[int, Meta(ge=0, le=10_000)]
 ValidityS = Annotated[int, Meta(ge=1, le=30 * 86_400, description="seconds, at most 30 days")]
@@ -24,14 +29,14 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="comman
     """Base of all external commands; `tag_field` names the kind in an array of commands."""
 
 
-class OpenAccount(Command, tag="open_account"):
+class OpenAccount(Command, frozen=True, tag="open_account"):
     """Open a customer's account."""
 
     account_no: Number
     currency: Currency
 
 
-class FundAccount(Command, tag="fund_account"):
+class FundAccount(Command, frozen=True, tag="fund_account"):
     """Move money into an account from the currency's clearing account."""
 
     account_no: Number
@@ -40,7 +45,7 @@ class FundAccount(Command, tag="fund_account"):
     currency: Currency
 
 
-class WithdrawFunds(Command, tag="withdraw_funds"):
+class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
     """Move money from an account to the currency's clearing account."""
 
     account_no: Number
@@ -49,25 +54,25 @@ class WithdrawFunds(Command, tag="withdraw_funds"):
     currency: Currency
 
 
-class FreezeAccount(Command, tag="freeze_account"):
+class FreezeAccount(Command, frozen=True, tag="freeze_account"):
     """Let no new payment, hold or withdrawal leave the account; holds and credits go on."""
 
     account_no: Number
 
 
-class UnfreezeAccount(Command, tag="unfreeze_account"):
+class UnfreezeAccount(Command, frozen=True, tag="unfreeze_account"):
     """Take a freeze back."""
 
     account_no: Number
 
 
-class CloseAccount(Command, tag="close_account"):
+class CloseAccount(Command, frozen=True, tag="close_account"):
     """Close an account that has neither balance nor open holds, for ever."""
 
     account_no: Number
 
 
-class SignAgreement(Command, tag="sign_agreement"):
+class SignAgreement(Command, frozen=True, tag="sign_agreement"):
     """The payer lets a merchant debit the account, within limits; absent means no limit."""
 
     account_no: Number
@@ -76,7 +81,7 @@ class SignAgreement(Command, tag="sign_agreement"):
     daily_limit_minor: AmountMinor | None = None
 
 
-class OpenMerchant(Command, tag="open_merchant"):
+class OpenMerchant(Command, frozen=True, tag="open_merchant"):
     """Open a merchant with a fee in basis points; `over_capture` allows captures up to 115 %."""
 
     merchant_no: Number
@@ -85,7 +90,7 @@ class OpenMerchant(Command, tag="open_merchant"):
     over_capture: bool = False
 
 
-class CreatePayment(Command, tag="create_payment"):
+class CreatePayment(Command, frozen=True, tag="create_payment"):
     """Pay a merchant from an account under a signed agreement."""
 
     merchant_no: Number
@@ -95,7 +100,7 @@ class CreatePayment(Command, tag="create_payment"):
     currency: Currency
 
 
-class ReversePayment(Command, tag="reverse_payment"):
+class ReversePayment(Command, frozen=True, tag="reverse_payment"):
     """Undo a payment in full, fee included, on its own business date."""
 
     merchant_no: Number
@@ -103,7 +108,7 @@ class ReversePayment(Command, tag="reverse_payment"):
     reversal_no: Number
 
 
-class CreateAuthorization(Command, tag="create_authorization"):
+class CreateAuthorization(Command, frozen=True, tag="create_authorization"):
     """Reserve money on a payer's account for later capture (pre-authorization)."""
 
     merchant_no: Number
@@ -114,7 +119,7 @@ class CreateAuthorization(Command, tag="create_authorization"):
     valid_s: ValidityS = 7 * 86_400
 
 
-class IncrementAuthorization(Command, tag="increment_authorization"):
+class IncrementAuthorization(Command, frozen=True, tag="increment_authorization"):
     """Reserve more under an authorization that is still whole."""
 
     merchant_no: Number
@@ -123,7 +128,7 @@ class IncrementAuthorization(Command, tag="increment_authorization"):
     amount_minor: AmountMinor
 
 
-class CaptureAuthorization(Command, tag="capture_authorization"):
+class CaptureAuthorization(Command, frozen=True, tag="capture_authorization"):
     """Take reserved money; `final` releases what is left."""
 
     merchant_no: Number
@@ -133,7 +138,7 @@ class CaptureAuthorization(Command, tag="capture_authorization"):
     final: bool = False
 
 
-class VoidAuthorization(Command, tag="void_authorization"):
+class VoidAuthorization(Command, frozen=True, tag="void_authorization"):
     """Give an uncaptured reservation back."""
 
     merchant_no: Number
@@ -141,7 +146,7 @@ class VoidAuthorization(Command, tag="void_authorization"):
     void_no: Number
 
 
-class ReleaseAuthorization(Command, tag="release_authorization"):
+class ReleaseAuthorization(Command, frozen=True, tag="release_authorization"):
     """Give the uncaptured rest of a partly captured reservation back."""
 
     merchant_no: Number
@@ -149,7 +154,7 @@ class ReleaseAuthorization(Command, tag="release_authorization"):
     release_no: Number
 
 
-class RefundPayment(Command, tag="refund_payment"):
+class RefundPayment(Command, frozen=True, tag="refund_payment"):
     """Return some or all of a payment to its payer."""
 
     merchant_no: Number
@@ -158,7 +163,7 @@ class RefundPayment(Command, tag="refund_payment"):
     amount_minor: AmountMinor
 
 
-class RefundAuthorization(Command, tag="refund_authorization"):
+class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
     """Return some or all of what was captured under an authorization."""
 
     merchant_no: Number

@@ -4,6 +4,8 @@ What is not durable yet is read from here (the overlay): the batch that is being
 then the one that is being committed, then the store.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -11,7 +13,7 @@ from msgspec import Struct
 from engine.message import Token
 
 if TYPE_CHECKING:
-    from engine.admission import Ask
+    from engine.admission import Ask, Reply
 
 Payloads = dict[bytes, bytes | None]
 
@@ -25,7 +27,8 @@ class Batch:
         records: key → encoded record; `objects` holds the same records as they were put.
         timers, outbox, parked, dates: key → payload, None where the row goes.
         postings: encoded postings in journal order.
-        answers: who is told what once the batch is durable: the output gate.
+        answers: who is told what once the batch is durable (the output gate): a caller's token,
+            or the function to call for an operator's action.
         ended: asks whose chain of messages has come to its end.
         turns: how many turns are in it.
         moved: something is to be written even if no row changed (a new business date).
@@ -57,7 +60,7 @@ class Batch:
         self.parked: Payloads = {}
         self.dates: Payloads = {}
         self.postings: list[bytes] = []
-        self.answers: list[tuple[Token, Any]] = []
+        self.answers: list[tuple[Token | Reply, Any]] = []
         self.ended: list[Ask] = []
         self.turns = 0
         self.moved = False

@@ -26,8 +26,7 @@ class WallClock:
     def now_ns(self) -> int:
         """See `Clock.now_ns`."""
         now_ns = time.time_ns()
-        if now_ns > self._last_ns:
-            self._last_ns = now_ns
+        self._last_ns = max(self._last_ns, now_ns)
         return self._last_ns
 
     def advance_to(self, now_ns: int) -> None:

@@ -44,7 +44,9 @@ class ActorKind:
         name: the part of the address before the slash.
         state: the frozen, array-like Struct that is the actor's own row.
         records: the record kinds that live under such an actor.
-        handlers: message type → handler; a handler runs one turn.
+        commands: type of an external command → handler; commands are never stored.
+        messages: type of a message between actors, or of a timer → handler. Messages are
+            array-like tagged Structs: a cut may have to store them.
     """
 
     __slots__ = ("decode_body", "decode_state", "handlers", "name", "records", "state")
@@ -54,17 +56,18 @@ class ActorKind:
         name: str,
         state: type[Struct],
         records: tuple[RecordKind[Any], ...],
-        handlers: Mapping[type[Struct], Handler],
+        commands: Mapping[type[Struct], Handler],
+        messages: Mapping[type[Struct], Handler],
     ) -> None:
         tags = [record.tag for record in records]
         assert len(set(tags)) == len(tags), f"{name}: two record kinds share a tag"
         self.name = name
         self.state = state
         self.records = {record.tag: record for record in records}
-        self.handlers = dict(handlers)
+        self.handlers = {**commands, **messages}
         self.decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(state).decode
         union: Any = None
-        for type_ in handlers:
+        for type_ in messages:
             union = type_ if union is None else union | type_
         self.decode_body: Callable[[bytes], Any] = msgspec.msgpack.Decoder(union).decode
 

@@ -161,8 +161,8 @@ class LmdbStore:
 
     def _write(self, txn: lmdb.Transaction, writes: Writes) -> Commit:
         tables = self._tables
-        held = txn.get(EPOCH_KEY, db=tables[META])
-        if held is None or _decode_opening(unseal(META, EPOCH_KEY, held)).epoch != self.epoch:
+        held = txn.get(EPOCH_KEY, b"", db=tables[META])
+        if _decode_opening(unseal(META, EPOCH_KEY, bytes(held))).epoch != self.epoch:
             raise StoreFencedError(f"{self.path}: another process has taken the store over")
         commit = writes.commit
         assert commit.sequence == self.last.sequence + 1, "commits out of sequence"

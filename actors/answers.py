@@ -1,0 +1,194 @@
+"""Answers: what callers get back, and what they get when they look something up.
+
+The gateway turns these Structs into JSON as they are, so field names are the API's names. Times
+are RFC 3339 in UTC with milliseconds. Nothing that a merchant may see holds a payer's balance;
+`AccountView` is for the account's own bank.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Literal
+
+from msgspec import Struct
+
+from actors.refusal import Refusal
+
+
+class View(Struct, frozen=True, tag_field="object"):
+    """Base of all answers; `object` names the kind of thing."""
+
+
+class Refused(View, frozen=True, tag="refused"):
+    """The command was not carried out, and nothing changed.
+
+    `number` is the command's own number. `current` and `allowed` are given for an illegal
+    transition: the state that the original was in, and those in which the command is legal.
+    """
+
+    code: Refusal
+    number: str
+    current: str | None = None
+    allowed: tuple[str, ...] = ()
+
+
+class AccountView(View, frozen=True, tag="account"):
+    """An account; `available_minor` is what is posted and not held."""
+
+    account_no: str
+    kind: str
+    status: str
+    currency: str
+    posted_minor: int
+    held_minor: int
+    available_minor: int
+    opened_at: str
+
+
+class AgreementView(View, frozen=True, tag="agreement"):
+    """What a payer lets a merchant take; a limit that is None does not exist."""
+
+    account_no: str
+    merchant_no: str
+    payment_limit_minor: int | None
+    daily_limit_minor: int | None
+    signed_at: str
+
+
+class TransferView(View, frozen=True, tag="transfer"):
+    """Money on its way into or out of an account through clearing."""
+
+    direction: Literal["funding", "withdrawal"]
+    account_no: str
+    number: str
+    amount_minor: int
+    currency: str
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+    settled_at: str | None
+
+
+class MerchantView(View, frozen=True, tag="merchant"):
+    """A merchant; `posted_minor` is its receivable after fees."""
+
+    merchant_no: str
+    status: str
+    currency: str
+    fee_bps: int
+    over_capture: bool
+    posted_minor: int
+    fees_minor: int
+    opened_at: str
+
+
+class PaymentView(View, frozen=True, tag="payment"):
+    """A payment; `refunded_minor` counts refunds that succeeded."""
+
+    merchant_no: str
+    order_no: str
+    payer: str
+    amount_minor: int
+    currency: str
+    fee_minor: int
+    refunded_minor: int
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+    settled_at: str | None
+
+
+class AuthorizationView(View, frozen=True, tag="authorization"):
+    """An authorization as the merchant knows it: the projection of the payer's hold."""
+
+    merchant_no: str
+    hold_no: str
+    payer: str
+    amount_minor: int
+    captured_minor: int
+    refunded_minor: int
+    currency: str
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+    settled_at: str | None
+    expires_at: str | None
+
+
+class OperationView(View, frozen=True, tag="operation"):
+    """An increment, capture, void or release of an authorization, or a payment's reversal.
+
+    `original` is the hold_no or order_no that it belongs to. The hold's figures are those right
+    after it; they are None for a reversal and where the account was never asked.
+    """
+
+    operation: str
+    merchant_no: str
+    number: str
+    original: str
+    amount_minor: int
+    final: bool
+    fee_minor: int
+    state: str
+    code: Refusal | None
+    hold_amount_minor: int | None
+    hold_captured_minor: int | None
+    hold_state: str | None
+    business_date: str
+    created_at: str
+    settled_at: str | None
+
+
+class RefundView(View, frozen=True, tag="refund"):
+    """A refund of a payment, or of what was captured under an authorization."""
+
+    merchant_no: str
+    refund_no: str
+    original_kind: str
+    original: str
+    payer: str
+    amount_minor: int
+    currency: str
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+    settled_at: str | None
+
+
+Outcome = (
+    Refused
+    | AccountView
+    | AgreementView
+    | TransferView
+    | MerchantView
+    | PaymentView
+    | AuthorizationView
+    | OperationView
+    | RefundView
+)
+
+
+class Replayed(Struct, frozen=True):
+    """The first outcome again, for a repetition; the caller sees the very same body."""
+
+    outcome: Outcome
+
+
+def instant(ns: int) -> str:
+    """Return nanoseconds since 1970-01-01 UTC as RFC 3339, cut to milliseconds."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1_000_000:03d}Z"
+
+
+def instant_if(ns: int) -> str | None:
+    """Return the instant, or None for 0: it has not come yet."""
+    return instant(ns) if ns else None
+
+
+# Payments of one second share its text: 0.2 µs instead of 0.9 for each instant.
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,385 @@
+"""Audit: what must always hold for the money, checked over everything that is stored.
+
+`verify`, the simulator and the tests share it, so it reads plain iterables, each once. Postings
+and records stream through; memory is taken by one entry for each ledger account, and for each
+thing of which one side has been read and the other not yet. The invariants are those of the
+design's section 4.5, items 1 to 3, and that nothing waits for an answer that cannot come.
+
+======================  ===================================================================
+conservation            per currency, all postings and all money in messages come to zero
+date-conservation       so they do for each business date by itself
+closed-date             no money of a closed business date is in a message
+ledger-chain            a posting names its account's previous one
+ledger-balance          a posting's balance is the previous balance plus its amount
+ledger-currency         an account is kept in one currency
+balance                 an account's balance and newest posting are those of its ledger
+overdraft               neither available funds nor a merchant's ledger are below zero
+circulation             no balance is beyond 10**18
+held                    what an account holds is the rests of its open holds
+closed-account          a closed account is empty
+daily-limit             no agreement is used beyond its daily limit
+hold-limit              no hold is captured beyond its limit
+projection              an authorization agrees with its hold, once nothing of it is in flight
+operations              an authorization's figures are the sums of its operations
+refund-limit            no more is refunded, or being refunded, than was taken
+refunds                 what an original says was refunded is the sum of its refunds
+reversals               a payment is reversed exactly if a reversal of it succeeded
+merchant-book           a merchant's two ledgers are the sums of its payments and the rest
+at-rest                 what waits for an answer has a message on its way
+======================  ===================================================================
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+
+from actors.account import CLEARING, Account
+from actors.agreement import Agreement
+from actors.authorization import Authorization
+from actors.hold import OPEN_STATES, Hold, rest_minor
+from actors.merchant import Merchant
+from actors.messages import CreditTransfer
+from actors.money import BALANCE_MAX, share_minor
+from actors.operation import Operation
+from actors.payment import Payment
+from actors.refund import Refund
+from actors.transfer import Transfer
+from engine.kind import RecordKind
+from engine.message import Envelope
+
+PostingRow = tuple[int, str, int, str, int, int, str, str]
+"""(sequence, account, amount, currency, balance after, previous, reference, business date)"""
+
+
+class StoreView(NamedTuple):
+    """What an audit reads, as of one moment; each iterable is read once.
+
+    Attributes:
+        states: (address, state) of every actor.
+        records: (address, record kind, name, record), in any order.
+        postings: in journal order within each ledger account.
+        messages: everything that is on its way or parked.
+        closed_through: the newest business date that is closed, empty if none is.
+    """
+
+    states: Iterable[tuple[str, Struct]]
+    records: Iterable[tuple[str, RecordKind[Any], str, Struct]]
+    postings: Iterable[PostingRow]
+    messages: Iterable[Envelope]
+    closed_through: str = ""
+
+
+class Violation(NamedTuple):
+    """Something that must hold and does not.
+
+    Attributes:
+        invariant: its name in the table above.
+        table: where it was met: actors, records, journal or messages.
+        key: what it is about, for people: an address, a ledger account, a record's name.
+        detail: the figures that do not fit.
+    """
+
+    invariant: str
+    table: str
+    key: str
+    detail: str
+
+
+class _Tally:
+    """Two sides that must come to the same: one adds, the other takes off, the rest is wrong."""
+
+    def __init__(self, invariant: str, table: str, *figures: str) -> None:
+        self._invariant = invariant
+        self._table = table
+        self._figures = figures
+        self._open: dict[str, tuple[int, ...]] = {}
+
+    def add(self, key: str, *amounts: int) -> None:
+        """Count amounts, one for each figure; what comes to zero is forgotten."""
+        before = self._open.get(key)
+        if before is not None:
+            amounts = tuple(map(sum, zip(before, amounts, strict=True)))
+        if any(amounts):
+            self._open[key] = amounts
+        elif before is not None:
+            del self._open[key]
+
+    def take(self, key: str, *amounts: int) -> None:
+        """Count amounts of the other side."""
+        self.add(key, *(-amount for amount in amounts))
+
+    def left(self) -> Iterator[Violation]:
+        """Yield what did not come to zero."""
+        for key, amounts in self._open.items():
+            off = zip(self._figures, amounts, strict=True)
+            detail = ", ".join(f"{figure} off by {amount}" for figure, amount in off if amount)
+            yield Violation(self._invariant, self._table, key, detail)
+
+
+def audit(view: StoreView) -> Iterator[Violation]:
+    """Yield every violation of the invariants; nothing where all is well."""
+    return _Audit(view).violations()
+
+
+class _Audit:
+    def __init__(self, view: StoreView) -> None:
+        self._view = view
+        self._sums: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._in_flight: set[tuple[str, str]] = set()
+        self._ledgers: dict[str, tuple[int, int, str]] = {}
+        self._held = _Tally("held", "actors", "held_minor", "holds_open")
+        self._books = _Tally("merchant-book", "actors", "posted_minor", "fees_minor")
+        self._refunds = _Tally("refunds", "records", "refunded_minor", "refunding_minor", "refunds")
+        self._operations = _Tally(
+            "operations", "records", "captured_minor", "captures", "incremented", "increments"
+        )
+        self._reversals = _Tally("reversals", "records", "reversals")
+        self._tallies = (
+            self._held,
+            self._books,
+            self._refunds,
+            self._operations,
+            self._reversals,
+        )
+        self._projections: dict[tuple[str, str], tuple[str, tuple[int | str, ...]]] = {}
+
+    def violations(self) -> Iterator[Violation]:
+        for message in self._view.messages:
+            yield from self._message(message)
+        for posting in self._view.postings:
+            yield from self._posting(posting)
+        yield from self._sums_left()
+        for address, state in self._view.states:
+            yield from _STATES[type(state)](self, address, state)
+        for account, (last, balance, _) in self._ledgers.items():
+            detail = f"{balance} as of posting {last}, but there is no such actor"
+            yield Violation("balance", "journal", account, detail)
+        for address, kind, name, record in self._view.records:
+            key = f"{address} {kind.name} {name}"
+            yield from _RECORDS[type(record)](self, address, name, record, key)
+        for (merchant, hold_no), (key, _) in self._projections.items():
+            if (merchant, hold_no) not in self._in_flight:
+                yield Violation("projection", "records", key, "has no other side")
+        for tally in self._tallies:
+            yield from tally.left()
+
+    # Messages and postings
+
+    def _message(self, message: Envelope) -> Iterator[Violation]:
+        if message.amount_minor:
+            self._sums[message.business_date, message.currency] += message.amount_minor
+            if message.business_date <= self._view.closed_through:
+                key = f"{message.sender} -> {message.to}"
+                detail = f"{message.amount_minor} {message.currency} of {message.business_date}"
+                yield Violation("closed-date", "messages", key, detail)
+        self._in_flight.update(_concerns(message))
+
+    def _posting(self, posting: PostingRow) -> Iterator[Violation]:
+        sequence, account, amount, currency, after, previous, _, business_date = posting
+        self._sums[business_date, currency] += amount
+        last, balance, kept_in = self._ledgers.get(account, (0, 0, currency))
+        self._ledgers[account] = (sequence, after, kept_in)
+        key = f"{account} {sequence}"
+        if previous != last:
+            yield Violation("ledger-chain", "journal", key, f"prev is {previous}, not {last}")
+        if after != balance + amount:
+            detail = f"{balance} and {amount} is not {after}"
+            yield Violation("ledger-balance", "journal", key, detail)
+        if currency != kept_in:
+            yield Violation("ledger-currency", "journal", key, f"{currency} beside {kept_in}")
+        if after < 0 and not account.startswith(CLEARING):
+            yield Violation("overdraft", "journal", key, f"{after} after {amount}")
+        if abs(after) > BALANCE_MAX:
+            yield Violation("circulation", "journal", key, f"{after} after {amount}")
+
+    def _sums_left(self) -> Iterator[Violation]:
+        totals: defaultdict[str, int] = defaultdict(int)
+        for (business_date, currency), total in self._sums.items():
+            totals[currency] += total
+            if total:
+                key = f"{business_date} {currency}"
+                yield Violation("date-conservation", "journal", key, f"off by {total}")
+        for currency, total in totals.items():
+            if total:
+                yield Violation("conservation", "journal", currency, f"off by {total}")
+
+    # Actors
+
+    def _account(self, address: str, account: Account) -> Iterator[Violation]:
+        number = address.partition("/")[2]
+        yield from self._balance(
+            number, account.posted_minor, account.posted_last, account.currency
+        )
+        if account.kind != "clearing" and not 0 <= account.held_minor <= account.posted_minor:
+            detail = f"{account.held_minor} held of {account.posted_minor}"
+            yield Violation("overdraft", "actors", address, detail)
+        if account.status == "CLOSED" and (account.posted_minor or account.holds_open):
+            detail = f"{account.posted_minor} in it, {account.holds_open} holds open"
+            yield Violation("closed-account", "actors", address, detail)
+        self._held.add(address, account.held_minor, account.holds_open)
+
+    def _merchant(self, address: str, merchant: Merchant) -> Iterator[Violation]:
+        for ledger, balance, last in (
+            ("receivable", merchant.posted_minor, merchant.posted_last),
+            ("fees", merchant.fees_minor, merchant.fees_last),
+        ):
+            yield from self._balance(f"{address}/{ledger}", balance, last, merchant.currency)
+        if merchant.posted_minor < 0 or merchant.fees_minor < 0:
+            detail = f"receivable {merchant.posted_minor}, fees {merchant.fees_minor}"
+            yield Violation("overdraft", "actors", address, detail)
+        self._books.add(address, merchant.posted_minor, merchant.fees_minor)
+
+    def _balance(self, account: str, balance: int, last: int, currency: str) -> Iterator[Violation]:
+        """Check an actor's own figures against its ledger, and count the ledger as owned."""
+        ledger_last, ledger_balance, kept_in = self._ledgers.pop(account, (0, 0, currency))
+        if (balance, last) != (ledger_balance, ledger_last):
+            detail = f"{balance} as of {last}; its ledger says {ledger_balance} as of {ledger_last}"
+            yield Violation("balance", "actors", account, detail)
+        if currency != kept_in:
+            yield Violation("ledger-currency", "actors", account, f"{currency}, not {kept_in}")
+
+    # An account's records
+
+    def _agreement(
+        self, address: str, name: str, agreement: Agreement, key: str
+    ) -> Iterator[Violation]:
+        limit = agreement.daily_limit_minor
+        if limit is not None and not 0 <= agreement.used_minor <= limit:
+            detail = f"{agreement.used_minor} used of {limit} on {agreement.used_date}"
+            yield Violation("daily-limit", "records", key, detail)
+
+    def _hold(self, address: str, name: str, hold: Hold, key: str) -> Iterator[Violation]:
+        if not 0 <= hold.captured_minor <= share_minor(hold.amount_minor, hold.limit_bps):
+            detail = f"{hold.captured_minor} of {hold.amount_minor} at {hold.limit_bps} bps"
+            yield Violation("hold-limit", "records", key, detail)
+        self._held.take(address, rest_minor(hold), int(hold.state in OPEN_STATES))
+        yield from self._project(f"merchant/{hold.merchant_no}", hold.hold_no, hold, key)
+
+    def _transfer(
+        self, address: str, name: str, transfer: Transfer, key: str
+    ) -> Iterator[Violation]:
+        if transfer.state == "PROCESSING":
+            yield from self._waits(address, name, key)
+
+    # A merchant's records
+
+    def _payment(self, address: str, name: str, payment: Payment, key: str) -> Iterator[Violation]:
+        yield from self._refundable(address, name, payment, payment.amount_minor, key)
+        if payment.state == "SUCCEEDED" and not payment.reversing:
+            fee = payment.fee_minor
+            self._books.take(address, payment.amount_minor - fee, fee)
+        if payment.state == "PROCESSING" or payment.reversing:
+            yield from self._waits(address, name, key)
+        self._reversals.add(f"{address} {name}", int(payment.state == "REVERSED"))
+
+    def _authorization(
+        self, address: str, name: str, authorization: Authorization, key: str
+    ) -> Iterator[Violation]:
+        captured = authorization.captured_minor
+        yield from self._refundable(address, name, authorization, captured, key)
+        self._operations.add(
+            f"{address} {name}",
+            captured,
+            authorization.captures,
+            authorization.amount_minor - authorization.requested_minor,
+            authorization.increments,
+        )
+        if authorization.state == "PROCESSING" or authorization.operation:
+            yield from self._waits(address, name, key)
+        if authorization.state not in {"PROCESSING", "FAILED"}:
+            yield from self._project(address, name, authorization, key)
+
+    def _operation(
+        self, address: str, name: str, operation: Operation, key: str
+    ) -> Iterator[Violation]:
+        original = f"{address} {operation.original}"
+        amount, fee = operation.amount_minor, operation.fee_minor
+        if operation.state == "PROCESSING":
+            yield from self._waits(address, operation.original, key)
+        elif operation.state == "SUCCEEDED":
+            if operation.kind == "capture":
+                self._operations.take(original, amount, 1, 0, 0)
+                self._books.take(address, amount - fee, fee)
+            elif operation.kind == "increment":
+                self._operations.take(original, 0, 0, amount, 1)
+            elif operation.kind == "reversal":
+                self._reversals.take(original, 1)
+
+    def _refund(self, address: str, name: str, refund: Refund, key: str) -> Iterator[Violation]:
+        original = f"{address} {refund.original_kind} {refund.original}"
+        amount = refund.amount_minor
+        if refund.state == "PROCESSING":
+            yield from self._waits(address, name, key)
+            self._refunds.take(original, 0, amount, 1)
+            self._books.add(address, amount, 0)
+        elif refund.state == "SUCCEEDED":
+            self._refunds.take(original, amount, 0, 1)
+            self._books.add(address, amount, 0)
+
+    def _refundable(
+        self, address: str, name: str, original: Payment | Authorization, taken: int, key: str
+    ) -> Iterator[Violation]:
+        refunded, refunding = original.refunded_minor, original.refunding_minor
+        if refunded < 0 or refunding < 0 or refunded + refunding > taken:
+            detail = f"{refunded} refunded and {refunding} on the way of {taken}"
+            yield Violation("refund-limit", "records", key, detail)
+        kind = type(original).__name__.lower()
+        self._refunds.add(f"{address} {kind} {name}", refunded, refunding, original.refunds)
+
+    # What two sides say
+
+    def _project(
+        self, merchant: str, hold_no: str, side: Hold | Authorization, key: str
+    ) -> Iterator[Violation]:
+        """Keep the side that is met first, and compare it with the other."""
+        figures = (
+            side.amount_minor,
+            side.captured_minor,
+            side.captures,
+            side.increments,
+            side.state,
+            side.expires_at_ns,
+        )
+        other = self._projections.pop((merchant, hold_no), None)
+        if other is None:
+            self._projections[merchant, hold_no] = (key, figures)
+        elif other[1] != figures and (merchant, hold_no) not in self._in_flight:
+            detail = f"{figures}, but {other[0]} says {other[1]}"
+            yield Violation("projection", "records", key, detail)
+
+    def _waits(self, address: str, name: str, key: str) -> Iterator[Violation]:
+        if (address, name) not in self._in_flight:
+            yield Violation("at-rest", "records", key, "waits, and no message is on its way")
+
+
+def _concerns(message: Envelope) -> Iterator[tuple[str, str]]:
+    """Yield (address, name) of the thing for whose sake a message is on its way."""
+    body = message.body
+    ends = (message.sender, message.to)
+    for field in ("order_no", "hold_no", "refund_no"):
+        name = getattr(body, field, None)
+        if name is not None:
+            yield from ((end, name) for end in ends if end.startswith("merchant/"))
+    name = getattr(body, "name", None)
+    if name is not None:
+        yield message.sender if isinstance(body, CreditTransfer) else message.to, name
+
+
+_STATES: Final[Mapping[type[Struct], Callable[[_Audit, str, Any], Iterator[Violation]]]] = {
+    Account: _Audit._account,
+    Merchant: _Audit._merchant,
+}
+
+_RECORDS: Final[
+    Mapping[type[Struct], Callable[[_Audit, str, str, Any, str], Iterator[Violation]]]
+] = {
+    Agreement: _Audit._agreement,
+    Hold: _Audit._hold,
+    Transfer: _Audit._transfer,
+    Payment: _Audit._payment,
+    Authorization: _Audit._authorization,
+    Operation: _Audit._operation,
+    Refund: _Audit._refund,
+}

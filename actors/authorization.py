@@ -1,0 +1,340 @@
+"""Authorizations: reserved money, on the merchant's side.
+
+An authorization is the projection of the payer's hold: whatever the account answers, the hold's
+figures are copied from it, and the merchant decides nothing that the account decides. One
+operation on it may be in flight; others are told IN_FLIGHT. An expiry is told by the account
+unasked.
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from actors.answers import AuthorizationView, Outcome, Refused, instant, instant_if
+from actors.commands import (
+    CaptureAuthorization,
+    CreateAuthorization,
+    IncrementAuthorization,
+    MerchantCommand,
+    ReleaseAuthorization,
+    VoidAuthorization,
+)
+from actors.merchant import Merchant, admit, credit, existing
+from actors.messages import (
+    CaptureHold,
+    HoldDeclined,
+    HoldEnded,
+    HoldFigures,
+    HoldPlaced,
+    IncrementHold,
+    OperationApplied,
+    OperationRefused,
+    PlaceHold,
+    ReleaseHold,
+    VoidHold,
+)
+from actors.money import BPS, fee_minor
+from actors.operation import OPERATIONS, Operation, first_operation, refuse_state
+from actors.outcome import Bound, bind, settle
+from actors.refusal import ABOUT_STATE, Refusal
+from engine.kind import RecordKind
+from engine.turn import Turn
+
+OVER_CAPTURE_BPS: Final = 11_500
+
+
+class Authorization(Bound, frozen=True, array_like=True):
+    """A record under the merchant, named by its hold_no.
+
+    Attributes:
+        requested_minor: what was asked for at first, before any increment.
+        valid_s: how long it was to be valid, seconds.
+        amount_minor, captured_minor, captures, increments, expires_at_ns: the hold's own.
+        refunded_minor, refunding_minor, refunds: as for a payment, of what was captured.
+        operation, operation_no: the operation in flight, else empty.
+        captured_ns: when the last capture came in; from then on refunds may be asked for.
+    """
+
+    state: Literal[
+        "PROCESSING", "HELD", "PARTIALLY_CAPTURED", "CAPTURED", "VOIDED", "EXPIRED", "FAILED"
+    ]
+    payer: str
+    currency: str
+    requested_minor: int
+    limit_bps: int
+    valid_s: int
+    amount_minor: int
+    captured_minor: int = 0
+    captures: int = 0
+    increments: int = 0
+    expires_at_ns: int = 0
+    refunded_minor: int = 0
+    refunding_minor: int = 0
+    refunds: int = 0
+    operation: Literal["", "increment", "capture", "void", "release"] = ""
+    operation_no: str = ""
+    captured_ns: int = 0
+
+
+AUTHORIZATIONS: Final = RecordKind("z", Authorization)
+
+
+def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> None:
+    """Bind the hold number and ask the payer's account to reserve the money.
+
+    Refusals: those of `merchant.admit`; bound: CURRENCY_MISMATCH and what the account declines.
+    """
+    hold_no = command.hold_no
+    content = admit(turn, command, AUTHORIZATIONS, hold_no, first_authorization, takes=True)
+    if content is None:
+        return
+    merchant = existing(turn)
+    code = None if command.currency == merchant.currency else Refusal.CURRENCY_MISMATCH
+    amount = command.amount_minor
+    authorization = Authorization(
+        *bind(turn, content, code),
+        payer=command.payer,
+        currency=command.currency,
+        requested_minor=amount,
+        limit_bps=OVER_CAPTURE_BPS if merchant.over_capture else BPS,
+        valid_s=command.valid_s,
+        amount_minor=amount,
+    )
+    turn.put(AUTHORIZATIONS, hold_no, authorization)
+    if code is not None:
+        turn.answer(first_authorization(turn.number, hold_no, authorization))
+        return
+    turn.tell(
+        f"account/{command.payer}",
+        PlaceHold(
+            merchant_no=turn.number,
+            hold_no=hold_no,
+            amount_minor=amount,
+            currency=command.currency,
+            limit_bps=authorization.limit_bps,
+            valid_s=command.valid_s,
+        ),
+    )
+
+
+def hold_placed(turn: Turn[Merchant], message: HoldPlaced) -> None:
+    """The money is reserved: HELD."""
+    authorization = _processing(turn, message.hold_no)
+    settle(
+        turn,
+        AUTHORIZATIONS,
+        message.hold_no,
+        _project(authorization, message.hold),
+        first_authorization,
+    )
+
+
+def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
+    """Nothing is reserved: bind the refusal, for ever."""
+    settle(
+        turn,
+        AUTHORIZATIONS,
+        message.hold_no,
+        _processing(turn, message.hold_no),
+        first_authorization,
+        state="FAILED",
+        code=message.code,
+    )
+
+
+def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
+    """The hold has expired; an operation that is in flight will still be answered."""
+    authorization = _authorization(turn, message.hold_no)
+    turn.put(AUTHORIZATIONS, message.hold_no, _project(authorization, message.hold))
+
+
+def increment_authorization(turn: Turn[Merchant], command: IncrementAuthorization) -> None:
+    """Reserve more. Refusals: those of `_operate`, then those of `hold.increment_hold`."""
+    hold_no, amount = command.hold_no, command.amount_minor
+    question = IncrementHold(turn.number, hold_no, amount)
+    _operate(turn, command, "increment", command.increment_no, hold_no, question, amount)
+
+
+def capture_authorization(turn: Turn[Merchant], command: CaptureAuthorization) -> None:
+    """Take reserved money. Refusals: those of `_operate`, then those of `hold.capture_hold`."""
+    hold_no, number, amount = command.hold_no, command.capture_no, command.amount_minor
+    question = CaptureHold(turn.number, hold_no, number, amount, command.final)
+    _operate(turn, command, "capture", number, hold_no, question, amount, command.final)
+
+
+def void_authorization(turn: Turn[Merchant], command: VoidAuthorization) -> None:
+    """Give it back untouched. Refusals: those of `_operate`, then those of `hold.void_hold`."""
+    question = VoidHold(turn.number, command.hold_no)
+    _operate(turn, command, "void", command.void_no, command.hold_no, question)
+
+
+def release_authorization(turn: Turn[Merchant], command: ReleaseAuthorization) -> None:
+    """Give its rest back. Refusals: those of `_operate`, then those of `hold.release_hold`."""
+    question = ReleaseHold(turn.number, command.hold_no)
+    _operate(turn, command, "release", command.release_no, command.hold_no, question)
+
+
+def _operate(
+    turn: Turn[Merchant],
+    command: MerchantCommand,
+    kind: Literal["increment", "capture", "void", "release"],
+    number: str,
+    hold_no: str,
+    question: Struct,
+    amount_minor: int = 0,
+    final: bool = False,
+) -> None:
+    """Bind the operation's number and put the question to the payer's account.
+
+    Refusals: those of `merchant.admit`; IN_FLIGHT; bound: NO_SUCH_HOLD, and STATE_CONFLICT for
+    an authorization that FAILED, as the account has never heard of it.
+    """
+    takes = kind in {"increment", "capture"}
+    content = admit(turn, command, OPERATIONS[kind], number, first_operation, takes=takes)
+    if content is None:
+        return
+    authorization = turn.get(AUTHORIZATIONS, hold_no)
+    code = None
+    current = ""
+    if authorization is None:
+        code = Refusal.NO_SUCH_HOLD
+    elif authorization.operation or authorization.state == "PROCESSING":
+        turn.answer(Refused(Refusal.IN_FLIGHT, number))
+        return
+    elif authorization.state == "FAILED":
+        current = authorization.state
+        code = refuse_state(kind, current)
+    operation = Operation(
+        *bind(turn, content, code),
+        kind=kind,
+        original=hold_no,
+        amount_minor=amount_minor,
+        final=final,
+        current=current,
+    )
+    turn.put(OPERATIONS[kind], number, operation)
+    if authorization is None or code is not None:
+        turn.answer(first_operation(turn.number, number, operation))
+        return
+    turn.put(AUTHORIZATIONS, hold_no, replace(authorization, operation=kind, operation_no=number))
+    turn.tell(f"account/{authorization.payer}", question)
+
+
+def operation_applied(turn: Turn[Merchant], message: OperationApplied) -> None:
+    """The account has done it; with a capture comes its money, and the fee is kept."""
+    hold_no = message.hold_no
+    authorization, operation = _in_flight(turn, hold_no)
+    fee = 0
+    if operation.kind == "capture":
+        amount = turn.amount_minor
+        assert amount == operation.amount_minor
+        fee = fee_minor(amount, existing(turn).fee_bps)
+        number = authorization.operation_no
+        credit(turn, amount, fee, f"capture/{turn.number}/{hold_no}/{number}")
+        authorization = replace(authorization, captured_ns=turn.now_ns)
+    _conclude(turn, hold_no, authorization, operation, message.hold, None, fee)
+
+
+def operation_refused(turn: Turn[Merchant], message: OperationRefused) -> None:
+    """The account has not done it: bind the refusal, for ever."""
+    authorization, operation = _in_flight(turn, message.hold_no)
+    _conclude(turn, message.hold_no, authorization, operation, message.hold, message.code, 0)
+
+
+def _conclude(
+    turn: Turn[Merchant],
+    hold_no: str,
+    authorization: Authorization,
+    operation: Operation,
+    hold: HoldFigures,
+    code: Refusal | None,
+    fee: int,
+) -> None:
+    """Copy the hold's figures, free the authorization, and settle the operation with them."""
+    projection = _project(authorization, hold, operation="", operation_no="")
+    turn.put(AUTHORIZATIONS, hold_no, projection)
+    settle(
+        turn,
+        OPERATIONS[operation.kind],
+        authorization.operation_no,
+        operation,
+        first_operation,
+        state="SUCCEEDED" if code is None else "FAILED",
+        code=code,
+        current=hold.state if code in ABOUT_STATE else "",
+        fee_minor=fee,
+        hold_amount_minor=hold.amount_minor,
+        hold_captured_minor=hold.captured_minor,
+        hold_state=hold.state,
+    )
+
+
+def _project(authorization: Authorization, hold: HoldFigures, **changes: str) -> Authorization:
+    """Return the authorization with the hold's figures copied into it."""
+    return replace(
+        authorization,
+        amount_minor=hold.amount_minor,
+        captured_minor=hold.captured_minor,
+        captures=hold.captures,
+        increments=hold.increments,
+        state=hold.state,
+        expires_at_ns=hold.expires_at_ns,
+        **changes,
+    )
+
+
+def _authorization(turn: Turn[Merchant], hold_no: str) -> Authorization:
+    authorization = turn.get(AUTHORIZATIONS, hold_no)
+    assert authorization is not None, f"{turn.address} has no authorization {hold_no}"
+    return authorization
+
+
+def _processing(turn: Turn[Merchant], hold_no: str) -> Authorization:
+    authorization = _authorization(turn, hold_no)
+    assert authorization.state == "PROCESSING", f"{hold_no} is {authorization.state}"
+    return authorization
+
+
+def _in_flight(turn: Turn[Merchant], hold_no: str) -> tuple[Authorization, Operation]:
+    """Return the authorization and the operation on it that the account has answered."""
+    authorization = _authorization(turn, hold_no)
+    assert authorization.operation, f"{hold_no} has nothing in flight"
+    operation = turn.get(OPERATIONS[authorization.operation], authorization.operation_no)
+    assert operation is not None
+    return authorization, operation
+
+
+def view_authorization(
+    merchant_no: str, hold_no: str, authorization: Authorization
+) -> AuthorizationView:
+    """Return what the merchant sees of an authorization as it stands now."""
+    return AuthorizationView(
+        merchant_no=merchant_no,
+        hold_no=hold_no,
+        payer=authorization.payer,
+        amount_minor=authorization.amount_minor,
+        captured_minor=authorization.captured_minor,
+        refunded_minor=authorization.refunded_minor,
+        currency=authorization.currency,
+        state=authorization.state,
+        code=authorization.code,
+        business_date=authorization.business_date,
+        created_at=instant(authorization.created_ns),
+        settled_at=instant_if(authorization.settled_ns),
+        expires_at=instant_if(authorization.expires_at_ns),
+    )
+
+
+def first_authorization(merchant_no: str, hold_no: str, authorization: Authorization) -> Outcome:
+    """Return the outcome that the authorization had at first, whatever was done with it since."""
+    if authorization.code is not None:
+        return Refused(authorization.code, hold_no)
+    placed = replace(
+        authorization,
+        state="HELD",
+        amount_minor=authorization.requested_minor,
+        captured_minor=0,
+        refunded_minor=0,
+    )
+    return view_authorization(merchant_no, hold_no, placed)

@@ -1,0 +1,191 @@
+"""Merchants: who is paid, and the two ledger accounts that a merchant actor keeps.
+
+`merchant/M1/receivable` is what the bank owes the merchant, `merchant/M1/fees` what the merchant
+paid the bank; the fee moves from one to the other in the turn that credits the money, so there
+is no shared account that all payments would queue for. Neither ever goes below zero. Payments,
+authorizations, operations and refunds are records of their own, in their own modules.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from actors.answers import MerchantView, Outcome, Refused, Replayed, instant
+from actors.commands import MerchantCommand, OpenMerchant, digest
+from actors.outcome import B, repeat
+from actors.refusal import Refusal
+from engine.kind import RecordKind
+from engine.turn import Turn
+
+
+class Merchant(Struct, frozen=True, array_like=True):
+    """The state of a merchant actor.
+
+    Attributes:
+        fee_bps: fee on payments and captures, in basis points.
+        over_capture: whether holds may be captured up to 115 %.
+        posted_minor, posted_last: balance and newest posting of the receivable, 0 if none.
+        fees_minor, fees_last: the same of the fee account.
+        digest: of the command that opened it.
+    """
+
+    currency: str
+    fee_bps: int
+    over_capture: bool
+    digest: bytes
+    opened_ns: int
+    status: Literal["ACTIVE", "SUSPENDED", "CLOSED"] = "ACTIVE"
+    posted_minor: int = 0
+    posted_last: int = 0
+    fees_minor: int = 0
+    fees_last: int = 0
+
+
+def existing(turn: Turn[Merchant]) -> Merchant:
+    """Return the merchant whose turn it is, where only our own bug could have it missing."""
+    merchant = turn.state
+    assert merchant is not None, f"{turn.address} does not exist"
+    return merchant
+
+
+def open_merchant(turn: Turn[Merchant], command: OpenMerchant) -> None:
+    """Open a merchant. Refusals: NUMBER_USED."""
+    merchant = turn.state
+    content = digest(command)
+    if merchant is None:
+        merchant = Merchant(
+            currency=command.currency,
+            fee_bps=command.fee_bps,
+            over_capture=command.over_capture,
+            digest=content,
+            opened_ns=turn.now_ns,
+        )
+        turn.become(merchant)
+        turn.answer(first_merchant(turn.number, merchant))
+    elif merchant.digest == content:
+        turn.answer(Replayed(first_merchant(turn.number, merchant)))
+    else:
+        turn.answer(Refused(Refusal.NUMBER_USED, turn.number))
+
+
+def admit(
+    turn: Turn[Merchant],
+    command: MerchantCommand,
+    kind: RecordKind[B],
+    number: str,
+    outcome: Callable[[str, str, B], Outcome],
+    *,
+    takes: bool,
+) -> bytes | None:
+    """Begin a command's first turn: does the merchant decide on it now?
+
+    If not, it is answered here, and nothing is bound: MERCHANT_NOT_FOUND, a repetition or
+    NUMBER_USED (`outcome.repeat`), MERCHANT_CLOSED, MERCHANT_SUSPENDED.
+
+    Args:
+        kind, number: the record that would bind the outcome.
+        outcome: rebuilds a first outcome from such a record.
+        takes: the command takes money from a payer, which a suspended merchant may not; giving
+            money back goes on.
+
+    Returns:
+        The command's digest, to be bound with what is decided; None if it is answered.
+    """
+    merchant = turn.state
+    if merchant is None:
+        turn.answer(Refused(Refusal.MERCHANT_NOT_FOUND, number))
+        return None
+    content = digest(command)
+    first = turn.get(kind, number)
+    if first is not None:
+        repeat(turn, kind, number, number, content, first, outcome)
+        return None
+    if merchant.status != "ACTIVE":
+        if merchant.status == "CLOSED":
+            turn.answer(Refused(Refusal.MERCHANT_CLOSED, number))
+            return None
+        if takes:
+            turn.answer(Refused(Refusal.MERCHANT_SUSPENDED, number))
+            return None
+    return content
+
+
+def credit(turn: Turn[Merchant], amount_minor: int, fee_minor: int, reference: str) -> None:
+    """Post money to the receivable and its fee, if any, from there to the fee account.
+
+    With a fee of 0 this is also how money comes back that was to leave the merchant.
+    """
+    merchant = existing(turn)
+    currency = merchant.currency
+    receivable = f"{turn.address}/receivable"
+    posted = merchant.posted_minor + amount_minor
+    last = turn.post(receivable, amount_minor, currency, posted, merchant.posted_last, reference)
+    if not fee_minor:
+        turn.become(replace(merchant, posted_minor=posted, posted_last=last))
+        return
+    posted -= fee_minor
+    last = turn.post(receivable, -fee_minor, currency, posted, last, reference)
+    fees = merchant.fees_minor + fee_minor
+    fees_last = turn.post(
+        f"{turn.address}/fees", fee_minor, currency, fees, merchant.fees_last, reference
+    )
+    turn.become(
+        replace(
+            merchant, posted_minor=posted, posted_last=last, fees_minor=fees, fees_last=fees_last
+        )
+    )
+
+
+def debit(turn: Turn[Merchant], amount_minor: int, fee_minor: int, reference: str) -> None:
+    """Post money from the receivable, its fee coming back first.
+
+    The caller has made sure that `posted_minor + fee_minor` covers the amount.
+    """
+    merchant = existing(turn)
+    currency = merchant.currency
+    receivable = f"{turn.address}/receivable"
+    posted, last = merchant.posted_minor, merchant.posted_last
+    fees, fees_last = merchant.fees_minor, merchant.fees_last
+    if fee_minor:
+        fees -= fee_minor
+        fees_last = turn.post(
+            f"{turn.address}/fees", -fee_minor, currency, fees, fees_last, reference
+        )
+        posted += fee_minor
+        last = turn.post(receivable, fee_minor, currency, posted, last, reference)
+    posted -= amount_minor
+    last = turn.post(receivable, -amount_minor, currency, posted, last, reference)
+    assert posted >= 0 <= fees
+    turn.become(
+        replace(
+            merchant, posted_minor=posted, posted_last=last, fees_minor=fees, fees_last=fees_last
+        )
+    )
+
+
+def view_merchant(merchant_no: str, merchant: Merchant) -> MerchantView:
+    """Return the merchant as it stands now."""
+    return MerchantView(
+        merchant_no=merchant_no,
+        status=merchant.status,
+        currency=merchant.currency,
+        fee_bps=merchant.fee_bps,
+        over_capture=merchant.over_capture,
+        posted_minor=merchant.posted_minor,
+        fees_minor=merchant.fees_minor,
+        opened_at=instant(merchant.opened_ns),
+    )
+
+
+def first_merchant(merchant_no: str, merchant: Merchant) -> MerchantView:
+    """Return the merchant as it was when it had just been opened."""
+    opened = Merchant(
+        merchant.currency,
+        merchant.fee_bps,
+        merchant.over_capture,
+        merchant.digest,
+        merchant.opened_ns,
+    )
+    return view_merchant(merchant_no, opened)

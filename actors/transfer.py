@@ -1,0 +1,217 @@
+"""Transfers: money that enters and leaves the bank through a currency's clearing account.
+
+The account that is debited owns the transfer and binds its number: clearing owns a funding, the
+customer's account a withdrawal. Both run alike: debit and send, credit or send back, settle. The
+money that an operator takes out of a discarded message ends in a suspense account.
+"""
+
+from typing import Final, Literal
+
+from actors.account import (
+    SUSPENSE,
+    Account,
+    available_minor,
+    existing,
+    internal_account,
+    is_internal,
+    post,
+    refuse_credit,
+    refuse_status,
+)
+from actors.answers import Outcome, Refused, TransferView, instant, instant_if
+from actors.commands import FundAccount, WithdrawFunds, clearing_account, digest
+from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
+from actors.money import BALANCE_MAX
+from actors.outcome import Bound, bind, repeat, settle
+from actors.refusal import Refusal
+from engine.kind import RecordKind
+from engine.turn import Turn
+
+
+class Transfer(Bound, frozen=True, array_like=True):
+    """A record under the debited account: `funding/ACCOUNT/NO` or `withdrawal/NO`.
+
+    Attributes:
+        counterparty: number of the account to be credited.
+    """
+
+    state: Literal["PROCESSING", "SUCCEEDED", "FAILED"]
+    counterparty: str
+    amount_minor: int
+    currency: str
+
+
+TRANSFERS: Final = RecordKind("t", Transfer)
+
+
+def funding_name(account_no: str, funding_no: str) -> str:
+    """Return the name of a funding's record, which is under the clearing account."""
+    return f"funding/{account_no}/{funding_no}"
+
+
+def withdrawal_name(withdrawal_no: str) -> str:
+    """Return the name of a withdrawal's record, which is under the withdrawing account."""
+    return f"withdrawal/{withdrawal_no}"
+
+
+def fund_account(turn: Turn[Account], command: FundAccount) -> None:
+    """Issue money to a customer's account; the turn is the clearing account's.
+
+    Refusals, all but the first bound: NUMBER_USED, ACCOUNT_INTERNAL, BALANCE_LIMIT, then those
+    of `account.refuse_credit`.
+    """
+    content = digest(command)
+    name = funding_name(command.account_no, command.funding_no)
+    first = turn.get(TRANSFERS, name)
+    if first is not None:
+        repeat(turn, TRANSFERS, name, command.funding_no, content, first, first_transfer)
+        return
+    clearing = internal_account(turn, "clearing")
+    assert turn.number == clearing_account(command.currency)
+    code = None
+    if is_internal(command.account_no):
+        code = Refusal.ACCOUNT_INTERNAL
+    elif clearing.posted_minor - command.amount_minor < -BALANCE_MAX:
+        code = Refusal.BALANCE_LIMIT
+    turn.become(clearing)
+    _begin(turn, command, name, name, command.account_no, content, code)
+
+
+def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
+    """Send money from a customer's account out through clearing.
+
+    Refusals: ACCOUNT_NOT_FOUND, NUMBER_USED, ACCOUNT_CLOSED, ACCOUNT_FROZEN; these, bound:
+    CURRENCY_MISMATCH, ACCOUNT_INTERNAL, INSUFFICIENT_FUNDS.
+    """
+    account = turn.state
+    number = command.withdrawal_no
+    if account is None:
+        turn.answer(Refused(Refusal.ACCOUNT_NOT_FOUND, number))
+        return
+    content = digest(command)
+    name = withdrawal_name(number)
+    first = turn.get(TRANSFERS, name)
+    if first is not None:
+        repeat(turn, TRANSFERS, name, number, content, first, first_transfer)
+        return
+    code = refuse_status(account)
+    if code is not None:
+        turn.answer(Refused(code, number))
+        return
+    if account.currency != command.currency:
+        code = Refusal.CURRENCY_MISMATCH
+    elif account.kind != "customer":
+        code = Refusal.ACCOUNT_INTERNAL
+    elif available_minor(account) < command.amount_minor:
+        code = Refusal.INSUFFICIENT_FUNDS
+    reference = f"withdrawal/{turn.number}/{number}"
+    _begin(turn, command, name, reference, clearing_account(command.currency), content, code)
+
+
+def _begin(
+    turn: Turn[Account],
+    command: FundAccount | WithdrawFunds,
+    name: str,
+    reference: str,
+    counterparty: str,
+    content: bytes,
+    code: Refusal | None,
+) -> None:
+    """Bind the transfer under its number: refused for good, or on its way with the money."""
+    amount = command.amount_minor
+    transfer = Transfer(
+        *bind(turn, content, code),
+        counterparty=counterparty,
+        amount_minor=amount,
+        currency=command.currency,
+    )
+    turn.put(TRANSFERS, name, transfer)
+    if code is not None:
+        turn.answer(first_transfer(turn.number, name, transfer))
+        return
+    post(turn, existing(turn), -amount, reference)
+    turn.tell(
+        f"account/{counterparty}",
+        CreditTransfer(name, reference),
+        amount_minor=amount,
+        currency=command.currency,
+    )
+
+
+def credit_transfer(turn: Turn[Account], message: CreditTransfer) -> None:
+    """Take the money of a transfer, or send it back. A clearing account takes all of its own."""
+    account = turn.state
+    if turn.number == clearing_account(turn.currency):
+        account = internal_account(turn, "clearing")
+    code = refuse_credit(account, turn.currency)
+    if code is not None:
+        answer = TransferReturned(message.name, message.reference, code)
+        turn.tell(turn.sender, answer, amount_minor=turn.amount_minor, currency=turn.currency)
+        return
+    assert account is not None
+    post(turn, account, turn.amount_minor, message.reference)
+    turn.tell(turn.sender, TransferCredited(message.name))
+
+
+def transfer_credited(turn: Turn[Account], message: TransferCredited) -> None:
+    """The money has arrived."""
+    _settle(turn, message.name, None)
+
+
+def transfer_returned(turn: Turn[Account], message: TransferReturned) -> None:
+    """Take the money back into the account it came from, whatever became of it meanwhile."""
+    transfer = _settle(turn, message.name, message.code)
+    assert turn.amount_minor == transfer.amount_minor
+    post(turn, existing(turn), turn.amount_minor, message.reference)
+
+
+def take_suspense(turn: Turn[Account], message: TakeSuspense) -> None:
+    """Take the money of a discarded message; the suspense account opens itself on first use."""
+    post(turn, internal_account(turn, "suspense"), turn.amount_minor, message.reference)
+
+
+def suspend(currency: str, reference: str) -> tuple[str, TakeSuspense]:
+    """Return where a discarded message's money goes, and the message that takes it there.
+
+    Args:
+        reference: names the discarded message, for people; it ends up in the posting.
+    """
+    return f"account/{SUSPENSE}{currency}", TakeSuspense(f"suspense/{reference}")
+
+
+def _settle(turn: Turn[Account], name: str, code: Refusal | None) -> Transfer:
+    transfer = turn.get(TRANSFERS, name)
+    assert transfer is not None, f"{turn.address} has no transfer {name}"
+    assert transfer.state == "PROCESSING", f"{name} is {transfer.state}"
+    state = "SUCCEEDED" if code is None else "FAILED"
+    settle(turn, TRANSFERS, name, transfer, first_transfer, state=state, code=code)
+    return transfer
+
+
+def number_of(name: str) -> str:
+    """Return the caller's number in a transfer's name."""
+    return name.rpartition("/")[2]
+
+
+def view_transfer(owner_no: str, name: str, transfer: Transfer) -> TransferView:
+    """Return what the bank sees of a transfer; `owner_no` is the debited account's number."""
+    funding = name.startswith("funding/")
+    return TransferView(
+        direction="funding" if funding else "withdrawal",
+        account_no=transfer.counterparty if funding else owner_no,
+        number=number_of(name),
+        amount_minor=transfer.amount_minor,
+        currency=transfer.currency,
+        state=transfer.state,
+        code=transfer.code,
+        business_date=transfer.business_date,
+        created_at=instant(transfer.created_ns),
+        settled_at=instant_if(transfer.settled_ns),
+    )
+
+
+def first_transfer(owner_no: str, name: str, transfer: Transfer) -> Outcome:
+    """Return the outcome that the transfer had, as its first caller was told it."""
+    if transfer.code is not None:
+        return Refused(transfer.code, number_of(name))
+    return view_transfer(owner_no, name, transfer)

@@ -1,0 +1,54 @@
+"""Business dates: which one new commands are stamped with, and how a date is closed."""
+
+import datetime
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+
+class DateState(StrEnum):
+    """Where a business date stands."""
+
+    OPEN = "OPEN"
+    CLOSING = "CLOSING"
+    """New commands carry the next date; something of this one is still parked."""
+    CLOSED = "CLOSED"
+    """Nothing of this date is under way, and its postings come out to zero by themselves."""
+
+
+class ClosedDate(Struct, array_like=True, frozen=True):
+    """The row of a date that was cut, and the answer to `CutDay`.
+
+    `sums` are the date's posting sums by currency at its close: all zero. `closed_ns` is 0
+    while the date is still closing.
+    """
+
+    business_date: str
+    state: DateState
+    next_date: str
+    cut_ns: int
+    closed_ns: int
+    sums: dict[str, int]
+
+
+class CutDay(Struct, frozen=True):
+    """Close `business_date` and go on with the day after it. Repeating it changes nothing."""
+
+    business_date: str
+
+
+class DateNotOpen(Struct, frozen=True):
+    """The date to cut is neither the current one nor one that was cut before."""
+
+    business_date: str
+    current: str
+
+
+decode_closed = msgspec.msgpack.Decoder(ClosedDate).decode
+
+
+def day_after(business_date: str) -> str:
+    """Return the calendar day after an ISO 8601 date."""
+    day = datetime.date.fromisoformat(business_date) + datetime.timedelta(days=1)
+    return day.isoformat()

@@ -1,0 +1,91 @@
+"""Recovery: what a shard does with messages and timers it finds when it starts.
+
+After a clean stop they are simply delivered. After an abnormal exit one of them may be what
+brought the process down, so they run one per commit, each attempt counted durably before it
+begins; the third attempt parks the message instead, so a poison message cannot loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from engine import timers
+from engine.message import Envelope
+from engine.parking import decode_stored, encode, stored
+from storage.journal import sequence_key
+from storage.row import OUTBOX, TIMERS
+
+if TYPE_CHECKING:
+    from engine.shard import Shard
+
+ATTEMPTS_MAX: Final = 2
+"""Turns begun with one message across crashes; the next one parks it."""
+
+
+async def recover(shard: Shard) -> None:
+    """Load the outbox; after an abnormal exit, work it and the due timers off with caution."""
+    attempts: dict[int, int] = {}
+    for key, payload in shard.snapshot().scan(OUTBOX):
+        row = decode_stored(payload)
+        sequence = int.from_bytes(key, "big")
+        attempts[sequence] = row.attempts
+        body = shard.kinds.of(row.to).decode_body(row.body)
+        envelope = Envelope(
+            row.to,
+            row.sender,
+            body,
+            row.business_date,
+            row.token,
+            row.amount_minor,
+            row.currency,
+        )
+        shard.carried.append((sequence, envelope))
+    if shard.store.was_clean:
+        return
+    await _deliver_with_caution(shard, attempts)
+    for key, payload in list(_due_timers(shard)):
+        await _fire_with_caution(shard, key, payload)
+        await _deliver_with_caution(shard, {})
+
+
+async def _deliver_with_caution(shard: Shard, attempts: dict[int, int]) -> None:
+    """Deliver the carried messages, and what follows from them, one a commit."""
+    while shard.carried:
+        sequence, envelope = shard.carried[0]
+        begun = attempts.get(sequence, 0)
+        if begun >= ATTEMPTS_MAX:
+            shard.carried.popleft()
+            shard.batch.outbox[sequence_key(sequence)] = None
+            shard.park(envelope, f"{begun} turns with it ended in an abnormal exit")
+        else:
+            payload = stored(envelope, attempts=begun + 1)
+            shard.batch.outbox[sequence_key(sequence)] = payload
+            await _commit(shard)
+            shard.deliver_carried()
+        await _commit(shard)
+
+
+def _due_timers(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
+    return timers.scan(shard.snapshot(), [], shard.clock.now_ns())
+
+
+async def _fire_with_caution(shard: Shard, key: bytes, payload: bytes) -> None:
+    # An earlier timer, or a message, may have cancelled this one or counted an attempt.
+    if shard.snapshot().get(TIMERS, key) != payload:
+        return
+    timer = timers.decode_timer(payload)
+    if timer.attempts >= ATTEMPTS_MAX:
+        shard.park_timer(key, timer, f"{timer.attempts} turns with it ended in an abnormal exit")
+    else:
+        shard.batch.timers[key] = encode(replace(timer, attempts=timer.attempts + 1))
+        await _commit(shard)
+        shard.fire_timer(key, timer)
+    await _commit(shard)
+
+
+async def _commit(shard: Shard) -> None:
+    shard.end_read()
+    await shard.commit_batch()

@@ -1,0 +1,102 @@
+"""Answers: what a handler hands to a listener, and how engine outcomes become one.
+
+An answer is a status and a typed body; the listener encodes it and adds HTTP's framing. What the
+engine says (`actors.answers`, `engine.fault`) is turned into status and body in one place, for a
+single command and for an item of an array alike.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from actors import commands
+from actors.answers import Refused, Replayed
+from engine.fault import Fault
+from gateway.errors import Problem, faulted, refused
+
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
+
+encode = msgspec.json.Encoder().encode
+
+
+class Answer(Struct, frozen=True):
+    """What a handler answers.
+
+    Attributes:
+        body: a Struct, or a list of them, to be encoded as JSON.
+        replayed: the first outcome of a command that was repeated.
+        allow: methods that the path knows, for a 405.
+    """
+
+    status: int
+    body: Any
+    replayed: bool = False
+    allow: tuple[str, ...] = ()
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the encoded body."""
+        return PROBLEM if isinstance(self.body, Problem) else JSON
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers that belong to the answer, without HTTP's framing."""
+        headers = [("content-type", self.content_type)]
+        if self.replayed:
+            headers.append(("idempotent-replayed", "true"))
+        if isinstance(self.body, Problem) and self.body.retry_after_s is not None:
+            headers.append(("retry-after", str(self.body.retry_after_s)))
+        if self.allow:
+            headers.append(("allow", ", ".join(self.allow)))
+        return headers
+
+
+class Item(Struct, frozen=True, omit_defaults=True):
+    """What one command of an array is answered."""
+
+    status: int
+    body: Any
+    replayed: bool = False
+
+
+LIFECYCLE: Final = (commands.FreezeAccount, commands.UnfreezeAccount, commands.CloseAccount)
+STATUS: Final[Mapping[type[Struct], int]] = {
+    type_: 200 if type_ in LIFECYCLE else 201
+    for type_ in (
+        *commands.AccountCommand.__args__,
+        *commands.MerchantCommand.__args__,
+        commands.FundAccount,
+    )
+}
+"""Type of a command → status when it is carried out: 201 for what it has created."""
+
+_NAMED: Final = frozenset(commands.MerchantCommand.__args__)
+"""Commands to a merchant: accounts and agreements are only named by them."""
+
+
+def concluded(command: type[Struct], outcome: Any) -> tuple[int, Struct, bool]:
+    """Return `(status, body, replayed)` of what the engine said about a command.
+
+    Args:
+        command: the command's type.
+        outcome: a view, `Refused`, `Replayed` with either, or a `Fault`.
+    """
+    type_ = type(outcome)
+    replayed = type_ is Replayed
+    if replayed:
+        outcome = outcome.outcome
+        type_ = type(outcome)
+    if type_ is Refused:
+        problem = refused(outcome, named=command in _NAMED)
+        return problem.status, problem, replayed
+    if type_ is Fault:
+        problem = faulted(outcome)
+        return problem.status, problem, False
+    return STATUS[command], outcome, replayed
+
+
+def failed(problem: Problem, allow: tuple[str, ...] = ()) -> Answer:
+    """Return the answer that a problem is."""
+    return Answer(problem.status, problem, allow=allow)

@@ -1,0 +1,57 @@
+"""The desk: what every handler works with.
+
+It is the gateway's side of the engine: commands go in with a deadline, looks at what is durable
+come out, and nothing of HTTP is known here. One per node.
+"""
+
+from importlib import metadata
+from typing import Literal
+
+import trio
+from msgspec import Struct
+
+from actors.commands import AnyCommand, first_actor
+from engine.clock import DomainClock
+from engine.node import Node
+from gateway.answer import Answer, concluded
+
+ClockKind = Literal["wall", "domain"]
+
+TIMEOUT_S_MAX = 60.0
+"""The longest that a caller may have the node try, in seconds."""
+
+
+class Caller(Struct, frozen=True):
+    """Who asks, and how long they wait for the outcome, in seconds."""
+
+    timeout_s: float
+
+
+class Desk:
+    """The engine as handlers see it.
+
+    Attributes:
+        node: the engine.
+        clock_kind: whether commands may move the clock.
+        timeout_s: what a caller waits who says nothing about it, seconds.
+        version: of this program.
+    """
+
+    def __init__(self, node: Node, timeout_s: float = 10.0) -> None:
+        self.node = node
+        self.timeout_s = timeout_s
+        self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"
+        self.version = metadata.version("piaohao")
+
+    async def execute(self, caller: Caller, command: AnyCommand) -> Answer:
+        """Have one command carried out and return its outcome.
+
+        The engine has the command before the first checkpoint: a caller that leaves cancels the
+        wait, never the command.
+        """
+        outcome = await self.node.ask(first_actor(command), command, timeout_s=caller.timeout_s)
+        return Answer(*concluded(type(command), outcome))
+
+    def deadline(self, caller: Caller) -> float:
+        """Return the caller's deadline on Trio's clock, for `Node.submit`."""
+        return trio.current_time() + caller.timeout_s

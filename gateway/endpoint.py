@@ -1,0 +1,225 @@
+"""Endpoints: one row of the handler table each, and the way from raw bytes to a typed request.
+
+A request is a closed msgspec Struct filled from three places: numbers in the path, the query of
+a GET, the JSON body of a POST. Listeners hand over method, path, query and body; what does not
+fit becomes a `RequestError` here, so that every listener refuses with the same bytes.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from msgspec import Struct
+
+from gateway.answer import Answer, failed
+from gateway.desk import TIMEOUT_S_MAX, Caller, Desk
+from gateway.errors import RequestCode, RequestError
+
+BODY_BYTES: Final = 64 << 10
+"""Body limit of a path that does not set its own."""
+
+Handle = Callable[[Desk, Caller, Any], Awaitable[Answer]]
+Decode = Callable[[dict[str, str], bytes], Any]
+"""Makes the typed request from (numbers of the path, body)."""
+
+
+class Endpoint(Struct, frozen=True):
+    """One method on one path.
+
+    Attributes:
+        method: GET or POST.
+        path: template, for example `/v1/payments/{merchant_no}/{order_no}`.
+        request: type of the typed request.
+        handle: `(desk, caller, request) → answer`.
+        decode: makes the request; see `Decode`. For a GET the "body" is the query.
+        body_bytes_max: larger bodies are refused unread.
+    """
+
+    method: str
+    path: str
+    request: Any
+    handle: Handle
+    decode: Decode
+    body_bytes_max: int = BODY_BYTES
+
+
+def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
+    """Return a GET endpoint: its request comes from path and query."""
+
+    def decode(numbers: dict[str, str], query: bytes) -> Any:
+        given: dict[str, str] = {}
+        for name, value in _query(query):
+            if name in given or name in numbers:
+                raise RequestError(RequestCode.INVALID_REQUEST, f"`{name}` is given twice")
+            given[name] = value
+        return convert({**given, **numbers}, request)
+
+    return Endpoint("GET", path, request, handle, decode)
+
+
+def act(path: str, request: type[Struct], handle: Handle) -> Endpoint:
+    """Return a POST endpoint: numbers of the path and members of the body make the request."""
+    in_path = tuple(segment[1:-1] for segment in _segments(path) if segment.startswith("{"))
+    fields = [field for field in msgspec.structs.fields(request) if field.name not in in_path]
+    numbers_type = msgspec.defstruct(
+        f"{request.__name__}Path", [(name, _type_of(request, name)) for name in in_path]
+    )
+    # A twin without the tag and without what the path says: commands keep their tag for arrays.
+    body_type = msgspec.defstruct(
+        f"{request.__name__}Body",
+        [
+            (field.encode_name, field.type)
+            if field.required
+            else (field.encode_name, field.type, field.default)
+            for field in fields
+        ],
+        forbid_unknown_fields=True,
+        frozen=True,
+    )
+    names = tuple(field.name for field in fields)
+    decoder = msgspec.json.Decoder(body_type)
+
+    def decode(numbers: dict[str, str], body: bytes) -> Any:
+        given = decode_json(decoder, body or b"{}")
+        if in_path:
+            convert(numbers, numbers_type)
+        return request(**numbers, **{name: getattr(given, name) for name in names})
+
+    return Endpoint("POST", path, request, handle, decode)
+
+
+def _type_of(request: type[Struct], name: str) -> Any:
+    return next(field.type for field in msgspec.structs.fields(request) if field.name == name)
+
+
+def convert(values: dict[str, str], type_: type[Struct]) -> Any:
+    """Return text values as a Struct; integers may be written as text here, and only here.
+
+    Raises:
+        RequestError: INVALID_REQUEST.
+    """
+    try:
+        return msgspec.convert(values, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise RequestError(RequestCode.INVALID_REQUEST, str(error)) from None
+
+
+def decode_json(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Return the decoded body; integers stay integers, unknown members are refused.
+
+    Raises:
+        RequestError: MALFORMED_JSON for what is not JSON, INVALID_REQUEST for what does not fit.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(RequestCode.INVALID_REQUEST, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(RequestCode.MALFORMED_JSON, str(error)) from None
+    except RecursionError:
+        raise RequestError(RequestCode.MALFORMED_JSON, "nested too deeply") from None
+
+
+def _query(query: bytes) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    try:
+        return parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=20,
+        )
+    except ValueError:  # UnicodeError is one of them
+        raise RequestError(RequestCode.INVALID_REQUEST, "the query is malformed") from None
+
+
+def _segments(path: str) -> list[str]:
+    return path.split("/")[1:]
+
+
+class Router:
+    """Finds the endpoint of a method and path, and runs it.
+
+    Args:
+        endpoints: the handler table.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        # Segment by segment; the key "" stands for any number.
+        self._root: dict[str, Any] = {}
+        for endpoint in endpoints:
+            node = self._root
+            names = []
+            for segment in _segments(endpoint.path):
+                if segment.startswith("{"):
+                    names.append(segment[1:-1])
+                node = node.setdefault("" if segment.startswith("{") else segment, {})
+            methods = node.setdefault(None, {})
+            assert endpoint.method not in methods, f"{endpoint.path} is there twice"
+            methods[endpoint.method] = (endpoint, tuple(names))
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
+        """Return the endpoint and the numbers in the path (still percent-encoded: raw).
+
+        Raises:
+            RequestError: NOT_FOUND or METHOD_NOT_ALLOWED.
+        """
+        node: dict[Any, Any] | None = self._root
+        numbers = []
+        for segment in _segments(path):
+            assert node is not None
+            found = node.get(segment) if segment else None
+            if found is None:
+                found = node.get("")
+                numbers.append(segment)
+            if found is None:
+                raise RequestError(RequestCode.NOT_FOUND)
+            node = found
+        methods = (node or {}).get(None)
+        if methods is None:
+            raise RequestError(RequestCode.NOT_FOUND)
+        found = methods.get("GET" if method == "HEAD" else method)
+        if found is None:
+            allow = tuple(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+            raise RequestError(RequestCode.METHOD_NOT_ALLOWED, allow=allow)
+        endpoint, names = found
+        return endpoint, dict(zip(names, (unquote(number) for number in numbers), strict=True))
+
+    async def answer(
+        self,
+        desk: Desk,
+        endpoint: Endpoint,
+        numbers: dict[str, str],
+        query: bytes,
+        body: bytes,
+        timeout: str | None,
+    ) -> Answer:
+        """Decode the request, run its handler, and return the answer, whatever it is.
+
+        Args:
+            timeout: the Request-Timeout-S header, if any.
+        """
+        try:
+            caller = Caller(desk.timeout_s if timeout is None else _timeout_s(timeout))
+            if endpoint.method == "POST" and query:
+                raise RequestError(RequestCode.INVALID_REQUEST, "a POST takes no query")
+            request = endpoint.decode(numbers, query if endpoint.method == "GET" else body)
+            return await endpoint.handle(desk, caller, request)
+        except RequestError as error:
+            return failed(error.problem, error.allow)
+
+
+def _timeout_s(text: str) -> float:
+    try:
+        timeout_s = float(text) if text.isascii() else 0.0
+    except ValueError:
+        timeout_s = 0.0
+    if not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise RequestError(
+            RequestCode.INVALID_REQUEST,
+            f"Request-Timeout-S is a number of seconds up to {TIMEOUT_S_MAX:g}",
+        )
+    return timeout_s

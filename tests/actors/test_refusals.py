@@ -1,0 +1,412 @@
+"""Which refusal is given where several apply: one table for each family of commands.
+
+A row names the refusal that is expected, whether it binds the number, and everything that is
+wrong at once. Read downwards, the first fault of each row is gone in the next.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from actors import commands
+from actors.answers import Refused, Replayed
+from actors.refusal import Refusal
+from tests.actors.driver import DAY, MERCHANT, PAYER, Bank, authorization, payment, shop, table
+
+# Payments and authorizations: the merchant, then the payer's account.
+
+NEW_DEBITS = table("""
+    MERCHANT_NOT_FOUND      free   no-merchant other-currency no-payer
+    NUMBER_USED             free   number-used merchant-closed other-currency no-payer
+    MERCHANT_CLOSED         free   merchant-closed other-currency no-payer
+    MERCHANT_SUSPENDED      free   merchant-suspended other-currency no-payer
+    CURRENCY_MISMATCH       binds  other-currency no-payer
+    ACCOUNT_NOT_FOUND       binds  no-payer
+    ACCOUNT_CLOSED          binds  payer-closed payer-foreign no-agreement
+    ACCOUNT_FROZEN          binds  payer-frozen payer-foreign no-agreement poor
+    CURRENCY_MISMATCH       binds  payer-foreign no-agreement poor
+    CURRENCY_MISMATCH       binds  payer-internal-foreign no-agreement
+    ACCOUNT_INTERNAL        binds  payer-internal no-agreement
+    AGREEMENT_NOT_FOUND     binds  no-agreement poor
+    PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit poor
+    DAILY_LIMIT_EXCEEDED    binds  daily-limit poor
+    INSUFFICIENT_FUNDS      binds  poor
+    -                       binds
+""")
+
+
+def _debit_world(faults: list[str], *, hold: bool) -> tuple[Bank, commands.Command]:
+    bank = Bank()
+    bank.audited = False  # some states are forced that no command leads to
+    payer = "A1"
+    if "payer-internal" in faults:
+        payer = "clearing-USD"
+    if "payer-internal-foreign" in faults:
+        payer = "clearing-EUR"
+        bank.do(commands.OpenAccount("B2", "EUR"))
+        bank.do(commands.FundAccount("B2", "F0", 1, "EUR"))
+    if "no-payer" not in faults:
+        currency = "EUR" if "payer-foreign" in faults else "USD"
+        bank.do(commands.OpenAccount("A1", currency))
+        if "poor" not in faults and "payer-closed" not in faults:
+            bank.do(commands.FundAccount("A1", "F1", 1_000, currency))
+        if "no-agreement" not in faults:
+            bank.do(
+                commands.SignAgreement(
+                    "A1",
+                    "M1",
+                    999 if "payment-limit" in faults else 1_000,
+                    999 if "daily-limit" in faults else 1_000,
+                )
+            )
+        if "payer-closed" in faults:
+            bank.do(commands.CloseAccount("A1"))
+        if "payer-frozen" in faults:
+            bank.do(commands.FreezeAccount("A1"))
+    if "no-merchant" not in faults:
+        bank.do(commands.OpenMerchant("M1", "USD"))
+        if "number-used" in faults:
+            bank.ask(authorization("X1", 77) if hold else payment("X1", 77))
+        if "merchant-closed" in faults:
+            bank.force(MERCHANT, status="CLOSED")
+        if "merchant-suspended" in faults:
+            bank.force(MERCHANT, status="SUSPENDED")
+    currency = "EUR" if "other-currency" in faults else "USD"
+    if hold:
+        return bank, commands.CreateAuthorization("M1", "X1", payer, 1_000, currency)
+    return bank, commands.CreatePayment("M1", "X1", payer, 1_000, currency)
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["payment", "authorization"])
+@pytest.mark.parametrize("row", NEW_DEBITS, ids="+".join)
+def test_new_debit_with_faults_is_refused_in_order(row: list[str], hold: bool) -> None:
+    expected, binds, *faults = row
+    bank, command = _debit_world(faults, hold=hold)
+    done = "HELD" if hold else "SUCCEEDED"
+    _expect(bank, command, expected, done, binds=binds == "binds")
+
+
+# Withdrawals and fundings.
+
+TRANSFERS = table("""
+    withdrawal  ACCOUNT_NOT_FOUND   free   no-account other-currency
+    withdrawal  NUMBER_USED         free   number-used closed other-currency
+    withdrawal  ACCOUNT_CLOSED      free   closed other-currency
+    withdrawal  ACCOUNT_FROZEN      free   frozen other-currency poor
+    withdrawal  CURRENCY_MISMATCH   binds  other-currency internal
+    withdrawal  ACCOUNT_INTERNAL    binds  internal
+    withdrawal  INSUFFICIENT_FUNDS  binds  poor
+    withdrawal  -                   binds
+    funding     NUMBER_USED         free   number-used
+    funding     ACCOUNT_INTERNAL    binds  internal full
+    funding     BALANCE_LIMIT       binds  full no-account
+    funding     ACCOUNT_NOT_FOUND   binds  no-account
+    funding     ACCOUNT_CLOSED      binds  closed other-currency
+    funding     CURRENCY_MISMATCH   binds  other-currency
+    funding     -                   binds  frozen
+    funding     -                   binds
+""")
+
+
+@pytest.mark.parametrize("row", TRANSFERS, ids="+".join)
+def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, binds, *faults = row
+    bank = Bank()
+    bank.audited = False
+    bank.do(commands.OpenAccount("B1", "USD"))
+    bank.do(commands.FundAccount("B1", "F0", 1, "USD"))
+    if "no-account" not in faults:
+        bank.do(commands.OpenAccount("A1", "USD"))
+        if not {"poor", "closed"} & set(faults):
+            bank.do(commands.FundAccount("A1", "F1", 1_000, "USD"))
+        if "number-used" in faults:
+            bank.ask(commands.WithdrawFunds("A1", "X1", 77, "USD"))
+            bank.ask(commands.FundAccount("A1", "X1", 77, "USD"))
+            bank.force(PAYER, posted_minor=0)
+        if "closed" in faults:
+            bank.do(commands.CloseAccount("A1"))
+        if "frozen" in faults:
+            bank.do(commands.FreezeAccount("A1"))
+    if "full" in faults:
+        bank.force("account/clearing-USD", posted_minor=-(10**18) + 999)
+    account_no = "clearing-USD" if "internal" in faults else "A1"
+    currency = "EUR" if "other-currency" in faults else "USD"
+    type_ = commands.WithdrawFunds if family == "withdrawal" else commands.FundAccount
+    command = type_(account_no, "X1", 1_000, currency)
+    _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
+
+
+# The life of an account.
+
+LIVES = table("""
+    open      RESERVED_NUMBER    internal other-content
+    open      NUMBER_USED        other-content
+    sign      ACCOUNT_NOT_FOUND  no-account
+    sign      NUMBER_USED        signed closed
+    sign      ACCOUNT_CLOSED     closed
+    sign      ACCOUNT_INTERNAL   internal
+    freeze    ACCOUNT_NOT_FOUND  no-account
+    freeze    STATE_CONFLICT     closed
+    freeze    ACCOUNT_INTERNAL   internal
+    unfreeze  ACCOUNT_NOT_FOUND  no-account
+    unfreeze  STATE_CONFLICT     closed
+    unfreeze  ACCOUNT_INTERNAL   internal
+    close     ACCOUNT_NOT_FOUND  no-account
+    close     ACCOUNT_INTERNAL   internal
+    close     HOLDS_OPEN         hold money
+    close     ACCOUNT_NOT_EMPTY  money
+""")
+
+
+@pytest.mark.parametrize("row", LIVES, ids="+".join)
+def test_account_command_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, *faults = row
+    bank = Bank()
+    if "internal" in faults:
+        bank.do(commands.OpenAccount("B1", "USD"))
+        bank.do(commands.FundAccount("B1", "F0", 1, "USD"))
+    if "no-account" not in faults:
+        bank.do(commands.OpenAccount("A1", "USD"))
+        bank.do(commands.OpenMerchant("M1", "USD"))
+        if "signed" in faults or "hold" in faults:
+            bank.do(commands.SignAgreement("A1", "M1", 77_000))
+        if "money" in faults:
+            bank.do(commands.FundAccount("A1", "F1", 1_000, "USD"))
+        if "hold" in faults:
+            bank.do(authorization("H1"))
+        if "closed" in faults:
+            bank.do(commands.CloseAccount("A1"))
+    account_no = "clearing-USD" if "internal" in faults else "A1"
+    command: commands.Command = {
+        "open": commands.OpenAccount(account_no, "EUR"),
+        "sign": commands.SignAgreement(account_no, "M1"),
+        "freeze": commands.FreezeAccount(account_no),
+        "unfreeze": commands.UnfreezeAccount(account_no),
+        "close": commands.CloseAccount(account_no),
+    }[family]
+    _expect(bank, command, expected, "", binds=False)
+
+
+# What is done to a payment or to an authorization afterwards.
+
+AFTERWARDS = table("""
+    refund     MERCHANT_NOT_FOUND             free   no-merchant
+    refund     NUMBER_USED                    free   number-used merchant-closed
+    refund     MERCHANT_CLOSED                free   merchant-closed none
+    refund     NO_SUCH_PAYMENT                binds  merchant-suspended none
+    refund     IN_FLIGHT                      free   reversing too-late too-much broke
+    refund     PAYMENT_NOT_SUCCEEDED          binds  reversed too-late too-many too-much broke
+    refund     REFUND_WINDOW_PASSED           binds  too-late too-many too-much broke
+    refund     REFUND_COUNT_LIMIT             binds  too-many too-much broke
+    refund     REFUND_EXCEEDS_REMAINING       binds  too-much broke
+    refund     MERCHANT_BALANCE_INSUFFICIENT  binds  broke payer-closed
+    refund     ACCOUNT_CLOSED                 binds  payer-closed
+    refund     -                              binds  merchant-suspended
+    refund     -                              binds
+    reversal   MERCHANT_NOT_FOUND             free   no-merchant
+    reversal   NUMBER_USED                    free   number-used merchant-closed
+    reversal   MERCHANT_CLOSED                free   merchant-closed none
+    reversal   NO_SUCH_PAYMENT                binds  merchant-suspended none
+    reversal   IN_FLIGHT                      free   reversing next-date broke
+    reversal   PAYMENT_NOT_SUCCEEDED          binds  reversed next-date broke
+    reversal   REVERSAL_WINDOW_PASSED         binds  next-date refunded broke
+    reversal   REVERSAL_NOT_FULL              binds  refunded broke
+    reversal   MERCHANT_BALANCE_INSUFFICIENT  binds  broke payer-closed
+    reversal   ACCOUNT_CLOSED                 binds  payer-closed
+    reversal   -                              binds  merchant-suspended
+    reversal   -                              binds
+""")
+
+
+@pytest.mark.parametrize("row", AFTERWARDS, ids="+".join)
+def test_refund_or_reversal_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, binds, *faults = row
+    bank = shop(funds_minor=1_000)
+    bank.audited = False
+    order_no = "none" if "none" in faults else "O1"
+    bank.do(payment("O1"))
+    if "reversed" in faults:
+        bank.do(commands.ReversePayment("M1", "O1", "V0"))
+    if "number-used" in faults:
+        bank.ask(commands.RefundPayment("M1", "X1", "other", 77))
+        bank.ask(commands.ReversePayment("M1", "other", "X1"))
+    if "too-many" in faults and "reversed" not in faults:
+        for n in range(50):
+            bank.do(commands.RefundPayment("M1", f"R{n}", "O1", 1))
+    if "refunded" in faults:
+        bank.do(commands.RefundPayment("M1", "R0", "O1", 1))
+    if "reversing" in faults:
+        bank.send(commands.ReversePayment("M1", "O1", "V0"))
+        bank.queue.clear()
+    if "broke" in faults:
+        bank.force(MERCHANT, posted_minor=499)
+    if "payer-closed" in faults:
+        bank.do(commands.CloseAccount("A1"))
+    if "too-late" in faults:
+        bank.wait(365 * DAY + 1)
+    if "next-date" in faults:
+        bank.business_date = "2026-01-06"
+    if "merchant-suspended" in faults:
+        bank.force(MERCHANT, status="SUSPENDED")
+    if "merchant-closed" in faults:
+        bank.force(MERCHANT, status="CLOSED")
+    merchant_no = "M2" if "no-merchant" in faults else "M1"
+    command: commands.Command = commands.ReversePayment(merchant_no, order_no, "X1")
+    if family == "refund":
+        amount = 1_001 if "too-much" in faults else 500
+        command = commands.RefundPayment(merchant_no, "X1", order_no, amount)
+    _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
+
+
+OPERATIONS = table("""
+    capture    MERCHANT_NOT_FOUND      free   no-merchant
+    capture    NUMBER_USED             free   number-used merchant-closed
+    capture    MERCHANT_CLOSED         free   merchant-closed none
+    capture    MERCHANT_SUSPENDED      free   merchant-suspended none
+    capture    NO_SUCH_HOLD            binds  none
+    capture    IN_FLIGHT               free   busy overdue too-much
+    capture    HOLD_EXPIRED            binds  overdue too-much
+    capture    CAPTURE_LIMIT           binds  many-captures too-much frozen
+    capture    CAPTURE_EXCEEDS_HOLD    binds  too-much frozen payment-limit daily-limit poor
+    capture    ACCOUNT_FROZEN          binds  excess frozen payment-limit daily-limit poor
+    capture    PAYMENT_LIMIT_EXCEEDED  binds  excess payment-limit daily-limit poor
+    capture    DAILY_LIMIT_EXCEEDED    binds  excess daily-limit poor
+    capture    INSUFFICIENT_FUNDS      binds  excess poor
+    capture    -                       binds  excess
+    capture    -                       binds  frozen poor
+    increment  MERCHANT_NOT_FOUND      free   no-merchant
+    increment  NUMBER_USED             free   number-used merchant-closed
+    increment  MERCHANT_CLOSED         free   merchant-closed none
+    increment  MERCHANT_SUSPENDED      free   merchant-suspended none
+    increment  NO_SUCH_HOLD            binds  none
+    increment  IN_FLIGHT               free   busy overdue frozen
+    increment  HOLD_EXPIRED            binds  overdue many-increments frozen
+    increment  INCREMENT_LIMIT         binds  many-increments frozen poor
+    increment  ACCOUNT_FROZEN          binds  frozen payment-limit daily-limit poor
+    increment  PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit poor
+    increment  DAILY_LIMIT_EXCEEDED    binds  daily-limit poor
+    increment  INSUFFICIENT_FUNDS      binds  poor
+    increment  -                       binds
+    void       MERCHANT_NOT_FOUND      free   no-merchant
+    void       NUMBER_USED             free   number-used merchant-closed
+    void       MERCHANT_CLOSED         free   merchant-closed none
+    void       NO_SUCH_HOLD            binds  merchant-suspended none
+    void       IN_FLIGHT               free   busy overdue
+    void       HOLD_EXPIRED            binds  overdue
+    void       -                       binds  merchant-suspended frozen
+    release    MERCHANT_NOT_FOUND      free   no-merchant
+    release    NUMBER_USED             free   number-used merchant-closed
+    release    MERCHANT_CLOSED         free   merchant-closed none
+    release    NO_SUCH_HOLD            binds  merchant-suspended none
+    release    IN_FLIGHT               free   busy overdue
+    release    HOLD_EXPIRED            binds  overdue
+    release    STATE_CONFLICT          binds  merchant-suspended
+    release    -                       binds  merchant-suspended frozen captured
+""")
+
+
+def _operation(family: str, merchant_no: str, hold_no: str, amount: int) -> commands.Command:
+    operations: dict[str, Callable[[], commands.Command]] = {
+        "capture": lambda: commands.CaptureAuthorization(merchant_no, hold_no, "X1", amount),
+        "increment": lambda: commands.IncrementAuthorization(merchant_no, hold_no, "X1", 50),
+        "void": lambda: commands.VoidAuthorization(merchant_no, hold_no, "X1"),
+        "release": lambda: commands.ReleaseAuthorization(merchant_no, hold_no, "X1"),
+    }
+    return operations[family]()
+
+
+@pytest.mark.parametrize("row", OPERATIONS, ids="+".join)
+def test_operation_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, binds, *faults = row
+    bank = shop(
+        funds_minor=1_000 if "poor" in faults else 2_000,
+        over_capture=True,
+        payment_limit_minor=1_000 if "payment-limit" in faults else None,
+        daily_limit_minor=1_000 if "daily-limit" in faults else None,
+    )
+    bank.audited = False
+    bank.do(authorization("H1"))
+    if "captured" in faults:
+        bank.do(commands.CaptureAuthorization("M1", "H1", "C0", 1))
+    if "number-used" in faults:
+        for each in ("capture", "increment", "void", "release"):
+            bank.ask(_operation(each, "M1", "other", 77))
+    if "many-captures" in faults:
+        for n in range(50):
+            bank.do(commands.CaptureAuthorization("M1", "H1", f"C{n}", 1))
+    if "many-increments" in faults:
+        for n in range(10):
+            bank.ask(commands.IncrementAuthorization("M1", "H1", f"I{n}", 1))
+    if "busy" in faults:
+        bank.send(commands.VoidAuthorization("M1", "H1", "V0"))
+        bank.queue.clear()
+    if "frozen" in faults:
+        bank.do(commands.FreezeAccount("A1"))
+    if "overdue" in faults:
+        bank.wait(3_600 * 1_000_000_000)
+    if "merchant-closed" in faults:
+        bank.force(MERCHANT, status="CLOSED")
+    if "merchant-suspended" in faults:
+        bank.force(MERCHANT, status="SUSPENDED")
+    amount = 1_151 if "too-much" in faults else 1_150 if "excess" in faults else 900
+    command = _operation(
+        family,
+        "M2" if "no-merchant" in faults else "M1",
+        "none" if "none" in faults else "H1",
+        amount,
+    )
+    _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
+
+
+def _expect(
+    bank: Bank, command: commands.Command, expected: str, done: str, *, binds: bool
+) -> None:
+    """Check the outcome, and that a repetition gets it again exactly if it was bound."""
+    balances = {address: repr(state) for address, state in bank.states.items()}
+    token = bank.send(command)
+    bank.run()
+    first = bank.answer(token)
+    again = bank.ask(command)
+    if expected == "-":
+        assert getattr(first, "state", None) == done, first
+        assert again == Replayed(first)
+        return
+    assert isinstance(first, Refused), first
+    assert first.code == expected
+    assert again == (Replayed(first) if binds else first)
+    if not binds:
+        assert {a: repr(state) for a, state in bank.states.items()} == balances
+
+
+@pytest.mark.parametrize(
+    ("rows", "first_cell"),
+    [(NEW_DEBITS, 0), (TRANSFERS, 1), (LIVES, 1), (AFTERWARDS, 1), (OPERATIONS, 1)],
+)
+def test_tables_follow_the_order_of_the_enumeration(rows: list[list[str]], first_cell: int) -> None:
+    """Within each family the codes stand in the enumeration's order, decider by decider."""
+    order = list(Refusal)
+    # Decided by whoever is asked first, before anything about the second account.
+    exempt = {Refusal.CURRENCY_MISMATCH, Refusal.BALANCE_LIMIT, Refusal.ACCOUNT_INTERNAL}
+    families: dict[str, list[int]] = {}
+    for row in rows:
+        if row[first_cell] != "-" and Refusal(row[first_cell]) not in exempt:
+            family = row[0] if first_cell else "debit"
+            families.setdefault(family, []).append(order.index(Refusal(row[first_cell])))
+    for codes in families.values():
+        assert codes == sorted(codes)
+
+
+def test_every_refusal_stands_in_a_table() -> None:
+    seen = {cell for rows in (NEW_DEBITS, TRANSFERS, LIVES, AFTERWARDS, OPERATIONS)
+            for row in rows for cell in row}  # fmt: skip
+    elsewhere = {  # test_states.py
+        Refusal.HOLD_ALREADY_VOIDED,
+        Refusal.HOLD_ALREADY_CAPTURED,
+        Refusal.HOLD_PARTLY_CAPTURED,
+    }
+    assert {str(code) for code in Refusal} - seen == elsewhere
+
+
+def test_every_refusal_is_explained() -> None:
+    for code in Refusal:
+        assert f"    {code} " in (Refusal.__doc__ or "")

@@ -1,0 +1,80 @@
+"""A turn is all or nothing, and nothing leaves the shard before it is durable."""
+
+import pytest
+
+from engine.fault import INTERNAL
+from storage.journal import Posting, open_page
+from storage.row import JOURNAL
+from storage.store import Store
+from tests.engine.purses import (
+    Give,
+    Given,
+    Look,
+    Misbehave,
+    Purse,
+    Refused,
+    give_ok,
+    memory_store,
+    running,
+)
+
+
+def postings(store: Store) -> list[tuple[int, Posting]]:
+    snapshot = store.snapshot()
+    return [each for row in snapshot.scan(JOURNAL) for each in open_page(*row)]
+
+
+async def test_gift_moves_money_and_links_postings() -> None:
+    store = memory_store()
+    async with running(store) as shard:
+        await give_ok(shard, "purse/bank", "purse/a", 100)
+        await give_ok(shard, "purse/a", "purse/b", 30)
+        assert await shard.ask("purse/a", Look()) == Purse(70, 3, 1)
+    entries = [(n, p.account, p.amount_minor, p.balance_after_minor, p.prev) for n, p in postings(store)]
+    assert entries == [
+        (1, "bank", -100, -100, 0),
+        (2, "a", 100, 100, 0),
+        (3, "a", -30, 70, 2),
+        (4, "b", 30, 30, 0),
+    ]
+
+
+async def test_rejection_waits_for_what_it_rests_on() -> None:
+    """A refusal rests on a state; it may not be told before that state is durable."""
+    store = memory_store()
+    told: list[object] = []
+    async with running(store) as shard:
+        shard.submit("purse/bank", Give("purse/a", 1), told.append)
+        shard.submit("purse/a", Give("purse/b", 5), lambda answer: told.append((answer, store.last.sequence)))
+        await give_ok(shard, "purse/bank", "purse/z", 1)
+    assert told == [Given(1), (Refused("too poor"), 1)]
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["raise", "invent", "lose", "mix", "huge", "surrogate", "type", "key", "flood", "early"],
+)
+async def test_misbehaving_turn_leaves_no_trace(how: str) -> None:
+    store = memory_store()
+    async with running(store) as shard:
+        await give_ok(shard, "purse/bank", "purse/a", 100)
+        before = store.last.sequence
+        assert await shard.ask("purse/a", Misbehave(how)) is INTERNAL
+        assert await shard.ask("purse/a", Look()) == Purse(100, 2, 1)
+        assert store.last.sequence == before, "nothing was to be written"
+        await give_ok(shard, "purse/a", "purse/b", 100)
+    assert [p.amount_minor for _, p in postings(store)] == [-100, 100, -100, 100]
+    assert not [row for row in store.snapshot().scan("timers")]
+    assert not [row for row in store.snapshot().scan("records")]
+
+
+async def test_record_put_is_seen_by_next_turn_before_it_is_durable() -> None:
+    store = memory_store()
+    async with running(store) as shard:
+        await give_ok(shard, "purse/bank", "purse/a", 100)
+        answers: list[object] = []
+        shard.submit("purse/a", Give("purse/b", 60, "n1"), answers.append)
+        shard.submit("purse/a", Give("purse/b", 60, "n1"), answers.append)
+        await give_ok(shard, "purse/bank", "purse/z", 1)
+        assert sorted(map(str, answers)) == ["Given(balance_minor=40)", "Given(balance_minor=60)"]
+        assert await shard.ask("purse/a", Look()) == Purse(40, 3, 1)
