@@ -23,7 +23,7 @@ SUSPENSE: Final = "suspense-"
 AccountStatus = Literal["OPEN", "FROZEN", "CLOSED"]
 
 
-class Account(Struct, frozen=True, array_like=True):
+class Account(Struct, frozen=True, array_like=True, gc=False):
     """The state of an account actor.
 
     Attributes:

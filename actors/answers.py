@@ -14,7 +14,7 @@ from msgspec import Struct
 from actors.refusal import Refusal
 
 
-class View(Struct, frozen=True, tag_field="object"):
+class View(Struct, frozen=True, tag_field="object", gc=False):
     """Base of all answers; `object` names the kind of thing."""
 
 

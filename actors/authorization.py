@@ -77,7 +77,7 @@ class Authorization(Bound, frozen=True, array_like=True):
     captured_ns: int = 0
 
 
-AUTHORIZATIONS: Final = RecordKind("z", Authorization)
+AUTHORIZATIONS: Final = RecordKind("z", Authorization, ascending=True)
 
 
 def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> None:

@@ -81,6 +81,7 @@ MERCHANT: Final = ActorKind(
         messages.OperationRefused: authorization.operation_refused,
         messages.HoldEnded: authorization.hold_ended,
     },
+    hub=True,
 )
 
 KINDS: Final = Kinds((ACCOUNT, MERCHANT), transfer.suspend)

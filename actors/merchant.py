@@ -20,7 +20,7 @@ from engine.kind import RecordKind
 from engine.turn import Turn
 
 
-class Merchant(Struct, frozen=True, array_like=True):
+class Merchant(Struct, frozen=True, array_like=True, gc=False):
     """The state of a merchant actor.
 
     Attributes:

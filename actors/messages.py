@@ -10,7 +10,7 @@ from msgspec import Struct
 from actors.refusal import Refusal
 
 
-class Message(Struct, frozen=True, array_like=True, tag=True):
+class Message(Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Base of all messages between actors."""
 
 

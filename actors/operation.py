@@ -40,11 +40,11 @@ class Operation(Bound, frozen=True, array_like=True):
     hold_state: str = ""
 
 
-INCREMENTS: Final = RecordKind("i", Operation)
-CAPTURES: Final = RecordKind("c", Operation)
-VOIDS: Final = RecordKind("v", Operation)
-RELEASES: Final = RecordKind("l", Operation)
-REVERSALS: Final = RecordKind("x", Operation)
+INCREMENTS: Final = RecordKind("i", Operation, ascending=True)
+CAPTURES: Final = RecordKind("c", Operation, ascending=True)
+VOIDS: Final = RecordKind("v", Operation, ascending=True)
+RELEASES: Final = RecordKind("l", Operation, ascending=True)
+REVERSALS: Final = RecordKind("x", Operation, ascending=True)
 
 OPERATIONS: Final[Mapping[OperationKind, RecordKind[Operation]]] = {
     "increment": INCREMENTS,

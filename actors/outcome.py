@@ -22,7 +22,7 @@ JOINED_MAX: Final = 16
 """Repetitions that may wait for one command; the next one is told IN_FLIGHT."""
 
 
-class Bound(Struct, frozen=True, array_like=True):
+class Bound(Struct, frozen=True, array_like=True, gc=False):
     """Base of the records that bind an outcome to a number.
 
     Attributes:

@@ -50,7 +50,7 @@ class Payment(Bound, frozen=True, array_like=True):
     reversing: str = ""
 
 
-PAYMENTS: Final = RecordKind("p", Payment)
+PAYMENTS: Final = RecordKind("p", Payment, ascending=True)
 
 
 def create_payment(turn: Turn[Merchant], command: CreatePayment) -> None:

@@ -47,7 +47,7 @@ class Refund(Bound, frozen=True, array_like=True):
     current: str = ""
 
 
-REFUNDS: Final = RecordKind("r", Refund)
+REFUNDS: Final = RecordKind("r", Refund, ascending=True)
 
 _ORIGINALS: Final[Mapping[str, RecordKind[Any]]] = {
     "payment": PAYMENTS,

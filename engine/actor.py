@@ -23,10 +23,21 @@ class Actor:
         state: the state after its last turn, durable or not; None while it does not exist.
         staged_seq: the commit that makes its newest change durable, 0 if nothing changed.
         kept: clean records that stay with it (`RecordKind.kept`), None until there is one.
+        highest: record tag → the highest key of an ascending record kind, as far as known.
         recent: touched since passivation last looked.
     """
 
-    __slots__ = ("address", "kept", "key", "kind", "number", "recent", "staged_seq", "state")
+    __slots__ = (
+        "address",
+        "highest",
+        "kept",
+        "key",
+        "kind",
+        "number",
+        "recent",
+        "staged_seq",
+        "state",
+    )
 
     def __init__(self, address: str, kind: ActorKind, state: Any) -> None:
         self.address = address
@@ -36,4 +47,5 @@ class Actor:
         self.state = state
         self.staged_seq = 0
         self.kept: dict[bytes, Struct] | None = None
+        self.highest: dict[bytes, bytes] | None = None
         self.recent = True

@@ -9,14 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import Struct
+
 from engine.fault import ACTOR_BUSY, NODE_BUSY, Fault
 
 Reply = Callable[[Any], None]
 """Called once, in the event loop, with the actor's answer (a Struct) or a `Fault`."""
 
 
-class Ask:
-    """One external command on its way.
+class Ask(Struct, eq=False):
+    """One external command on its way (a Struct because one is made a command: 0.1 µs).
 
     Attributes:
         n: its number within this boot; with epoch and shard its token.
@@ -31,20 +33,15 @@ class Ask:
         pending: messages of its chain that have not had their turn.
     """
 
-    __slots__ = ("at_ns", "body", "deadline", "done", "n", "pending", "reply", "started", "to")
-
-    def __init__(
-        self, n: int, to: str, body: Any, reply: Reply, deadline: float, at_ns: int
-    ) -> None:
-        self.n = n
-        self.to = to
-        self.body = body
-        self.reply = reply
-        self.deadline = deadline
-        self.at_ns = at_ns
-        self.started = False
-        self.done = False
-        self.pending = 1
+    n: int
+    to: str
+    body: Any
+    reply: Reply
+    deadline: float
+    at_ns: int
+    started: bool = False
+    done: bool = False
+    pending: int = 1
 
 
 class Admission:

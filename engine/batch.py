@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from engine.message import Token
-
 if TYPE_CHECKING:
     from engine.admission import Ask, Reply
 
@@ -23,12 +21,12 @@ class Batch:
 
     Attributes:
         sequence: the commit that will hold them.
-        actors: key → encoded state.
+        actors, hubs: key → encoded state.
         records: key → encoded record; `objects` holds the same records as they were put.
         timers, outbox, parked, dates: key → payload, None where the row goes.
         postings: encoded postings in journal order.
-        answers: who is told what once the batch is durable (the output gate): a caller's token,
-            or the function to call for an operator's action.
+        answers: who is told what once the batch is durable: the output gate.
+        controlled: the same for operators' actions.
         ended: asks whose chain of messages has come to its end.
         turns: how many turns are in it.
         moved: something is to be written even if no row changed (a new business date).
@@ -37,8 +35,10 @@ class Batch:
     __slots__ = (
         "actors",
         "answers",
+        "controlled",
         "dates",
         "ended",
+        "hubs",
         "moved",
         "objects",
         "outbox",
@@ -53,6 +53,7 @@ class Batch:
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
         self.actors: Payloads = {}
+        self.hubs: Payloads = {}
         self.records: Payloads = {}
         self.objects: dict[bytes, Struct] = {}
         self.timers: Payloads = {}
@@ -60,7 +61,8 @@ class Batch:
         self.parked: Payloads = {}
         self.dates: Payloads = {}
         self.postings: list[bytes] = []
-        self.answers: list[tuple[Token | Reply, Any]] = []
+        self.answers: list[tuple[Ask, Any]] = []
+        self.controlled: list[tuple[Reply, Any]] = []
         self.ended: list[Ask] = []
         self.turns = 0
         self.moved = False
@@ -70,6 +72,7 @@ class Batch:
         return bool(
             self.moved
             or self.actors
+            or self.hubs
             or self.records
             or self.timers
             or self.outbox
@@ -80,4 +83,4 @@ class Batch:
 
     def pending(self) -> bool:
         """Return whether the batch holds anything at all."""
-        return self.writes() or bool(self.answers or self.ended)
+        return self.writes() or bool(self.answers or self.ended or self.controlled)

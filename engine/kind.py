@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.turn import Turn
+from storage.row import ACTORS, HUBS
 
 R = TypeVar("R", bound=Struct)
 
@@ -25,12 +26,19 @@ class RecordKind(Generic[R]):
         type_: the record's frozen, array-like Struct.
         kept: whether a clean record stays in memory with its actor after its batch is durable
             (for what is read again and again, such as agreements).
+        ascending: whether names mostly ascend, as dated order numbers do. Then a name above the
+            actor's highest is known to be free without asking the store, which would cost 1 to
+            10 µs. Names that do not ascend are merely looked up.
     """
 
-    __slots__ = ("decode", "kept", "name", "tag", "type")
+    __slots__ = ("ascending", "decode", "kept", "name", "prefix", "tag", "type")
 
-    def __init__(self, tag: str, type_: type[R], *, kept: bool = False) -> None:
+    def __init__(
+        self, tag: str, type_: type[R], *, kept: bool = False, ascending: bool = False
+    ) -> None:
         self.tag = tag.encode("ascii")
+        self.prefix = b"\0" + self.tag
+        self.ascending = ascending
         self.type = type_
         self.name = type_.__name__
         self.kept = kept
@@ -47,9 +55,12 @@ class ActorKind:
         commands: type of an external command → handler; commands are never stored.
         messages: type of a message between actors, or of a timer → handler. Messages are
             array-like tagged Structs: a cut may have to store them.
+        hub: whether there are few of them and much goes through each, as with merchants. Hubs'
+            rows have a table of their own, where they share pages: among the rows of all the
+            others each would dirty a page for itself in every batch.
     """
 
-    __slots__ = ("decode_body", "decode_state", "handlers", "name", "records", "state")
+    __slots__ = ("decode_body", "decode_state", "handlers", "name", "records", "state", "table")
 
     def __init__(
         self,
@@ -58,10 +69,13 @@ class ActorKind:
         records: tuple[RecordKind[Any], ...],
         commands: Mapping[type[Struct], Handler],
         messages: Mapping[type[Struct], Handler],
+        *,
+        hub: bool = False,
     ) -> None:
         tags = [record.tag for record in records]
         assert len(set(tags)) == len(tags), f"{name}: two record kinds share a tag"
         self.name = name
+        self.table = HUBS if hub else ACTORS
         self.state = state
         self.records = {record.tag: record for record in records}
         self.handlers = {**commands, **messages}

@@ -28,11 +28,11 @@ ATTEMPTS_MAX: Final = 2
 async def recover(shard: Shard) -> None:
     """Load the outbox; after an abnormal exit, work it and the due timers off with caution."""
     attempts: dict[int, int] = {}
-    for key, payload in shard.snapshot().scan(OUTBOX):
+    for key, payload in shard.stage.snapshot().scan(OUTBOX):
         row = decode_stored(payload)
         sequence = int.from_bytes(key, "big")
         attempts[sequence] = row.attempts
-        body = shard.kinds.of(row.to).decode_body(row.body)
+        body = shard.stage.kinds.of(row.to).decode_body(row.body)
         envelope = Envelope(
             row.to,
             row.sender,
@@ -42,7 +42,7 @@ async def recover(shard: Shard) -> None:
             row.amount_minor,
             row.currency,
         )
-        shard.carried.append((sequence, envelope))
+        shard.stage.carried.append((sequence, envelope))
     if shard.store.was_clean:
         return
     await _deliver_with_caution(shard, attempts)
@@ -53,39 +53,41 @@ async def recover(shard: Shard) -> None:
 
 async def _deliver_with_caution(shard: Shard, attempts: dict[int, int]) -> None:
     """Deliver the carried messages, and what follows from them, one a commit."""
-    while shard.carried:
-        sequence, envelope = shard.carried[0]
+    while shard.stage.carried:
+        sequence, envelope = shard.stage.carried[0]
         begun = attempts.get(sequence, 0)
         if begun >= ATTEMPTS_MAX:
-            shard.carried.popleft()
-            shard.batch.outbox[sequence_key(sequence)] = None
-            shard.park(envelope, f"{begun} turns with it ended in an abnormal exit")
+            shard.stage.carried.popleft()
+            shard.stage.batch.outbox[sequence_key(sequence)] = None
+            shard.stage.park(envelope, f"{begun} turns with it ended in an abnormal exit")
         else:
             payload = stored(envelope, attempts=begun + 1)
-            shard.batch.outbox[sequence_key(sequence)] = payload
+            shard.stage.batch.outbox[sequence_key(sequence)] = payload
             await _commit(shard)
-            shard.deliver_carried()
+            shard.stage.deliver_carried()
         await _commit(shard)
 
 
 def _due_timers(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
-    return timers.scan(shard.snapshot(), [], shard.clock.now_ns())
+    return timers.scan(shard.stage.snapshot(), [], shard.stage.clock.now_ns())
 
 
 async def _fire_with_caution(shard: Shard, key: bytes, payload: bytes) -> None:
     # An earlier timer, or a message, may have cancelled this one or counted an attempt.
-    if shard.snapshot().get(TIMERS, key) != payload:
+    if shard.stage.snapshot().get(TIMERS, key) != payload:
         return
     timer = timers.decode_timer(payload)
     if timer.attempts >= ATTEMPTS_MAX:
-        shard.park_timer(key, timer, f"{timer.attempts} turns with it ended in an abnormal exit")
+        shard.stage.park_timer(
+            key, timer, f"{timer.attempts} turns with it ended in an abnormal exit"
+        )
     else:
-        shard.batch.timers[key] = encode(replace(timer, attempts=timer.attempts + 1))
+        shard.stage.batch.timers[key] = encode(replace(timer, attempts=timer.attempts + 1))
         await _commit(shard)
-        shard.fire_timer(key, timer)
+        shard.stage.fire_timer(key, timer)
     await _commit(shard)
 
 
 async def _commit(shard: Shard) -> None:
-    shard.end_read()
+    shard.stage.end_read()
     await shard.commit_batch()

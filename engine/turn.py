@@ -16,7 +16,7 @@ from engine.message import Envelope, Token
 if TYPE_CHECKING:
     from engine.actor import Actor
     from engine.kind import RecordKind
-    from engine.shard import Shard
+    from engine.stage import Stage
 
 S = TypeVar("S", bound=Struct)
 R = TypeVar("R", bound=Struct)
@@ -59,7 +59,7 @@ class Turn(Generic[S]):
         "_messages",
         "_postings",
         "_records",
-        "_shard",
+        "_stage",
         "_timers",
         "address",
         "amount_minor",
@@ -73,7 +73,7 @@ class Turn(Generic[S]):
     )
 
     _actor: "Actor"
-    _shard: "Shard"
+    _stage: "Stage"
     _changed: bool
     _records: "dict[bytes, tuple[RecordKind[Any], Struct]]"
     _postings: list[tuple[str, int, str, int, int, str, str]]
@@ -91,6 +91,15 @@ class Turn(Generic[S]):
     amount_minor: int
     currency: str
 
+    def __init__(self, stage: "Stage") -> None:
+        self._stage = stage
+        self._changed = False
+        self._records = {}
+        self._postings = []
+        self._messages = []
+        self._answers = []
+        self._timers = {}
+
     def become(self, state: S) -> None:
         """Make `state` the actor's state. The last call of the turn counts."""
         self.state = state
@@ -98,15 +107,16 @@ class Turn(Generic[S]):
 
     def get(self, kind: "RecordKind[R]", name: str) -> R | None:
         """Return the actor's record of this kind and name, or None where there is none."""
-        key = self._actor.key + b"\0" + kind.tag + name.encode("ascii")
-        mine = self._records.get(key)
-        if mine is not None:
-            return mine[1]  # type: ignore[return-value]
-        return self._shard.record(self._actor, kind, key)
+        key = self._actor.key + kind.prefix + name.encode("ascii")
+        if self._records:
+            mine = self._records.get(key)
+            if mine is not None:
+                return mine[1]  # type: ignore[return-value]
+        return self._stage.record(self._actor, kind, key)
 
     def put(self, kind: "RecordKind[R]", name: str, record: R) -> None:
         """Write the actor's record of this kind and name, new or in place of the old one."""
-        key = self._actor.key + b"\0" + kind.tag + name.encode("ascii")
+        key = self._actor.key + kind.prefix + name.encode("ascii")
         self._records[key] = (kind, record)
 
     def post(
@@ -140,7 +150,7 @@ class Turn(Generic[S]):
                 self.business_date,
             )
         )
-        return self._shard.posting_next + len(self._postings) - 1
+        return self._stage.posting_next + len(self._postings) - 1
 
     def tell(
         self,

@@ -14,6 +14,7 @@ CHECKSUM_BYTES: Final = 4
 
 META: Final = "meta"
 ACTORS: Final = "actors"
+HUBS: Final = "hubs"
 RECORDS: Final = "records"
 JOURNAL: Final = "journal"
 COMMITS: Final = "commits"
@@ -22,7 +23,7 @@ OUTBOX: Final = "outbox"
 PARKED: Final = "parked"
 DATES: Final = "dates"
 
-TABLES: Final = (META, ACTORS, RECORDS, JOURNAL, COMMITS, TIMERS, OUTBOX, PARKED, DATES)
+TABLES: Final = (META, ACTORS, HUBS, RECORDS, JOURNAL, COMMITS, TIMERS, OUTBOX, PARKED, DATES)
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
 """The checksum of a table's name: where the checksum of each of its rows starts."""
 

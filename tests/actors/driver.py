@@ -8,7 +8,6 @@ receiver; so races are played by hand. After every turn the whole bank is audite
 
 from collections import defaultdict
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +20,7 @@ from actors.answers import Outcome, Refused, Replayed
 from actors.audit import PostingRow, StoreView, audit
 from actors.kinds import KINDS
 from actors.merchant import Merchant
+from engine.actor import Actor
 from engine.address import row_key
 from engine.kind import RecordKind
 from engine.message import Envelope, Token
@@ -64,13 +64,9 @@ class Bank:
     def _turn(self, envelope: Envelope) -> None:
         address = envelope.to
         kind = KINDS.of(address)
-        actor: Any = SimpleNamespace(key=row_key(address))
-        shard: Any = self
-        turn: Turn[Any] = Turn.__new__(Turn)
-        turn._actor, turn._shard = actor, shard
-        turn._changed = False
-        turn._records, turn._postings, turn._messages = {}, [], []
-        turn._answers, turn._timers = [], {}
+        stage: Any = self
+        turn: Turn[Any] = Turn(stage)
+        turn._actor = Actor(address, kind, None)
         turn.address, turn.number = address, address.partition("/")[2]
         turn.state = self.states.get(address)
         turn.now_ns, turn.business_date = self.now_ns, envelope.business_date
@@ -107,14 +103,15 @@ class Bank:
             else:
                 self.timers[due, turn.address, name] = body_or_none
         for token, answer in turn._answers:
-            self.answers[token].append(msgspec.convert(answer, type(answer)))
+            assert isinstance(answer, Outcome | Replayed)
+            self.answers[token].append(answer)
 
     # What tests do
 
     def send(self, command: commands.Command) -> Token:
         """Give a command its first turn; what it sends stays in the queue."""
         self._tokens += 1
-        token = Token(1, 0, self._tokens)
+        token = (1, 0, self._tokens)
         to = commands.first_actor(command)
         self._turn(Envelope(to, "", command, self.business_date, token))
         self._audit()
@@ -156,7 +153,11 @@ class Bank:
 
     def code(self, command: commands.Command) -> str:
         """Do a command to its end; return its refusal's code, or the state that it came to."""
-        return told(self.ask(command))
+        return _told(self.ask(command))
+
+    def told(self, token: Token) -> str:
+        """Return what this caller was told: a refusal's code, or a state."""
+        return _told(self.answer(token))
 
     def wait(self, duration_ns: int) -> None:
         """Let time pass without any timer firing: they are late."""
@@ -211,13 +212,12 @@ class Bank:
             assert list(audit(self.view())) == []
 
 
-def told(answer: Outcome | Replayed) -> str:
+def _told(answer: Outcome | Replayed) -> str:
     """Return what an answer comes to: a code, or a state."""
     outcome = answer.outcome if isinstance(answer, Replayed) else answer
     if isinstance(outcome, Refused):
         return outcome.code
-    status: str = getattr(outcome, "state", None) or getattr(outcome, "status", "")
-    return status
+    return str(getattr(outcome, "state", None) or getattr(outcome, "status", ""))
 
 
 def table(text: str) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """Which refusal is given where several apply: one table for each family of commands.
 
 A row names the refusal that is expected, whether it binds the number, and everything that is
-wrong at once. Read downwards, the first fault of each row is gone in the next.
+wrong at once. The first fault is the one refused; read downwards, it is gone in the next row.
 """
 
 from collections.abc import Callable
@@ -89,8 +89,8 @@ def test_new_debit_with_faults_is_refused_in_order(row: list[str], hold: bool) -
 # Withdrawals and fundings.
 
 TRANSFERS = table("""
-    withdrawal  ACCOUNT_NOT_FOUND   free   no-account other-currency
     withdrawal  NUMBER_USED         free   number-used closed other-currency
+    withdrawal  ACCOUNT_NOT_FOUND   free   no-account other-currency
     withdrawal  ACCOUNT_CLOSED      free   closed other-currency
     withdrawal  ACCOUNT_FROZEN      free   frozen other-currency poor
     withdrawal  CURRENCY_MISMATCH   binds  other-currency internal
@@ -141,15 +141,15 @@ def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
 LIVES = table("""
     open      RESERVED_NUMBER    internal other-content
     open      NUMBER_USED        other-content
-    sign      ACCOUNT_NOT_FOUND  no-account
     sign      NUMBER_USED        signed closed
+    sign      ACCOUNT_NOT_FOUND  no-account
     sign      ACCOUNT_CLOSED     closed
     sign      ACCOUNT_INTERNAL   internal
-    freeze    ACCOUNT_NOT_FOUND  no-account
     freeze    STATE_CONFLICT     closed
+    freeze    ACCOUNT_NOT_FOUND  no-account
     freeze    ACCOUNT_INTERNAL   internal
-    unfreeze  ACCOUNT_NOT_FOUND  no-account
     unfreeze  STATE_CONFLICT     closed
+    unfreeze  ACCOUNT_NOT_FOUND  no-account
     unfreeze  ACCOUNT_INTERNAL   internal
     close     ACCOUNT_NOT_FOUND  no-account
     close     ACCOUNT_INTERNAL   internal
@@ -281,7 +281,7 @@ OPERATIONS = table("""
     increment  NO_SUCH_HOLD            binds  none
     increment  IN_FLIGHT               free   busy overdue frozen
     increment  HOLD_EXPIRED            binds  overdue many-increments frozen
-    increment  INCREMENT_LIMIT         binds  many-increments frozen poor
+    increment  INCREMENT_LIMIT         binds  many-increments frozen
     increment  ACCOUNT_FROZEN          binds  frozen payment-limit daily-limit poor
     increment  PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit poor
     increment  DAILY_LIMIT_EXCEEDED    binds  daily-limit poor
@@ -336,7 +336,7 @@ def test_operation_with_faults_is_refused_in_order(row: list[str]) -> None:
             bank.do(commands.CaptureAuthorization("M1", "H1", f"C{n}", 1))
     if "many-increments" in faults:
         for n in range(10):
-            bank.ask(commands.IncrementAuthorization("M1", "H1", f"I{n}", 1))
+            bank.do(commands.IncrementAuthorization("M1", "H1", f"I{n}", 1))
     if "busy" in faults:
         bank.send(commands.VoidAuthorization("M1", "H1", "V0"))
         bank.queue.clear()
@@ -367,6 +367,7 @@ def _expect(
     bank.run()
     first = bank.answer(token)
     again = bank.ask(command)
+    assert not isinstance(first, Replayed)
     if expected == "-":
         assert getattr(first, "state", None) == done, first
         assert again == Replayed(first)

@@ -1,0 +1,173 @@
+"""What the demo shows: a line where it runs, a bar while it does, and a summary at the end."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from bench.demo_report import Finished, Planned, Progressed
+from bench.tally import Tally
+
+REFRESH_S: Final = 0.2
+"""Seconds between two pictures of the bar: drawing one takes milliseconds from the node."""
+
+
+class Bar:
+    """The progress bar: purchases done, of all that are to be replayed.
+
+    Args:
+        console: where to draw; where that is no terminal, one line at the end is all.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            auto_refresh=False,
+            expand=True,
+        )
+        self._task = self._progress.add_task("reading the data set", total=None, rate="")
+        self._begun = time.monotonic()
+        self._done = 0
+        self._drawn = 0.0
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        self._progress.refresh()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.refresh()
+        self._progress.stop()
+
+    def planned(self, planned: Planned) -> None:
+        """Learn how much there is to do."""
+        self._begun = time.monotonic()
+        self._progress.update(
+            self._task,
+            description="opening accounts",
+            total=planned.payments + planned.holds,
+            completed=planned.purchases_before,
+        )
+
+    def progressed(self, progressed: Progressed) -> None:
+        """Move on by one array."""
+        self._done += progressed.purchases
+        self._progress.advance(self._task, progressed.purchases)
+        now = time.monotonic()
+        if now - self._drawn >= REFRESH_S and self._done:
+            self._drawn = now
+            rate = self._done / (now - self._begun)
+            self._progress.update(
+                self._task,
+                description=progressed.business_date,
+                rate=f"{rate:,.0f}/s" + _refused(progressed.refused),
+            )
+            self._progress.refresh()
+
+
+def _refused(count: int) -> str:
+    return f" [red]{count:,} refused[/red]" if count else ""
+
+
+def summary(
+    tally: Tally, planned: Planned, finished: Finished, verify: Mapping[str, Any], wrong: list[str]
+) -> RenderableType:
+    """Return the summary that a run ends with.
+
+    Args:
+        verify: the answer of `verify`.
+        wrong: what did not come out as it should, one sentence each.
+    """
+    facts = Table.grid(padding=(0, 3))
+    facts.add_column(style="dim")
+    facts.add_column()
+    baskets = tally.payments + tally.holds + planned.skipped_zero
+    rows = [
+        ("Baskets", f"{baskets:,}, up to {planned.last_date}"),
+        ("Payments", f"{tally.payments:,}"),
+        ("At the pump", f"{tally.holds:,} holds, {tally.captures:,} captures"),
+        ("Skipped", f"{planned.skipped_zero:,} baskets of {dollars(0)}"),
+        ("Refused", _codes(tally.refused) or "nothing"),
+        ("Settled", f"[bold]{dollars(tally.amount_minor)}[/bold]"),
+        ("Day cuts", f"{tally.day_cuts:,}; {tally.business_date} is open"),
+    ]
+    if tally.biggest is not None:
+        big = tally.biggest
+        store, purchases = tally.by_merchant.most_common(1)[0]
+        bought = f"by {big.payer} at {big.merchant_no} on {big.business_date}"
+        rows += [
+            ("Busiest store", f"{store}, {purchases:,} purchases"),
+            ("Biggest basket", f"{dollars(big.amount_minor)} {bought}"),
+        ]
+    for name, value in rows:
+        facts.add_row(name, value)
+    parts: list[RenderableType] = [facts, Text(), _money(tally), Text(), _speed(tally, finished)]
+    if verify["ok"]:
+        proof = f"{tally.postings:,} postings checked: every balance is the sum of its own."
+        parts.append(Text(f"✓ {proof}", "green"))
+    parts += [Text(f"✗ {each}", "bold red") for each in wrong]
+    title = "[bold]A year of shopping" if tally.day_cuts >= 365 else "[bold]Shopping"
+    style = "red" if wrong else "green"
+    return Panel(Group(*parts), title=title, border_style=style, expand=False, padding=(1, 3))
+
+
+def _money(tally: Tally) -> Table:
+    """Return where the money is, and that it comes to zero: double entry, bank-wide."""
+    table = Table(box=None, pad_edge=False, show_footer=True, header_style="dim")
+    total = dollars(tally.total_minor)
+    table.add_column("Where the money is", footer="all together")
+    table.add_column("", justify="right", footer=Text(total, "bold green"))
+    table.add_column("", footer=Text("not a cent lost or invented", "green"))
+    if tally.total_minor:
+        table.columns[1].footer = Text(total, "bold red")
+        table.columns[2].footer = Text("money was lost or invented", "bold red")
+    table.add_row("clearing", dollars(tally.clearing_minor), "what has come into the bank")
+    table.add_row(f"{tally.accounts:,} accounts", dollars(tally.accounts_minor), "unspent")
+    table.add_row(f"{tally.merchants:,} merchants", dollars(tally.merchants_minor), "earned")
+    if tally.fees_minor:
+        table.add_row("fees", dollars(tally.fees_minor))
+    table.add_row("messages on their way", dollars(tally.messages_minor), "all have arrived")
+    if tally.messages_minor:
+        table.columns[2]._cells[-1] = ""
+    return table
+
+
+def _speed(tally: Tally, finished: Finished) -> Text:
+    if finished.p50_ms is None or finished.p99_ms is None:
+        return Text(f"Everything was there already; {tally.commits:,} commits.", "dim")
+    rate = finished.purchases / finished.seconds
+    return Text(
+        f"{finished.purchases:,} purchases in {finished.seconds:.1f} s: {rate:,.0f} a second, each"
+        f" durable before it was answered, in {tally.commits:,} commits. From sending an array of"
+        f" up to 1,000 commands to having its answer: p50 {finished.p50_ms:,.0f} ms,"
+        f" p99 {finished.p99_ms:,.0f} ms.",
+        "dim",
+    )
+
+
+def _codes(refused: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} {count:,}" for code, count in sorted(refused.items()))
+
+
+def dollars(amount_minor: int) -> str:
+    """Return cents as dollars, for people."""
+    whole, cents = divmod(abs(amount_minor), 100)
+    return f"{'-' if amount_minor < 0 else ''}${whole:,}.{cents:02d}"

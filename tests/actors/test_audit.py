@@ -1,0 +1,256 @@
+"""The audit: silent on a healthy bank, and each invariant is shown to fire on a damaged one."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from actors import audit as audits
+from actors import commands
+from actors.account import Account
+from actors.agreement import AGREEMENTS
+from actors.audit import audit
+from actors.authorization import AUTHORIZATIONS
+from actors.hold import HOLDS
+from actors.kinds import KINDS
+from actors.merchant import Merchant
+from actors.money import BALANCE_MAX
+from actors.operation import CAPTURES, INCREMENTS, REVERSALS
+from actors.payment import PAYMENTS
+from actors.refund import REFUNDS
+from actors.transfer import TRANSFERS
+from engine.address import row_key
+from engine.kind import RecordKind
+from tests.actors.driver import MERCHANT, PAYER, Bank, authorization, payment, shop
+
+CLEARING = "account/clearing-USD"
+
+
+def _bank() -> Bank:
+    """Return a bank in which everything has happened once; nothing is in flight."""
+    bank = shop(fee_bps=100, over_capture=True, daily_limit_minor=50_000)
+    bank.do(payment("O1", 2_000))
+    bank.do(payment("O2", 1_000))
+    bank.do(commands.RefundPayment("M1", "R1", "O1", 500))
+    bank.do(commands.ReversePayment("M1", "O2", "V2"))
+    bank.do(authorization("H1", 1_000))
+    bank.do(commands.IncrementAuthorization("M1", "H1", "I1", 100))
+    bank.do(commands.CaptureAuthorization("M1", "H1", "C1", 700))
+    bank.do(commands.RefundAuthorization("M1", "R2", "H1", 50))
+    bank.do(authorization("H2", 300))
+    bank.do(commands.VoidAuthorization("M1", "H2", "V1"))
+    bank.code(authorization("H3", 10**12))
+    bank.do(commands.WithdrawFunds("A1", "W1", 100, "USD"))
+    bank.do(commands.OpenAccount("A2", "USD"))
+    bank.do(commands.CloseAccount("A2"))
+    bank.audited = False
+    return bank
+
+
+def _fired(bank: Bank, closed_through: str = "") -> set[str]:
+    return {violation.invariant for violation in audit(bank.view(closed_through))}
+
+
+def test_audit_of_healthy_bank_is_silent() -> None:
+    assert _fired(_bank(), closed_through="2026-01-05") == set()
+
+
+def test_audit_of_bank_in_mid_flight_is_silent() -> None:
+    """Money in messages, answers outstanding, a hold that the merchant has not heard of."""
+    bank = _bank()
+    bank.send(payment("O5"))
+    bank.send(commands.FundAccount("A1", "F5", 5, "USD"))
+    bank.send(authorization("H5"))
+    bank.send(commands.RefundPayment("M1", "R5", "O1", 5))
+    bank.send(commands.CaptureAuthorization("M1", "H1", "C5", 5))
+    while bank.queue:
+        assert _fired(bank) == set()
+        bank.deliver_at(len(bank.queue) // 2)
+
+
+def test_audit_reads_records_in_any_order() -> None:
+    bank = _bank()
+    records = list(bank.records())
+    assert list(audit(bank.view()._replace(records=reversed(records)))) == []
+
+
+Damage = Callable[[Bank], object]
+
+
+def _state(address: str, **changes: Any) -> Damage:
+    return lambda bank: bank.force(address, **changes)
+
+
+def _record(address: str, kind: RecordKind[Any], name: str, **changes: Any) -> Damage:
+    return lambda bank: _put(
+        bank, address, kind, name, replace(bank.get(address, kind, name), **changes)
+    )
+
+
+def _put(bank: Bank, address: str, kind: RecordKind[Any], name: str, record: Struct) -> None:
+    bank.rows[row_key(address) + b"\0" + kind.tag + name.encode()] = msgspec.msgpack.encode(record)
+
+
+def _drop(address: str, kind: RecordKind[Any], name: str) -> Damage:
+    def damage(bank: Bank) -> None:
+        del bank.rows[row_key(address) + b"\0" + kind.tag + name.encode()]
+
+    return damage
+
+
+def _posting(sequence: int, **changes: Any) -> Damage:
+    """Change columns of one posting, counted from 1; negative from the end."""
+    columns = ("sequence", "account", "amount", "currency", "after", "previous", "ref", "date")
+
+    def damage(bank: Bank) -> None:
+        index = sequence - 1 if sequence > 0 else sequence
+        row: Any = bank.postings[index]
+        new = tuple(changes.get(column, value) for column, value in zip(columns, row, strict=True))
+        bank.postings[index] = new
+
+    return damage
+
+
+def _no_account(bank: Bank) -> None:
+    del bank.states[CLEARING]
+
+
+DAMAGES: list[tuple[str, str, Damage]] = [
+    ("posting-dropped", "conservation date-conservation balance",
+     lambda bank: bank.postings.pop()),
+    ("posting-dropped-in-the-middle", "conservation date-conservation ledger-chain ledger-balance",
+     lambda bank: bank.postings.pop(3)),
+    ("posting-twice", "conservation date-conservation ledger-chain ledger-balance balance",
+     lambda bank: bank.postings.append((99, *bank.postings[-1][1:]))),
+    ("posting-of-other-amount", "conservation date-conservation ledger-balance",
+     _posting(2, amount=99_999)),
+    ("posting-of-other-date", "date-conservation", _posting(2, date="2026-01-06")),
+    ("posting-of-other-currency", "conservation date-conservation ledger-currency",
+     _posting(3, currency="EUR")),
+    ("posting-with-other-previous", "ledger-chain", _posting(3, previous=1)),
+    ("posting-below-zero", "overdraft ledger-balance", _posting(3, after=-1)),
+    ("posting-beyond-the-cap", "circulation ledger-balance", _posting(3, after=BALANCE_MAX + 1)),
+    ("actor-gone", "balance", _no_account),
+    ("account-richer", "balance", _state(PAYER, posted_minor=10**6)),
+    ("account-of-other-posting", "balance", _state(PAYER, posted_last=1)),
+    ("account-of-other-currency", "ledger-currency", _state(PAYER, currency="EUR")),
+    ("account-holds-more", "held", _state(PAYER, held_minor=401)),
+    ("account-holds-more-than-it-has", "held overdraft", _state(PAYER, held_minor=10**6)),
+    ("account-holds-below-zero", "held overdraft", _state(PAYER, held_minor=-1)),
+    ("account-with-other-count-of-holds", "held", _state(PAYER, holds_open=2)),
+    ("account-closed-with-money", "closed-account", _state(PAYER, status="CLOSED")),
+    ("merchant-richer", "balance merchant-book", _state(MERCHANT, posted_minor=10**6)),
+    ("merchant-below-zero", "balance merchant-book overdraft", _state(MERCHANT, posted_minor=-1)),
+    ("merchant-with-other-fees", "balance merchant-book", _state(MERCHANT, fees_minor=1)),
+    ("agreement-overused", "daily-limit", _record(PAYER, AGREEMENTS, "M1", used_minor=50_001)),
+    ("hold-captured-beyond", "hold-limit held projection",
+     _record(PAYER, HOLDS, "M1/H1", captured_minor=1_266)),
+    ("hold-of-other-state", "held projection", _record(PAYER, HOLDS, "M1/H1", state="CAPTURED")),
+    ("hold-opened-again", "held projection", _record(PAYER, HOLDS, "M1/H2", state="HELD")),
+    ("hold-of-other-time", "projection", _record(PAYER, HOLDS, "M1/H1", expires_at_ns=1)),
+    ("hold-gone", "held projection", _drop(PAYER, HOLDS, "M1/H1")),
+    ("authorization-gone", "projection operations refunds", _drop(MERCHANT, AUTHORIZATIONS, "H1")),
+    ("authorization-failed-with-hold", "projection",
+     _record(MERCHANT, AUTHORIZATIONS, "H2", state="FAILED")),
+    ("authorization-of-other-amount", "projection operations",
+     _record(MERCHANT, AUTHORIZATIONS, "H1", amount_minor=1_000)),
+    ("authorization-waiting", "at-rest",
+     _record(MERCHANT, AUTHORIZATIONS, "H1", operation="capture")),
+    ("authorization-processing", "at-rest projection",
+     _record(MERCHANT, AUTHORIZATIONS, "H2", state="PROCESSING")),
+    ("capture-gone", "operations merchant-book", _drop(MERCHANT, CAPTURES, "C1")),
+    ("capture-of-other-amount", "operations merchant-book",
+     _record(MERCHANT, CAPTURES, "C1", amount_minor=701)),
+    ("capture-waiting", "at-rest operations merchant-book",
+     _record(MERCHANT, CAPTURES, "C1", state="PROCESSING")),
+    ("increment-gone", "operations", _drop(MERCHANT, INCREMENTS, "I1")),
+    ("reversal-gone", "reversals", _drop(MERCHANT, REVERSALS, "V2")),
+    ("reversal-undone", "reversals merchant-book",
+     _record(MERCHANT, PAYMENTS, "O2", state="SUCCEEDED")),
+    ("payment-gone", "refunds merchant-book", _drop(MERCHANT, PAYMENTS, "O1")),
+    ("payment-of-other-fee", "merchant-book", _record(MERCHANT, PAYMENTS, "O1", fee_minor=0)),
+    ("payment-waiting", "at-rest merchant-book",
+     _record(MERCHANT, PAYMENTS, "O1", state="PROCESSING")),
+    ("payment-reversing", "at-rest merchant-book",
+     _record(MERCHANT, PAYMENTS, "O1", reversing="V9")),
+    ("payment-refunded-beyond", "refund-limit refunds",
+     _record(MERCHANT, PAYMENTS, "O1", refunded_minor=2_001)),
+    ("payment-refunding-beyond", "refund-limit refunds",
+     _record(MERCHANT, PAYMENTS, "O1", refunding_minor=1_501)),
+    ("payment-refunded-below-zero", "refund-limit refunds",
+     _record(MERCHANT, PAYMENTS, "O1", refunded_minor=-1)),
+    ("payment-with-other-count-of-refunds", "refunds",
+     _record(MERCHANT, PAYMENTS, "O1", refunds=2)),
+    ("refund-gone", "refunds merchant-book", _drop(MERCHANT, REFUNDS, "R1")),
+    ("refund-failed-after-all", "refunds merchant-book",
+     _record(MERCHANT, REFUNDS, "R2", state="FAILED")),
+    ("refund-waiting", "at-rest refunds", _record(MERCHANT, REFUNDS, "R1", state="PROCESSING")),
+    ("funding-waiting", "at-rest",
+     _record(CLEARING, TRANSFERS, "funding/A1/F1", state="PROCESSING")),
+    ("withdrawal-waiting", "at-rest",
+     _record(PAYER, TRANSFERS, "withdrawal/W1", state="PROCESSING")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("invariants", "damage"),
+    [pytest.param(fired, damage, id=name) for name, fired, damage in DAMAGES],
+)
+def test_audit_of_damaged_bank_names_what_is_broken(invariants: str, damage: Damage) -> None:
+    bank = _bank()
+    damage(bank)
+    assert _fired(bank) == set(invariants.split())
+
+
+def test_audit_finds_lost_message() -> None:
+    """Money that left one actor and never comes to the other, and an answer that never comes."""
+    bank = _bank()
+    bank.send(commands.RefundPayment("M1", "R5", "O1", 5))
+    assert _fired(bank) == set()
+    bank.queue.clear()
+    assert _fired(bank) == {"conservation", "date-conservation", "at-rest"}
+
+
+def test_audit_finds_money_of_closed_date_in_message() -> None:
+    bank = _bank()
+    bank.send(commands.RefundPayment("M1", "R5", "O1", 5))
+    assert _fired(bank, closed_through="2026-01-04") == set()
+    assert _fired(bank, closed_through="2026-01-05") == {"closed-date"}
+
+
+def test_audit_overlooks_projection_only_while_its_message_is_on_the_way() -> None:
+    bank = _bank()
+    bank.send(commands.CaptureAuthorization("M1", "H1", "C5", 5))
+    bank.deliver_at(0)
+    assert bank.get(PAYER, HOLDS, "M1/H1").captured_minor == 705
+    assert _fired(bank) == set()
+    lost = bank.queue.pop()
+    assert "projection" in _fired(bank)
+    bank.queue.append(lost)
+    bank.run()
+    assert _fired(bank) == set()
+
+
+def test_violation_says_where_and_what() -> None:
+    bank = _bank()
+    bank.force(PAYER, held_minor=401)
+    (violation,) = audit(bank.view())
+    assert violation == audits.Violation("held", "actors", "account/A1", "held_minor off by 1")
+
+
+def test_every_invariant_is_explained_and_shown_to_fire() -> None:
+    explained = set(re.findall(r"^([a-z-]+)  +\w", audits.__doc__ or "", re.MULTILINE))
+    fired = {name for _, names, _ in DAMAGES for name in names.split()} | {"closed-date"}
+    assert explained == fired
+
+
+def test_types_of_all_states_and_records_are_audited() -> None:
+    """A new kind of record must not slip past the audit."""
+    states = {kind.state for kind in KINDS.by_name.values()}
+    assert states == {Account, Merchant}
+    records = {each.type for kind in KINDS.by_name.values() for each in kind.records.values()}
+    assert records == set(audits._RECORDS)

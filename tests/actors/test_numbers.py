@@ -1,0 +1,172 @@
+"""Numbers: one outcome each, told again in the same words however much has happened since."""
+
+import pytest
+
+from actors import commands
+from actors.answers import Refused, Replayed
+from actors.outcome import JOINED_MAX
+from tests.actors.driver import DAY, SECOND, Bank, authorization, payment, shop
+
+
+def _history() -> list[commands.Command]:
+    """Return commands of every kind, some of them refused; later ones change earlier things."""
+    return [
+        commands.OpenAccount("A9", "USD"),
+        commands.OpenMerchant("M9", "USD", 5, over_capture=True),
+        commands.SignAgreement("A9", "M9", 5, 6),
+        commands.FundAccount("A1", "F9", 500, "USD"),
+        commands.FundAccount("nobody", "F9", 500, "USD"),
+        commands.WithdrawFunds("A1", "W9", 500, "USD"),
+        commands.WithdrawFunds("A1", "W10", 10**12, "USD"),
+        payment("O1"),
+        payment("O2"),
+        payment("O3", 10**12),
+        commands.CreatePayment("M1", "O4", "A1", 5, "EUR"),
+        commands.RefundPayment("M1", "R1", "O1", 300),
+        commands.RefundPayment("M1", "R2", "O1", 701),
+        commands.RefundPayment("M1", "R3", "O3", 1),
+        commands.RefundPayment("M1", "R4", "nothing", 1),
+        commands.ReversePayment("M1", "O2", "V2"),
+        commands.ReversePayment("M1", "O2", "V3"),
+        commands.RefundPayment("M1", "R5", "O2", 1),
+        commands.ReversePayment("M1", "nothing", "V4"),
+        authorization("H1"),
+        authorization("H2", 10**12),
+        authorization("H3"),
+        commands.IncrementAuthorization("M1", "H1", "I1", 200),
+        commands.CaptureAuthorization("M1", "H1", "C1", 700),
+        commands.CaptureAuthorization("M1", "H1", "C2", 701),
+        commands.IncrementAuthorization("M1", "H1", "I2", 200),
+        commands.VoidAuthorization("M1", "H1", "V1"),
+        commands.CaptureAuthorization("M1", "H1", "C3", 100),
+        commands.ReleaseAuthorization("M1", "H1", "L1"),
+        commands.CaptureAuthorization("M1", "H1", "C4", 1),
+        commands.RefundAuthorization("M1", "R6", "H1", 800),
+        commands.RefundAuthorization("M1", "R7", "H3", 1),
+        commands.VoidAuthorization("M1", "H3", "V3"),
+        commands.CaptureAuthorization("M1", "nothing", "C5", 1),
+        commands.CaptureAuthorization("M1", "H2", "C6", 1),
+    ]
+
+
+def test_repetition_of_anything_gets_the_very_same_answer() -> None:
+    """Also the next day, with everything frozen, and nothing moves or changes by it."""
+    bank = shop(fee_bps=100)
+    firsts = [(command, bank.ask(command)) for command in _history()]
+    assert not any(isinstance(first, Replayed) for _, first in firsts)
+    refused = [first for _, first in firsts if isinstance(first, Refused)]
+    assert 10 < len(refused) < len(firsts) - 10
+    bank.wait(400 * DAY)
+    bank.business_date = "2027-02-09"
+    bank.do(commands.FreezeAccount("A1"))
+    bank.force("merchant/M1", status="CLOSED")
+    before = (dict(bank.states), dict(bank.rows), list(bank.postings), dict(bank.timers))
+    for command, first in firsts:
+        assert bank.ask(command) == Replayed(first), command  # type: ignore[arg-type]
+    assert before == (bank.states, bank.rows, bank.postings, bank.timers)
+
+
+def test_number_with_any_other_content_is_refused_and_nothing_changes() -> None:
+    bank = shop()
+    history = _history()
+    for command in history:
+        bank.ask(command)
+    before = (dict(bank.states), dict(bank.rows))
+    others: list[commands.Command] = [
+        commands.OpenAccount("A9", "EUR"),
+        commands.OpenMerchant("M9", "USD", 5, over_capture=False),
+        commands.SignAgreement("A9", "M9", 5, None),
+        commands.FundAccount("A1", "F9", 501, "USD"),
+        commands.WithdrawFunds("A1", "W9", 499, "USD"),
+        payment("O1", 999),
+        payment("O3", 1),
+        commands.CreatePayment("M1", "O1", "A9", 1_000, "USD"),
+        commands.RefundPayment("M1", "R1", "O2", 300),
+        commands.ReversePayment("M1", "O1", "V2"),
+        authorization("H1", valid_s=3_601),
+        commands.IncrementAuthorization("M1", "H3", "I1", 200),
+        commands.CaptureAuthorization("M1", "H1", "C1", 700, final=True),
+        commands.VoidAuthorization("M1", "H1", "V3"),
+        commands.ReleaseAuthorization("M1", "H3", "L1"),
+    ]
+    for other in others:
+        answer = bank.ask(other)
+        assert isinstance(answer, Refused)
+        assert answer.code == "NUMBER_USED", other
+    assert before == (bank.states, bank.rows)
+
+
+IN_FLIGHT: list[commands.Command] = [
+    payment("X1"),
+    payment("X1", 10**12),
+    authorization("X1"),
+    commands.FundAccount("A1", "X1", 5, "USD"),
+    commands.FundAccount("nobody", "X1", 5, "USD"),
+    commands.WithdrawFunds("A1", "X1", 5, "USD"),
+    commands.RefundPayment("M1", "X1", "O1", 5),
+    commands.ReversePayment("M1", "O1", "X1"),
+    commands.CaptureAuthorization("M1", "H1", "X1", 5),
+    commands.CaptureAuthorization("M1", "H1", "X1", 10**12),
+    commands.VoidAuthorization("M1", "H1", "X1"),
+]
+
+
+def _ready() -> Bank:
+    bank = shop()
+    bank.do(payment("O1"))
+    bank.do(authorization("H1"))
+    return bank
+
+
+@pytest.mark.parametrize("command", IN_FLIGHT, ids=lambda c: type(c).__name__)
+def test_repetitions_in_flight_all_get_the_one_outcome(command: commands.Command) -> None:
+    bank = _ready()
+    postings = len(bank.postings)
+    first = bank.send(command)
+    joined = [bank.send(command) for _ in range(JOINED_MAX)]
+    too_many = bank.send(command)
+    assert bank.told(too_many) == "IN_FLIGHT"
+    assert not bank.answers[first]
+    bank.run()
+    outcome = bank.answer(first)
+    assert not isinstance(outcome, Replayed)
+    for token in joined:
+        assert bank.answer(token) == Replayed(outcome)
+    assert len(bank.postings) - postings <= 4
+    assert bank.ask(command) == Replayed(outcome)
+
+
+@pytest.mark.parametrize("command", IN_FLIGHT, ids=lambda c: type(c).__name__)
+def test_outcome_does_not_depend_on_who_repeated(command: commands.Command) -> None:
+    """Books and records come out the same with and without a repetition in between."""
+    alone, joined = _ready(), _ready()
+    alone.ask(command)
+    joined.send(command)
+    joined.ask(command)
+    assert (alone.states, alone.rows) == (joined.states, joined.rows)
+
+
+def test_refusal_stays_after_its_cause_is_gone() -> None:
+    bank = shop(funds_minor=0)
+    first = bank.ask(payment("O1"))
+    assert isinstance(first, Refused)
+    assert first.code == "INSUFFICIENT_FUNDS"
+    bank.do(commands.FundAccount("A1", "F2", 5_000, "USD"))
+    assert bank.ask(payment("O1")) == Replayed(first)
+    assert bank.do(payment("O2")).state == "SUCCEEDED"
+
+
+def test_in_flight_does_not_bind() -> None:
+    bank = _ready()
+    bank.send(commands.CaptureAuthorization("M1", "H1", "C1", 1))
+    assert bank.told(bank.send(commands.VoidAuthorization("M1", "H1", "V1"))) == "IN_FLIGHT"
+    bank.run()
+    assert bank.code(commands.VoidAuthorization("M1", "H1", "V1")) == "HOLD_PARTLY_CAPTURED"
+
+
+def test_first_answer_keeps_its_times() -> None:
+    bank = shop()
+    first = bank.do(payment("O1"))
+    bank.wait(1_234_567_890 + SECOND)
+    assert bank.ask(payment("O1")) == Replayed(first)
+    assert bank.do(payment("O2")).created_at == "2026-01-05T08:00:02.234Z"
