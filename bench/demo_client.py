@@ -27,17 +27,10 @@ import msgspec
 from msgspec import Struct
 
 from actors.commands import CaptureAuthorization, CreatePayment
-from bench.demo_report import (
-    EXIT_INPUT,
-    EXIT_UNREACHABLE,
-    Failed,
-    Finished,
-    Progressed,
-    Report,
-    plan,
-)
-from bench.journey import Basket, JourneyError, find_data, read_baskets
+from bench.demo_report import Failed, Finished, Progressed, Report, plan
+from bench.journey import Basket, find_data, read_baskets
 from bench.shopping import FIRST_DATE, AdvanceClock, Array, Cut, opening, replay
+from gateway.exits import UNREACHABLE, CommandError
 
 REPEATABLE: Final = frozenset({429, 503, 504})
 """Statuses after which the same command is sent again under the same number."""
@@ -75,8 +68,11 @@ _node = msgspec.json.Decoder(NodeView).decode
 _decode_problem = msgspec.json.Decoder(Problem).decode
 
 
-class UnreachableError(Exception):
+class UnreachableError(CommandError):
     """The node did not answer in time, or would not do what was asked."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(UNREACHABLE, detail)
 
 
 class Connection:
@@ -254,11 +250,6 @@ def _report(report: Report) -> None:
     sys.stdout.buffer.flush()
 
 
-def _fail(exit_code: int, message: str) -> int:
-    _report(Failed(exit_code, message))
-    return exit_code
-
-
 def _heed_parent(address: SimpleQueue[str]) -> None:
     """Pass the address on, then wait until the parent's end of the pipe closes, and end.
 
@@ -286,10 +277,9 @@ def main() -> int:
     try:
         baskets = read_baskets(find_data())
         _report(Replay(Connection(address.get()), baskets, limit).run())
-    except JourneyError as error:
-        return _fail(EXIT_INPUT, str(error))
-    except UnreachableError as error:
-        return _fail(EXIT_UNREACHABLE, str(error))
+    except CommandError as error:
+        _report(Failed(error.code, str(error)))
+        return error.code
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -51,6 +51,8 @@ class Bar:
     def __enter__(self) -> "Bar":
         self._progress.start()
         self._progress.refresh()
+        # A process that is killed, or stops for a failed commit, could not give it back.
+        self._progress.console.show_cursor(True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +64,6 @@ class Bar:
         self._begun = time.monotonic()
         self._progress.update(
             self._task,
-            description="opening accounts",
             total=planned.payments + planned.holds,
             completed=planned.purchases_before,
         )
@@ -70,30 +71,32 @@ class Bar:
     def progressed(self, progressed: Progressed) -> None:
         """Move on by one array."""
         self._done += progressed.purchases
-        self._progress.advance(self._task, progressed.purchases)
         now = time.monotonic()
-        if now - self._drawn >= REFRESH_S and self._done:
+        rate = f"{self._done / (now - self._begun):,.0f}/s" if self._done else ""
+        if progressed.refused:
+            rate += f" [red]{progressed.refused:,} refused[/red]"
+        self._progress.update(
+            self._task,
+            advance=progressed.purchases,
+            description=progressed.business_date if self._done else "opening accounts",
+            rate=rate,
+        )
+        if now - self._drawn >= REFRESH_S:
             self._drawn = now
-            rate = self._done / (now - self._begun)
-            self._progress.update(
-                self._task,
-                description=progressed.business_date,
-                rate=f"{rate:,.0f}/s" + _refused(progressed.refused),
-            )
             self._progress.refresh()
 
 
-def _refused(count: int) -> str:
-    return f" [red]{count:,} refused[/red]" if count else ""
-
-
 def summary(
-    tally: Tally, planned: Planned, finished: Finished, verify: Mapping[str, Any], wrong: list[str]
+    tally: Tally,
+    planned: Planned,
+    finished: Finished,
+    refused: Mapping[str, int],
+    wrong: list[str],
 ) -> RenderableType:
     """Return the summary that a run ends with.
 
     Args:
-        verify: the answer of `verify`.
+        refused: code → count.
         wrong: what did not come out as it should, one sentence each.
     """
     facts = Table.grid(padding=(0, 3))
@@ -105,7 +108,7 @@ def summary(
         ("Payments", f"{tally.payments:,}"),
         ("At the pump", f"{tally.holds:,} holds, {tally.captures:,} captures"),
         ("Skipped", f"{planned.skipped_zero:,} baskets of {dollars(0)}"),
-        ("Refused", _codes(tally.refused) or "nothing"),
+        ("Refused", _codes(refused) or "nothing"),
         ("Settled", f"[bold]{dollars(tally.amount_minor)}[/bold]"),
         ("Day cuts", f"{tally.day_cuts:,}; {tally.business_date} is open"),
     ]
@@ -120,9 +123,12 @@ def summary(
     for name, value in rows:
         facts.add_row(name, value)
     parts: list[RenderableType] = [facts, Text(), _money(tally), Text(), _speed(tally, finished)]
-    if verify["ok"]:
-        proof = f"{tally.postings:,} postings checked: every balance is the sum of its own."
-        parts.append(Text(f"✓ {proof}", "green"))
+    if not wrong:
+        proof = (
+            f"✓ {tally.postings:,} postings verified: every balance is the sum of its own, every"
+            " date comes to zero, and the chain over them is unbroken."
+        )
+        parts += [Text(), Text(proof, "green")]
     parts += [Text(f"✗ {each}", "bold red") for each in wrong]
     title = "[bold]A year of shopping" if tally.day_cuts >= 365 else "[bold]Shopping"
     style = "red" if wrong else "green"
@@ -131,22 +137,19 @@ def summary(
 
 def _money(tally: Tally) -> Table:
     """Return where the money is, and that it comes to zero: double entry, bank-wide."""
+    balanced = not tally.total_minor
+    style = "green" if balanced else "red"
+    proof = "not a cent lost or invented" if balanced else "money was lost or invented"
     table = Table(box=None, pad_edge=False, show_footer=True, header_style="dim")
-    total = dollars(tally.total_minor)
     table.add_column("Where the money is", footer="all together")
-    table.add_column("", justify="right", footer=Text(total, "bold green"))
-    table.add_column("", footer=Text("not a cent lost or invented", "green"))
-    if tally.total_minor:
-        table.columns[1].footer = Text(total, "bold red")
-        table.columns[2].footer = Text("money was lost or invented", "bold red")
+    table.add_column("", justify="right", footer=Text(dollars(tally.total_minor), f"bold {style}"))
+    table.add_column("", footer=Text(proof, style))
     table.add_row("clearing", dollars(tally.clearing_minor), "what has come into the bank")
     table.add_row(f"{tally.accounts:,} accounts", dollars(tally.accounts_minor), "unspent")
     table.add_row(f"{tally.merchants:,} merchants", dollars(tally.merchants_minor), "earned")
     if tally.fees_minor:
         table.add_row("fees", dollars(tally.fees_minor))
-    table.add_row("messages on their way", dollars(tally.messages_minor), "all have arrived")
-    if tally.messages_minor:
-        table.columns[2]._cells[-1] = ""
+    table.add_row("messages on their way", dollars(tally.messages_minor))
     return table
 
 

@@ -1,14 +1,9 @@
 """What the demo's client reports to its parent: one JSON object a line, told apart by `event`."""
 
-from typing import Final
-
 import msgspec
 from msgspec import Struct
 
 from bench.journey import Basket
-
-EXIT_INPUT: Final = 2
-EXIT_UNREACHABLE: Final = 4
 
 
 class Report(Struct, frozen=True, tag_field="event"):

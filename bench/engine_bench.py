@@ -24,17 +24,67 @@ from msgspec import Struct
 
 from actors.answers import PaymentView
 from actors.commands import CreatePayment
+from actors.kinds import KINDS
+from bench.bulk import CURRENCY, account_no, merchant_no
+from bench.floor import Floor, FloorPayment
+from engine.clock import WallClock
+from engine.node import tune_interpreter
 from engine.shard import Shard
+from gateway.verification import verify
+from storage.lmdb_store import LmdbStore
 
 Mix = Literal["uniform", "zipf", "hot"]
 MIXES: Final[tuple[Mix, ...]] = ("uniform", "zipf", "hot")
 ZIPF_S: Final = 0.99
+FLOOR_ACCOUNTS_MAX: Final = 1_000_000
 _CHOICES: Final = 1 << 18
-CURRENCY: Final = "CNY"
+_PAID: Final = (PaymentView, FloorPayment)
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on."""
+
+
+class Settings(Struct, frozen=True):
+    """What to run: see `piaohao bench engine --help`."""
+
+    mix: Mix = "uniform"
+    accounts: int = 100_000
+    merchants: int = 1_000
+    in_flight: int = 1_024
+    batch: int = 1
+    seconds: float = 10.0
+    rounds: int = 5
+    seed: int = 1
+    never_idle: bool = False
+
+
+class Figures(Struct, frozen=True, omit_defaults=True):
+    """The result; CPU in microseconds a payment, latencies from submission to answer.
+
+    `floor_us` is the floor's process CPU a payment in the same run, 0 where it was left out.
+    With a never-idle task, `never_idle_ratio` is its rounds' throughput to the quiet rounds'.
+    """
+
+    mix: Mix
+    payments: int
+    payments_per_s: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    cpu_us_process: float
+    cpu_us_loop: float
+    floor_us: float
+    commits: int
+    batch_p50: float
+    commit_ms_p50: float
+    fdatasync_ms_p50: float
+    verify_ok: bool
+    never_idle_ratio: float | None = None
 
 
 class Round(Struct, frozen=True):
-    """What one round of the engine did; times in seconds, latencies in nanoseconds."""
+    """What one round of the driver did; times in seconds, latencies in nanoseconds."""
 
     payments: int
     refused: int
@@ -42,9 +92,16 @@ class Round(Struct, frozen=True):
     cpu_s: float
     loop_cpu_s: float
     latencies_ns: list[int]
-    commits: int
-    batches: list[int]
-    commit_ns: list[int]
+
+    @property
+    def cpu_us(self) -> float:
+        """Process CPU a payment, microseconds."""
+        return self.cpu_s / self.payments * 1e6
+
+    @property
+    def loop_cpu_us(self) -> float:
+        """CPU of the event loop's thread a payment, microseconds."""
+        return self.loop_cpu_s / self.payments * 1e6
 
 
 def choose_payers(mix: Mix, accounts: int, seed: int) -> array[int]:
@@ -69,11 +126,14 @@ class Driver:
     """
 
     def __init__(
-        self, shard: Shard, payers: Sequence[int], accounts: int, merchants: int, prefix: str
+        self,
+        target: Shard | Floor,
+        payers: Sequence[int],
+        merchants: int,
+        prefix: str,
     ) -> None:
-        self._shard = shard
+        self._target = target
         self._payers = payers
-        self._account_nos = [account_no(n) for n in range(accounts)]
         self._merchant_nos = [merchant_no(n) for n in range(merchants)]
         self._addresses = [f"merchant/{number}" for number in self._merchant_nos]
         self._prefix = prefix
@@ -86,14 +146,11 @@ class Driver:
 
     async def run(self, in_flight: int, batch: int, seconds: float) -> Round:
         """Pay for `seconds`, then wait until everything is answered."""
-        shard, vitals = self._shard, self._shard.vitals
-        commits = vitals.commits
         begun, cpu, loop_cpu = time.perf_counter(), time.process_time(), time.thread_time()
         self._until = begun + seconds
         for _ in range(max(1, in_flight // batch)):
             self._submit(batch)
         await self._over.wait()
-        recent = list(vitals.recent)[-(vitals.commits - commits) :]
         return Round(
             payments=len(self.latencies_ns),
             refused=self.refused,
@@ -101,9 +158,6 @@ class Driver:
             cpu_s=time.process_time() - cpu,
             loop_cpu_s=time.thread_time() - loop_cpu,
             latencies_ns=self.latencies_ns,
-            commits=shard.vitals.commits - commits,
-            batches=[commit.answers for commit in recent],
-            commit_ns=[commit.total_ns for commit in recent],
         )
 
     def _submit(self, count: int) -> None:
@@ -118,22 +172,23 @@ class Driver:
             command = CreatePayment(
                 self._merchant_nos[merchant],
                 f"{self._prefix}-{self._orders:09d}",
-                self._account_nos[payer],
+                account_no(payer),
                 100,
                 CURRENCY,
             )
             reply: Callable[[Any], None] = (
                 batch.answered if batch else _Single(self, begun).answered
             )
-            fault = self._shard.submit(
+            fault = self._target.submit(
                 self._addresses[merchant], command, reply, deadline=deadline
             )
-            assert fault is None, fault
+            if fault is not None:
+                raise BenchError(f"the engine refused a command: {fault.code}")
 
     def answered(self, answer: Any, begun: int) -> None:
         """Count one answer."""
         self.latencies_ns.append(time.perf_counter_ns() - begun)
-        if type(answer) is not PaymentView:
+        if type(answer) not in _PAID:
             self.refused += 1
         self._open -= 1
 
@@ -176,14 +231,118 @@ class _Batch:
             self._driver.next(self._count)
 
 
-def account_no(n: int) -> str:
-    """Return the number of the n-th account of a benchmark's store."""
-    return f"6217{n:012d}"
+async def measure(
+    store: LmdbStore, scratch: Path, settings: Settings, say: Callable[[str], None]
+) -> Figures:
+    """Run rounds of the floor and of the engine in turn, on the disk that `scratch` is on.
+
+    Args:
+        store: filled by `bench.bulk` with as many accounts and merchants as `settings` has.
+        scratch: an empty folder for the floor's store.
+        say: told how each round went.
+
+    Raises:
+        BenchError: the engine refused a command.
+    """
+    merchants = 1 if settings.mix == "hot" else settings.merchants
+    payers = choose_payers(settings.mix, settings.accounts, settings.seed)
+    shard = Shard(store, KINDS, WallClock())
+    # The floor keeps all its actors in memory; for a large store it would be another machine's.
+    floor = None
+    if settings.accounts <= FLOOR_ACCOUNTS_MAX:
+        floor = Floor(
+            scratch / "floor",
+            [account_no(n) for n in range(settings.accounts)],
+            [merchant_no(n) for n in range(merchants)],
+        )
+    tune_interpreter()
+    floors, engines, disturbed, syncs = [], [], [], []
+    first = f"{store.last.sequence:010d}"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(shard.run)
+        commits = shard.vitals.commits
+        for number in range(settings.rounds):
+            prefix = f"{first}{number:03d}"
+            if floor is not None:
+                floors.append(await _floor_round(floor, payers, merchants, prefix, settings))
+            syncs.append(fdatasync_ms(scratch))
+            engines.append(await _round(shard, payers, merchants, f"{prefix}a", settings))
+            say(_line(number, floors, engines))
+            if settings.never_idle:
+                with trio.CancelScope() as scope:
+                    nursery.start_soon(_never_idle, scope)
+                    disturbed.append(await _round(shard, payers, merchants, f"{prefix}b", settings))
+                    scope.cancel()
+        commits = shard.vitals.commits - commits
+        recent = list(shard.vitals.recent)
+        shard.stop()
+    if floor is not None:
+        floor.close()
+    snapshot = store.snapshot()
+    try:
+        verified = verify(snapshot).ok
+    finally:
+        snapshot.close()
+    latencies = sorted(ns for each in engines for ns in each.latencies_ns)
+    return Figures(
+        mix=settings.mix,
+        payments=sum(each.payments for each in engines),
+        payments_per_s=_rate(engines),
+        p50_ms=_percentile_ms(latencies, 0.5),
+        p99_ms=_percentile_ms(latencies, 0.99),
+        p999_ms=_percentile_ms(latencies, 0.999),
+        cpu_us_process=statistics.median(each.cpu_us for each in engines),
+        cpu_us_loop=statistics.median(each.loop_cpu_us for each in engines),
+        floor_us=statistics.median(each.cpu_us for each in floors) if floors else 0.0,
+        commits=commits,
+        batch_p50=statistics.median(commit.answers for commit in recent),
+        commit_ms_p50=statistics.median(commit.total_ns for commit in recent) / 1e6,
+        fdatasync_ms_p50=statistics.median(syncs),
+        verify_ok=verified and not any(each.refused for each in engines),
+        never_idle_ratio=_rate(disturbed) / _rate(engines) if disturbed else None,
+    )
 
 
-def merchant_no(n: int) -> str:
-    """Return the number of the n-th merchant of a benchmark's store."""
-    return f"M{n:05d}"
+async def _floor_round(
+    floor: Floor, payers: Sequence[int], merchants: int, prefix: str, settings: Settings
+) -> Round:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(floor.run)
+        result = await _round(floor, payers, merchants, prefix, settings)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def _round(
+    target: Shard | Floor, payers: Sequence[int], merchants: int, prefix: str, settings: Settings
+) -> Round:
+    seconds = settings.seconds / settings.rounds
+    driver = Driver(target, payers, merchants, prefix)
+    return await driver.run(settings.in_flight, settings.batch, seconds)
+
+
+async def _never_idle(scope: trio.CancelScope) -> None:
+    """Be runnable all the time, so that the event loop never waits and never gives up the GIL."""
+    while not scope.cancel_called:
+        await trio.lowlevel.checkpoint()
+
+
+def _rate(rounds: Sequence[Round]) -> float:
+    return sum(each.payments for each in rounds) / sum(each.seconds for each in rounds)
+
+
+def _percentile_ms(ascending: Sequence[int], share: float) -> float:
+    return ascending[min(len(ascending) - 1, int(len(ascending) * share))] / 1e6
+
+
+def _line(number: int, floors: Sequence[Round], engines: Sequence[Round]) -> str:
+    engine = engines[-1]
+    line = f"round {number + 1}: {engine.payments / engine.seconds:,.0f} payments/s, "
+    line += f"{engine.cpu_us:.1f} us of CPU each ({engine.loop_cpu_us:.1f} in the loop)"
+    if floors:
+        ratio = engine.cpu_us / floors[-1].cpu_us
+        line += f"; floor {floors[-1].cpu_us:.1f} us, ratio {ratio:.2f}"
+    return line
 
 
 def fdatasync_ms(folder: Path, times: int = 40) -> float:

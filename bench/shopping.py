@@ -29,6 +29,10 @@ from bench.journey import Basket
 
 CURRENCY: Final = "USD"
 FIRST_DATE: Final = "2017-01-01"
+FIRST_NS: Final = 1_483_228_800_000_000_000
+"""Midnight of the first date, UTC."""
+LAST_DATE: Final = "2018-01-01"
+"""Of the last few baskets: it stays open."""
 ARRAY_MAX: Final = 1_000
 """Commands in an array at most: what the gateway takes."""
 HOLD_STEP_MINOR: Final = 2_500

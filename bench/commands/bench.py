@@ -1,0 +1,101 @@
+"""`piaohao bench`: measure the engine, or fill a store to measure on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter, validators
+
+app = App(name="piaohao bench", help_format="plaintext", version_flags=())
+
+_Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+@app.command
+def engine(
+    *,
+    mix: Literal["uniform", "zipf", "hot"] = "uniform",
+    accounts: _Count = 100_000,
+    merchants: _Count = 1_000,
+    in_flight: _Count = 1_024,
+    batch: _Count = 1,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 10.0,
+    rounds: _Count = 5,
+    seed: int = 1,
+    never_idle: Annotated[bool, Parameter(negative=())] = False,
+    data: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Drive the engine in-process with agreement payments, durable before they are answered.
+
+    Rounds of the engine alternate with rounds of a bare loop (the floor) on the same disk.
+
+    Example: piaohao bench engine --mix hot --in-flight 1024 --json
+
+    Parameters
+    ----------
+    mix:
+        Who pays: `uniform`, `zipf` (s = 0.99), or `hot`: uniform payers, one merchant.
+    accounts:
+        Payers in the store.
+    merchants:
+        Merchants; payer n pays merchant n modulo this.
+    in_flight:
+        Payments under way at once.
+    batch:
+        How many of them are submitted together.
+    seconds:
+        Measured time of the engine, all rounds together.
+    rounds:
+        Into how many rounds the time is divided.
+    seed:
+        Seeds the choice of payers.
+    never_idle:
+        After each round another one beside a Trio task that is always runnable.
+    data:
+        Folder of a store filled by `piaohao bench fill`; without it one is made and removed.
+    json:
+        Print one JSON object.
+    """
+    from bench import engine_run
+    from bench.engine_bench import Settings
+
+    settings = Settings(
+        mix=mix,
+        accounts=accounts,
+        merchants=1 if mix == "hot" else merchants,
+        in_flight=in_flight,
+        batch=batch,
+        seconds=seconds,
+        rounds=rounds,
+        seed=seed,
+        never_idle=never_idle,
+    )
+    return engine_run.run(settings, data, as_json=json)
+
+
+@app.command
+def fill(
+    *,
+    data: Path,
+    accounts: _Count,
+    merchants: _Count = 1_000,
+    paid: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Fill a new store with funded accounts and their agreements, in bulk.
+
+    Example: piaohao bench fill --data aged --accounts 10000000 --paid
+
+    Parameters
+    ----------
+    data:
+        Folder for the new store.
+    accounts:
+        How many accounts, each with an agreement with one merchant.
+    merchants:
+        How many merchants.
+    paid:
+        Every account has paid once already.
+    """
+    from bench import engine_run
+
+    return engine_run.fill(data, accounts, merchants, paid=paid)

@@ -1,0 +1,42 @@
+"""`piaohao demo`: replay a year of real shopping, and prove that no cent was lost."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter, validators
+
+app = App(name="piaohao demo", help_format="plaintext", version_flags=())
+
+
+@app.default
+def demo(
+    *,
+    data: Path | None = None,
+    limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    exit_: Annotated[bool, Parameter(name="--exit", negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Replay a year of real shopping, and prove that no cent was lost.
+
+    It starts a node here and a client in a process of its own, which opens an account for every
+    household and a merchant for every store of Complete Journey, 155,848 baskets of the year
+    2017, and pays them basket by basket through the gateway, 365 day cuts included. Killed at
+    any moment and started again with the same --data, it goes on from what the store holds. The
+    node stays up afterwards until Ctrl-C.
+
+    Example: piaohao demo --data bank --limit 3000 --exit
+
+    Parameters
+    ----------
+    data:
+        Folder of the store, made if need be; a fresh temporary one otherwise.
+    limit:
+        Replay the first N baskets only.
+    exit_:
+        End when everything is replayed and verified.
+    json:
+        Print one JSON object on stdout, and all else on stderr.
+    """
+    from bench.demo import Options, run
+
+    return run(Options(data=data, limit=limit, stay=not exit_, json=json))

@@ -1,0 +1,103 @@
+"""What `piaohao bench engine` and `piaohao bench fill` do, around the measurement itself."""
+
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from bench import bulk
+from bench.engine_bench import BenchError, Figures, Settings, measure
+from storage.folder import Folder
+from storage.lmdb_store import LmdbStore
+
+OK: Final = 0
+CHECK_FAILED: Final = 1
+
+
+def fill(data: Path, accounts: int, merchants: int, *, paid: bool) -> int:
+    """Create a store in the new folder `data` and fill it; returns the exit code.
+
+    Raises:
+        StorageError: there is a store already, or the folder cannot be used.
+    """
+    folder = Folder(data, create=True)
+    try:
+        _filled(folder, accounts, merchants, paid=paid).close(clean=True)
+    finally:
+        folder.close()
+    return OK
+
+
+def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
+    """Measure and print the figures; returns the exit code, 1 if something does not verify.
+
+    Raises:
+        StorageError: the store in `data` cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="piaohao-bench-") as scratch:
+        folder = Folder(Path(scratch) / "store" if data is None else data, create=data is None)
+        try:
+            if data is None:
+                store = _filled(folder, settings.accounts, settings.merchants, paid=False)
+            else:
+                store = folder.open()
+                store.begin_epoch()
+            figures = None
+            try:
+                figures = trio.run(measure, store, Path(scratch), settings, _say)
+                store.close(clean=True)
+            except* BenchError as errors:
+                _say(f"piaohao: {errors.exceptions[0]}")
+        finally:
+            folder.close()
+    if figures is None:
+        return CHECK_FAILED
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
+    else:
+        sys.stdout.write(_table(settings, figures))
+    return OK if figures.verify_ok else CHECK_FAILED
+
+
+def _filled(folder: Folder, accounts: int, merchants: int, *, paid: bool) -> LmdbStore:
+    now_ns = time.time_ns()
+    folder.create(datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat(), now_ns)
+    store = folder.open()
+    store.begin_epoch()
+    begun = time.perf_counter()
+
+    def progress(done: int) -> None:
+        _say(f"{done:,} of {accounts:,} accounts, {time.perf_counter() - begun:.0f} s")
+
+    bulk.fill(store, accounts, merchants, paid=paid, progress=progress)
+    return store
+
+
+def _table(settings: Settings, figures: Figures) -> str:
+    ratio = figures.cpu_us_process / figures.floor_us if figures.floor_us else 0.0
+    lines = [
+        f"{settings.mix}: {settings.accounts:,} accounts, {settings.merchants:,} merchants, "
+        f"{settings.in_flight:,} in flight, batches of {settings.batch}",
+        f"  payments      {figures.payments:>12,}   {figures.payments_per_s:,.0f} a second",
+        f"  latency       {figures.p50_ms:>9.2f} ms   p99 {figures.p99_ms:.2f}, "
+        f"p99.9 {figures.p999_ms:.2f}",
+        f"  CPU           {figures.cpu_us_process:>9.1f} us   {figures.cpu_us_loop:.1f} of it in "
+        f"the event loop",
+        f"  floor         {figures.floor_us:>9.1f} us   ratio {ratio:.2f}",
+        f"  commits       {figures.commits:>12,}   {figures.batch_p50:.0f} answers each, "
+        f"{figures.commit_ms_p50:.2f} ms",
+        f"  raw fdatasync {figures.fdatasync_ms_p50:>9.3f} ms",
+        f"  verify        {'ok' if figures.verify_ok else 'FAILED':>12}",
+    ]
+    if figures.never_idle_ratio is not None:
+        lines.append(f"  never-idle    {figures.never_idle_ratio:>12.2f}   of the quiet rate")
+    return "\n".join(lines) + "\n"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
