@@ -60,3 +60,24 @@ lock *ARGS:
     {{ compile }} --extra demo --group dev --output-file requirements.lock pyproject.toml "$@"
 
 # --- longer recipes: each says how long it takes, and ./just test never runs it ---------------
+
+# The engine beside its floor, all three mixes (about 3 minutes; run nothing else meanwhile).
+bench-engine: setup
+    .venv/bin/piaohao bench engine --mix uniform --seconds 30
+    .venv/bin/piaohao bench engine --mix zipf --seconds 30
+    .venv/bin/piaohao bench engine --mix hot --seconds 30
+    .venv/bin/piaohao bench engine --mix uniform --seconds 20 --never-idle
+    .venv/bin/piaohao bench engine --mix uniform --seconds 10 --in-flight 1
+
+# The engine on a store of 10,000,000 accounts and as many payments (15 minutes, 12 GB of disk).
+bench-aged DATA="aged": setup
+    [ -d {{ quote(DATA) }} ] || .venv/bin/piaohao bench fill --data {{ quote(DATA) }} --accounts 10000000 --paid
+    .venv/bin/piaohao bench engine --data {{ quote(DATA) }} --accounts 10000000 --seconds 30
+
+# Memory over an hour of full load (1 hour).
+soak SECONDS="3600": setup
+    .venv/bin/piaohao bench soak --seconds {{ SECONDS }}
+
+# The tests that take too long for every change (15 minutes).
+test-long *ARGS: setup
+    {{ quote(bin / "pytest") }} -m long "$@"

@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from bench import bulk
+from bench import soak as soaking
 from bench.engine_bench import BenchError, Figures, Settings, measure
 from storage.folder import Folder
 from storage.lmdb_store import LmdbStore
@@ -43,7 +44,7 @@ def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
         folder = Folder(Path(scratch) / "store" if data is None else data, create=data is None)
         try:
             if data is None:
-                store = _filled(folder, settings.accounts, settings.merchants, paid=False)
+                store = _filled(folder, settings.accounts, settings.payees, paid=False)
             else:
                 store = folder.open()
                 store.begin_epoch()
@@ -64,6 +65,27 @@ def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
     return OK if figures.verify_ok else CHECK_FAILED
 
 
+def soak(accounts: int, merchants: int, seconds: float, *, as_json: bool) -> int:
+    """Soak the engine on a store of its own; returns the exit code, 1 if memory grew."""
+    with tempfile.TemporaryDirectory(prefix="piaohao-bench-") as scratch:
+        folder = Folder(Path(scratch) / "store", create=True)
+        try:
+            store = _filled(folder, accounts, merchants, paid=False)
+            soaked = trio.run(soaking.soak, store, accounts, merchants, seconds)
+            store.close(clean=True)
+        finally:
+            folder.close()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(soaked).decode() + "\n")
+    else:
+        parts = ", ".join(f"{part:.1f}" for part in soaked.anonymous_mib)
+        sys.stdout.write(
+            f"{soaked.payments:,} payments in {soaked.seconds:,.0f} s; anonymous memory by fifths "
+            f"of the run: {parts} MiB: {'flat' if soaked.ok else 'IT GREW'}\n"
+        )
+    return OK if soaked.ok else CHECK_FAILED
+
+
 def _filled(folder: Folder, accounts: int, merchants: int, *, paid: bool) -> LmdbStore:
     now_ns = time.time_ns()
     folder.create(datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat(), now_ns)
@@ -81,7 +103,7 @@ def _filled(folder: Folder, accounts: int, merchants: int, *, paid: bool) -> Lmd
 def _table(settings: Settings, figures: Figures) -> str:
     ratio = figures.cpu_us_process / figures.floor_us if figures.floor_us else 0.0
     lines = [
-        f"{settings.mix}: {settings.accounts:,} accounts, {settings.merchants:,} merchants, "
+        f"{settings.mix}: {settings.accounts:,} accounts, {settings.payees:,} merchants, "
         f"{settings.in_flight:,} in flight, batches of {settings.batch}",
         f"  payments      {figures.payments:>12,}   {figures.payments_per_s:,.0f} a second",
         f"  latency       {figures.p50_ms:>9.2f} ms   p99 {figures.p99_ms:.2f}, "

@@ -62,7 +62,7 @@ def engine(
     settings = Settings(
         mix=mix,
         accounts=accounts,
-        merchants=1 if mix == "hot" else merchants,
+        merchants=merchants,
         in_flight=in_flight,
         batch=batch,
         seconds=seconds,
@@ -99,3 +99,31 @@ def fill(
     from bench import engine_run
 
     return engine_run.fill(data, accounts, merchants, paid=paid)
+
+
+@app.command
+def soak(
+    *,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 3_600.0,
+    accounts: _Count = 100_000,
+    merchants: _Count = 1_000,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Drive the engine for a long time and see whether its memory stays flat.
+
+    Example: piaohao bench soak --seconds 3600
+
+    Parameters
+    ----------
+    seconds:
+        How long.
+    accounts:
+        Payers in the store; the engine keeps 10,000 actors in memory.
+    merchants:
+        Merchants in the store.
+    json:
+        Print one JSON object.
+    """
+    from bench import engine_run
+
+    return engine_run.soak(accounts, merchants, seconds, as_json=json)

@@ -210,6 +210,20 @@ def test_expiry_with_the_clock_set_back_still_ends_the_hold() -> None:
     assert bank.get(PAYER, HOLDS, "M1/H1").state == "EXPIRED"
 
 
+def test_timer_of_ended_hold_changes_nothing() -> None:
+    """A timer that was parked and released late finds the hold voided long ago."""
+    bank = shop(funds_minor=5_000)
+    bank.do(authorization("H1"))
+    timers = dict(bank.timers)
+    bank.do(commands.VoidAuthorization("M1", "H1", "V1"))
+    bank.timers.update(timers)
+    bank.wait(HOUR)
+    bank.fire()
+    assert not bank.queue
+    assert bank.get(PAYER, HOLDS, "M1/H1").state == "VOIDED"
+    assert _figures(bank) == (5_000, 0, 0)
+
+
 def test_expiry_before_the_merchant_knows_of_the_hold_comes_after_it() -> None:
     bank = shop()
     token = bank.send(authorization("H1"))
