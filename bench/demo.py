@@ -214,7 +214,7 @@ async def _replay(client: trio.Process, serving: Serving, console: Console) -> O
         tally, verified = await trio.to_thread.run_sync(_take_stock, store)
     # What was refused without binding its number left no trace in the store: the client saw it.
     refused = dict(tally.refused | Counter(finished.refused))
-    wrong = list(_wrong(planned, refused, tally, verified))
+    wrong = list(complaints(planned, refused, tally, verified))
     return Outcome(serving.address, planned, finished, tally, verified, refused, wrong)
 
 
@@ -237,13 +237,15 @@ def _take_stock(store: Store) -> tuple[Tally, Report]:
         snapshot.close()
 
 
-def _wrong(
+def complaints(
     planned: Planned, refused: dict[str, int], tally: Tally, verified: Report
 ) -> Iterator[str]:
-    """Yield what did not come out as it should."""
+    """Yield what did not come out as it should, one sentence each."""
     if not verified.ok:
-        first = verified.violations[0] if verified.violations else "money is missing"
-        yield f"verify found {len(verified.violations):,} violations, the first being {first}"
+        yield f"verify found {len(verified.violations):,} violations"
+    if verified.violations:
+        first = verified.violations[0]
+        yield f"the first is {first.invariant}: {first.table} {first.key}: {first.detail}"
     if tally.total_minor:
         yield f"the books are off by {tally.total_minor:,} minor units"
     for code, times in sorted(refused.items()):

@@ -5,8 +5,6 @@ ends, so does the client, at once, however the parent died. It tells the parent 
 one JSON object a line on its standard output (`demo_report`). It keeps no state: it asks the node
 for its business date, passes over the dates that are closed and sends the open one again in
 full; what was done already is answered with its first outcome, so nothing happens twice.
-
-    echo http://127.0.0.1:8080 | cat - /dev/tty | python -m bench.demo_client --limit 1000
 """
 
 import argparse
@@ -18,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from queue import SimpleQueue
 from typing import Final
@@ -87,6 +86,10 @@ class Connection:
         self._http = http.client.HTTPConnection(
             parts.hostname or "", parts.port, timeout=PATIENCE_S
         )
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
 
     def send(self, method: str, path: str, body: bytes | None = None) -> None:
         """Send a request and do not wait; a failure shows when it is to be answered."""
@@ -276,7 +279,8 @@ def main() -> int:
     threading.Thread(target=_heed_parent, args=(address,), daemon=True).start()
     try:
         baskets = read_baskets(find_data())
-        _report(Replay(Connection(address.get()), baskets, limit).run())
+        with closing(Connection(address.get())) as connection:
+            _report(Replay(connection, baskets, limit).run())
     except CommandError as error:
         _report(Failed(error.code, str(error)))
         return error.code

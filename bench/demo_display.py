@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.demo_report import Finished, Planned, Progressed
+from bench.shopping import FIRST_DATE
 from bench.tally import Tally
 
 REFRESH_S: Final = 0.2
@@ -104,7 +105,7 @@ def summary(
     facts.add_column()
     baskets = tally.payments + tally.holds + planned.skipped_zero
     rows = [
-        ("Baskets", f"{baskets:,}, up to {planned.last_date}"),
+        ("Baskets", f"{baskets:,}, {FIRST_DATE} to {planned.last_date}"),
         ("Payments", f"{tally.payments:,}"),
         ("At the pump", f"{tally.holds:,} holds, {tally.captures:,} captures"),
         ("Skipped", f"{planned.skipped_zero:,} baskets of {dollars(0)}"),
@@ -157,10 +158,11 @@ def _speed(tally: Tally, finished: Finished) -> Text:
     if finished.p50_ms is None or finished.p99_ms is None:
         return Text(f"Everything was there already; {tally.commits:,} commits.", "dim")
     rate = finished.purchases / finished.seconds
+    again = f" {finished.replayed:,} commands were there already." if finished.replayed else ""
     return Text(
         f"{finished.purchases:,} purchases in {finished.seconds:.1f} s: {rate:,.0f} a second, each"
-        f" durable before it was answered, in {tally.commits:,} commits. From sending an array of"
-        f" up to 1,000 commands to having its answer: p50 {finished.p50_ms:,.0f} ms,"
+        f" durable before it was answered, in {tally.commits:,} commits.{again} From sending an"
+        f" array of up to 1,000 commands to having its answer: p50 {finished.p50_ms:,.0f} ms,"
         f" p99 {finished.p99_ms:,.0f} ms.",
         "dim",
     )

@@ -12,7 +12,7 @@ payment that has to wait for its agreement would be overtaken by the next one at
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, NamedTuple
 
 from actors.commands import (
@@ -115,30 +115,42 @@ def replay(baskets: list[Basket], start: str) -> Iterator[Array | Cut]:
     while today <= last:
         tomorrow = (date.fromisoformat(today) + timedelta(days=1)).isoformat()
         agreements = _agreements(by_date[tomorrow], signed)
-        yield from _arrays(today, chain(_purchases(by_date[today]), agreements))
+        yield from _day(today, by_date[today], agreements)
         if today < last:
             yield Cut(today)
         today = tomorrow
 
 
-def _purchases(baskets: Iterable[Basket]) -> Iterator[Command]:
-    """Yield the commands of a day's purchases; the clock moves first wherever it moves."""
+def _day(
+    business_date: str, baskets: Iterable[Basket], agreements: list[Command]
+) -> Iterator[Array]:
+    """Yield a day's purchases, and tomorrow's agreements behind them.
+
+    The clock moves before whatever it moves for. A capture stands at the end of its hold's
+    array: if the clock moved on behind it, the rest would wait with it until the hold is durable.
+    """
+    items: list[Command] = []
+    captures: list[Command] = []
     at = ""
     for basket in baskets:
         amount = basket.amount_minor
         if not amount:
             continue
+        if len(items) + len(captures) > ARRAY_MAX - 3:
+            yield Array(business_date, items + captures)
+            items, captures = [], []
         if basket.at != at:
             at = basket.at
-            yield AdvanceClock(at)
+            items.append(AdvanceClock(at))
         number = str(basket.basket_id)
         store = merchant_no(basket.store_id)
         payer = account_no(basket.household_id)
         if basket.fuel:
-            yield CreateAuthorization(store, number, payer, hold_minor(amount), CURRENCY)
-            yield CaptureAuthorization(store, number, number, amount, final=True)
+            items.append(CreateAuthorization(store, number, payer, hold_minor(amount), CURRENCY))
+            captures.append(CaptureAuthorization(store, number, number, amount, final=True))
         else:
-            yield CreatePayment(store, number, payer, amount, CURRENCY)
+            items.append(CreatePayment(store, number, payer, amount, CURRENCY))
+    yield from _arrays(business_date, [*items, *captures, *agreements])
 
 
 def _agreements(baskets: Iterable[Basket], signed: set[tuple[int, int]]) -> list[Command]:

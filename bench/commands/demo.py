@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-app = App(name="piaohao demo", help_format="plaintext", version_flags=())
+app = App(name="piaohao demo", version_flags=())
 
 
 @app.default

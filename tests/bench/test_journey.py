@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -88,9 +89,8 @@ def test_reading_imports_no_pandas() -> None:
 def test_extra_that_is_not_installed_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    there = journey.find_spec
     monkeypatch.setattr(
-        journey, "find_spec", lambda name: None if name == missing else there(name)
+        journey, "find_spec", lambda name: None if name == missing else find_spec(name)
     )
     with pytest.raises(JourneyError, match=r"^[^\n]*pip install '\.\[demo\]'$"):
         find_data()
