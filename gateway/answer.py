@@ -36,20 +36,16 @@ class Answer(Struct, frozen=True):
     replayed: bool = False
     allow: tuple[str, ...] = ()
 
-    @property
-    def content_type(self) -> str:
-        """The media type of the encoded body."""
-        return PROBLEM if isinstance(self.body, Problem) else JSON
-
-    def headers(self) -> list[tuple[str, str]]:
+    def headers(self) -> dict[str, str]:
         """Return the headers that belong to the answer, without HTTP's framing."""
-        headers = [("content-type", self.content_type)]
+        problem = self.body if isinstance(self.body, Problem) else None
+        headers = {"content-type": JSON if problem is None else PROBLEM}
         if self.replayed:
-            headers.append(("idempotent-replayed", "true"))
-        if isinstance(self.body, Problem) and self.body.retry_after_s is not None:
-            headers.append(("retry-after", str(self.body.retry_after_s)))
+            headers["idempotent-replayed"] = "true"
+        if problem is not None and problem.retry_after_s is not None:
+            headers["retry-after"] = str(problem.retry_after_s)
         if self.allow:
-            headers.append(("allow", ", ".join(self.allow)))
+            headers["allow"] = ", ".join(self.allow)
         return headers
 
 

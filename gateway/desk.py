@@ -52,6 +52,15 @@ class Desk:
         outcome = await self.node.ask(first_actor(command), command, timeout_s=caller.timeout_s)
         return Answer(*concluded(type(command), outcome))
 
+    def business_date(self) -> str:
+        """Return the durable business date, ISO 8601: what has been acknowledged, no more."""
+        return self.node.shards[0].store.last.business_date
+
+    def fail(self, error: Exception) -> None:
+        """Stop the node for good: a row that was read is not what was written."""
+        for shard in self.node.shards:
+            shard._fail(error)
+
     def deadline(self, caller: Caller) -> float:
         """Return the caller's deadline on Trio's clock, for `Node.submit`."""
         return trio.current_time() + caller.timeout_s

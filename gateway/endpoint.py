@@ -5,7 +5,7 @@ a GET, the JSON body of a POST. Listeners hand over method, path, query and body
 fit becomes a `RequestError` here, so that every listener refuses with the same bytes.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -46,14 +46,19 @@ class Endpoint(Struct, frozen=True):
 
 def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
     """Return a GET endpoint: its request comes from path and query."""
+    info = msgspec.inspect.type_info(request)
+    assert isinstance(info, msgspec.inspect.StructType)
+    integers = {each.name for each in info.fields if isinstance(each.type, msgspec.inspect.IntType)}
 
     def decode(numbers: dict[str, str], query: bytes) -> Any:
-        given: dict[str, str] = {}
+        given: dict[str, str | int] = dict(numbers)
         for name, value in _query(query):
-            if name in given or name in numbers:
+            if name in given:
                 raise RequestError(RequestCode.INVALID_REQUEST, f"`{name}` is given twice")
-            given[name] = value
-        return convert({**given, **numbers}, request)
+            # Digits and nothing else: 1.0, 1e1 and full-width figures are no integers here.
+            plain = name in integers and value.isascii() and value.isdigit() and len(value) < 10
+            given[name] = int(value) if plain else value
+        return convert(given, request)
 
     return Endpoint("GET", path, request, handle, decode)
 
@@ -93,14 +98,14 @@ def _type_of(request: type[Struct], name: str) -> Any:
     return next(field.type for field in msgspec.structs.fields(request) if field.name == name)
 
 
-def convert(values: dict[str, str], type_: type[Struct]) -> Any:
-    """Return text values as a Struct; integers may be written as text here, and only here.
+def convert(values: Mapping[str, str | int], type_: type[Struct]) -> Any:
+    """Return plain values as a Struct.
 
     Raises:
         RequestError: INVALID_REQUEST.
     """
     try:
-        return msgspec.convert(values, type_, strict=False)
+        return msgspec.convert(values, type_)
     except msgspec.ValidationError as error:
         raise RequestError(RequestCode.INVALID_REQUEST, str(error)) from None
 
@@ -149,7 +154,7 @@ class Router:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         # Segment by segment; the key "" stands for any number.
-        self._root: dict[str, Any] = {}
+        self._root: dict[str | None, Any] = {}
         for endpoint in endpoints:
             node = self._root
             names = []
@@ -167,26 +172,25 @@ class Router:
         Raises:
             RequestError: NOT_FOUND or METHOD_NOT_ALLOWED.
         """
-        node: dict[Any, Any] | None = self._root
+        node = self._root
         numbers = []
         for segment in _segments(path):
-            assert node is not None
-            found = node.get(segment) if segment else None
-            if found is None:
-                found = node.get("")
-                numbers.append(segment)
-            if found is None:
+            following = node.get(segment)
+            if following is None or not segment:
+                following = node.get("") if segment else None
+                numbers.append(unquote(segment))
+            if following is None:
                 raise RequestError(RequestCode.NOT_FOUND)
-            node = found
-        methods = (node or {}).get(None)
+            node = following
+        methods = node.get(None)
         if methods is None:
             raise RequestError(RequestCode.NOT_FOUND)
-        found = methods.get("GET" if method == "HEAD" else method)
-        if found is None:
+        known = methods.get("GET" if method == "HEAD" else method)
+        if known is None:
             allow = tuple(sorted({*methods, "HEAD"} if "GET" in methods else methods))
             raise RequestError(RequestCode.METHOD_NOT_ALLOWED, allow=allow)
-        endpoint, names = found
-        return endpoint, dict(zip(names, (unquote(number) for number in numbers), strict=True))
+        endpoint, names = known
+        return endpoint, dict(zip(names, numbers, strict=True))
 
     async def answer(
         self,
@@ -195,17 +199,15 @@ class Router:
         numbers: dict[str, str],
         query: bytes,
         body: bytes,
-        timeout: str | None,
+        wait: str | None,
     ) -> Answer:
         """Decode the request, run its handler, and return the answer, whatever it is.
 
         Args:
-            timeout: the Request-Timeout-S header, if any.
+            wait: the Request-Timeout-S header, if any.
         """
         try:
-            caller = Caller(desk.timeout_s if timeout is None else _timeout_s(timeout))
-            if endpoint.method == "POST" and query:
-                raise RequestError(RequestCode.INVALID_REQUEST, "a POST takes no query")
+            caller = Caller(desk.timeout_s if wait is None else _timeout_s(wait))
             request = endpoint.decode(numbers, query if endpoint.method == "GET" else body)
             return await endpoint.handle(desk, caller, request)
         except RequestError as error:

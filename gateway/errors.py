@@ -143,9 +143,7 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.HOLDS_OPEN: Meaning(
         409, "The account has open holds.", "Wait until they are captured, voided or expired."
     ),
-    Refusal.ACCOUNT_NOT_EMPTY: Meaning(
-        409, "The account has money in it.", "Withdraw it first."
-    ),
+    Refusal.ACCOUNT_NOT_EMPTY: Meaning(409, "The account has money in it.", "Withdraw it first."),
     RequestCode.DATE_NOT_OPEN: Meaning(
         409,
         "The date is neither the current business date nor one that was cut.",
@@ -168,9 +166,7 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.ACCOUNT_INTERNAL: Meaning(
         422, "Internal accounts are not a caller's to use.", _NEW_NUMBER
     ),
-    Refusal.CAPTURE_LIMIT: Meaning(
-        422, "50 captures of this hold are done.", "Place a new hold."
-    ),
+    Refusal.CAPTURE_LIMIT: Meaning(422, "50 captures of this hold are done.", "Place a new hold."),
     Refusal.INCREMENT_LIMIT: Meaning(
         422, "10 increments of this hold are done.", "Place a new hold."
     ),
@@ -269,8 +265,7 @@ def _problem(code: Code, status: int) -> Problem:
 
 _PROBLEMS: Final = {code: _problem(code, meaning.status) for code, meaning in CODES.items()}
 _PROBLEMS_NAMED: Final = {
-    code: _problem(code, meaning.status_named or meaning.status)
-    for code, meaning in CODES.items()
+    code: _problem(code, meaning.status_named or meaning.status) for code, meaning in CODES.items()
 }
 
 
@@ -288,9 +283,7 @@ def refused(refusal: Refused, *, named: bool = False) -> Problem:
             (`Meaning.status_named`).
     """
     found = (_PROBLEMS_NAMED if named else _PROBLEMS)[refusal.code]
-    return replace(
-        found, number=refusal.number, current=refusal.current, allowed=refusal.allowed
-    )
+    return replace(found, number=refusal.number, current=refusal.current, allowed=refusal.allowed)
 
 
 def faulted(fault: Fault) -> Problem:

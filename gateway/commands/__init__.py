@@ -1,0 +1,1 @@
+"""Commands of `piaohao`, one module each, found through entry points that name their `app`."""

@@ -1,0 +1,158 @@
+"""The control socket: operators' way to a running node, a Unix socket in its data folder.
+
+Only the owner may connect (mode 0600). A request is one line of JSON (`gateway.operations`), and
+so is its answer: `{"result": …}`, or `{"error": {"exit": …, "detail": …}}` with the exit code
+that the command line is to end with. Long work runs in a worker thread on a snapshot, while the
+node goes on serving.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from engine.dates import ClosedDate, DateNotOpen
+from engine.fault import Fault
+from engine.node import Node
+from gateway import operations
+from gateway.errors import CODES
+from gateway.exits import INPUT, STORE, UNREACHABLE, CommandError
+from gateway.handlers.day_cuts import view_day_cut
+from gateway.operations import Acting, Reading
+from storage.errors import StorageError, StoreExistsError
+from storage.folder import SOCKET_NAME
+from storage.lmdb_store import LmdbStore
+
+log = logging.getLogger("piaohao.gateway")
+
+LINE_BYTES: Final = 64 << 10
+_PATH_BYTES: Final = 100
+
+_decode = msgspec.json.Decoder(Reading | Acting).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Failure(Struct, frozen=True):
+    """Why an operation was not done, and the exit code that says so."""
+
+    exit: int
+    detail: str
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """Return what an expected error means to an operator, None for any other."""
+    if isinstance(error, CommandError):
+        return Failure(error.code, str(error))
+    if isinstance(error, StoreExistsError):
+        return Failure(INPUT, str(error))
+    if isinstance(error, StorageError):
+        return Failure(STORE, str(error))
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return Failure(INPUT, f"{where}{error.strerror or error}")
+    return None
+
+
+@contextlib.contextmanager
+def socket_name(folder: Path) -> Iterator[str]:
+    """Give the socket's path in a form that fits a Unix address, which takes 107 bytes."""
+    path = str(folder / SOCKET_NAME)
+    if len(os.fsencode(path)) <= _PATH_BYTES:
+        yield path
+        return
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{held}/{SOCKET_NAME}"
+    finally:
+        os.close(held)
+
+
+class ControlSocket:
+    """Serves operators of one node.
+
+    Args:
+        folder: the node's data folder; its lock is ours, so a socket found there is stale.
+        node: for operations that act.
+        store: for those that read.
+    """
+
+    def __init__(self, folder: Path, node: Node, store: LmdbStore) -> None:
+        self._folder = folder
+        self._node = node
+        self._store = store
+
+    async def run(
+        self,
+        *,
+        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled; started once operators can connect."""
+        path = self._folder / SOCKET_NAME
+        path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            mask = os.umask(0o177)
+            try:
+                with socket_name(self._folder) as name:
+                    listening.bind(name)
+            finally:
+                os.umask(mask)
+            listening.listen(16)
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+            await trio.serve_listeners(self._connection, [listener], task_status=task_status)
+        finally:
+            listening.close()
+            path.unlink(missing_ok=True)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        """Serve one operator; whatever goes wrong ends this connection alone."""
+        try:
+            async with stream:
+                buffered = b""
+                async for chunk in stream:
+                    buffered += chunk
+                    while b"\n" in buffered:
+                        line, _, buffered = buffered.partition(b"\n")
+                        await stream.send_all(_encode(await self._answer(line)) + b"\n")
+                    if len(buffered) > LINE_BYTES:
+                        return
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except Exception:
+            log.exception("an operator's connection failed")
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            asked = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return {"error": Failure(INPUT, f"not an operation: {error}")}
+        try:
+            if isinstance(asked, Reading):
+                result: Any = await trio.to_thread.run_sync(
+                    partial(operations.read, self._store, asked, trio.from_thread.check_cancelled)
+                )
+            else:
+                result = await self._act(asked)
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None:
+                raise
+            return {"error": failure}
+        return {"result": result}
+
+    async def _act(self, asked: Acting) -> Any:
+        outcome = await self._node.ask_control(operations.control_of(asked))
+        if isinstance(outcome, Fault):
+            raise CommandError(UNREACHABLE, CODES[outcome.code].title)
+        if isinstance(outcome, DateNotOpen):
+            detail = f"{outcome.business_date} is not open: the current date is {outcome.current}"
+            raise CommandError(INPUT, detail)
+        return view_day_cut(outcome) if isinstance(outcome, ClosedDate) else outcome

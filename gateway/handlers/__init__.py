@@ -1,0 +1,1 @@
+"""Handlers by what they are about; each module's ENDPOINTS are rows of the handler table."""

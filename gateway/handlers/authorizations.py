@@ -1,0 +1,129 @@
+"""Authorizations (pre-authorized holds) and what is done to them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from actors.authorization import AUTHORIZATIONS, view_authorization
+from actors.commands import (
+    CaptureAuthorization,
+    Command,
+    CreateAuthorization,
+    IncrementAuthorization,
+    Number,
+    ReleaseAuthorization,
+    VoidAuthorization,
+)
+from actors.operation import CAPTURES, INCREMENTS, RELEASES, VOIDS, Operation, view_operation
+from actors.refusal import Refusal
+from engine.kind import RecordKind
+from gateway.answer import Answer
+from gateway.desk import Caller, Desk
+from gateway.endpoint import Endpoint, act, read
+from gateway.errors import RequestCode
+from gateway.lookup import Cursor, Limit, found, record_of, records_page
+
+
+class AuthorizationKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which authorization."""
+
+    merchant_no: Number
+    hold_no: Number
+
+
+class AuthorizationList(Struct, frozen=True, forbid_unknown_fields=True):
+    """A merchant's authorizations in the order of their numbers."""
+
+    merchant_no: Number
+    limit: Limit = 10
+    cursor: Cursor | None = None
+
+
+class IncrementKey(AuthorizationKey, frozen=True):
+    """Which increment."""
+
+    increment_no: Number
+
+
+class CaptureKey(AuthorizationKey, frozen=True):
+    """Which capture."""
+
+    capture_no: Number
+
+
+class VoidKey(AuthorizationKey, frozen=True):
+    """Which void."""
+
+    void_no: Number
+
+
+class ReleaseKey(AuthorizationKey, frozen=True):
+    """Which release."""
+
+    release_no: Number
+
+
+async def create_authorization(desk: Desk, caller: Caller, command: CreateAuthorization) -> Answer:
+    """Reserve money on a payer's account."""
+    return await desk.execute(caller, command)
+
+
+async def get_authorization(desk: Desk, caller: Caller, key: AuthorizationKey) -> Answer:
+    """Return an authorization as it stands now."""
+    merchant_no, hold_no = key.merchant_no, key.hold_no
+    hold = record_of(desk.node, f"merchant/{merchant_no}", AUTHORIZATIONS, hold_no)
+    view = None if hold is None else view_authorization(merchant_no, hold_no, hold)
+    return found(view, Refusal.NO_SUCH_HOLD)
+
+
+async def list_authorizations(desk: Desk, caller: Caller, asked: AuthorizationList) -> Answer:
+    """Return one page of a merchant's authorizations."""
+    merchant_no = asked.merchant_no
+    return records_page(
+        desk.node,
+        f"merchant/{merchant_no}",
+        AUTHORIZATIONS,
+        lambda hold_no, hold: view_authorization(merchant_no, hold_no, hold),
+        asked.limit,
+        asked.cursor,
+    )
+
+
+_AUTHORIZATIONS: Final = "/v1/authorizations"
+_AUTHORIZATION: Final = "/v1/authorizations/{merchant_no}/{hold_no}"
+
+
+def _operation(
+    name: str,
+    number: str,
+    command_type: type[Command],
+    key_type: type[AuthorizationKey],
+    kind: RecordKind[Operation],
+) -> Iterator[Endpoint]:
+    """Yield the two endpoints of one kind of operation: do it, and look it up by its number."""
+
+    async def operate(desk: Desk, caller: Caller, command: Command) -> Answer:
+        return await desk.execute(caller, command)  # type: ignore[arg-type]
+
+    async def get_operation(desk: Desk, caller: Caller, key: AuthorizationKey) -> Answer:
+        operation_no: str = getattr(key, number)
+        operation = record_of(desk.node, f"merchant/{key.merchant_no}", kind, operation_no)
+        if operation is None or operation.original != key.hold_no:
+            return found(None, RequestCode.NO_SUCH_OPERATION)
+        view = view_operation(key.merchant_no, operation_no, operation)
+        return found(view, RequestCode.NO_SUCH_OPERATION)
+
+    yield act(f"{_AUTHORIZATION}/{name}", command_type, operate)
+    yield read(f"{_AUTHORIZATION}/{name}/{{{number}}}", key_type, get_operation)
+
+
+ENDPOINTS: Final = (
+    act(_AUTHORIZATIONS, CreateAuthorization, create_authorization),
+    read(_AUTHORIZATIONS, AuthorizationList, list_authorizations),
+    read(_AUTHORIZATION, AuthorizationKey, get_authorization),
+    *_operation("increments", "increment_no", IncrementAuthorization, IncrementKey, INCREMENTS),
+    *_operation("captures", "capture_no", CaptureAuthorization, CaptureKey, CAPTURES),
+    *_operation("voids", "void_no", VoidAuthorization, VoidKey, VOIDS),
+    *_operation("releases", "release_no", ReleaseAuthorization, ReleaseKey, RELEASES),
+)

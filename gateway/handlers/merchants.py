@@ -1,0 +1,51 @@
+"""Merchants: opened and looked up."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from actors.commands import Number, OpenMerchant
+from actors.kinds import MERCHANT
+from actors.merchant import Merchant, view_merchant
+from actors.refusal import Refusal
+from gateway.answer import Answer
+from gateway.desk import Caller, Desk
+from gateway.endpoint import act, read
+from gateway.lookup import Cursor, Limit, actors_page, found, state_of
+
+
+class MerchantKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which merchant."""
+
+    merchant_no: Number
+
+
+class MerchantList(Struct, frozen=True, forbid_unknown_fields=True):
+    """All merchants, in the order of their row keys: by slot, then by number."""
+
+    limit: Limit = 10
+    cursor: Cursor | None = None
+
+
+async def open_merchant(desk: Desk, caller: Caller, command: OpenMerchant) -> Answer:
+    """Open a merchant."""
+    return await desk.execute(caller, command)
+
+
+async def get_merchant(desk: Desk, caller: Caller, key: MerchantKey) -> Answer:
+    """Return a merchant as it stands now."""
+    merchant: Merchant | None = state_of(desk.node, MERCHANT, key.merchant_no)
+    view = None if merchant is None else view_merchant(key.merchant_no, merchant)
+    return found(view, Refusal.MERCHANT_NOT_FOUND)
+
+
+async def list_merchants(desk: Desk, caller: Caller, asked: MerchantList) -> Answer:
+    """Return one page of all merchants."""
+    return actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
+
+
+ENDPOINTS: Final = (
+    act("/v1/merchants", OpenMerchant, open_merchant),
+    read("/v1/merchants", MerchantList, list_merchants),
+    read("/v1/merchants/{merchant_no}", MerchantKey, get_merchant),
+)

@@ -1,0 +1,90 @@
+"""Payments and their reversals."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from actors.commands import CreatePayment, Number, ReversePayment
+from actors.operation import REVERSALS, view_operation
+from actors.payment import PAYMENTS, view_payment
+from actors.refusal import Refusal
+from gateway.answer import Answer
+from gateway.desk import Caller, Desk
+from gateway.endpoint import act, read
+from gateway.errors import RequestCode
+from gateway.lookup import Cursor, Limit, found, record_of, records_page
+
+
+class PaymentKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which payment."""
+
+    merchant_no: Number
+    order_no: Number
+
+
+class PaymentList(Struct, frozen=True, forbid_unknown_fields=True):
+    """A merchant's payments in the order of their numbers."""
+
+    merchant_no: Number
+    limit: Limit = 10
+    cursor: Cursor | None = None
+
+
+class ReversalKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which reversal."""
+
+    merchant_no: Number
+    order_no: Number
+    reversal_no: Number
+
+
+async def create_payment(desk: Desk, caller: Caller, command: CreatePayment) -> Answer:
+    """Pay a merchant from an account under a signed agreement."""
+    return await desk.execute(caller, command)
+
+
+async def get_payment(desk: Desk, caller: Caller, key: PaymentKey) -> Answer:
+    """Return a payment as it stands now."""
+    merchant_no, order_no = key.merchant_no, key.order_no
+    payment = record_of(desk.node, f"merchant/{merchant_no}", PAYMENTS, order_no)
+    view = None if payment is None else view_payment(merchant_no, order_no, payment)
+    return found(view, Refusal.NO_SUCH_PAYMENT)
+
+
+async def list_payments(desk: Desk, caller: Caller, asked: PaymentList) -> Answer:
+    """Return one page of a merchant's payments."""
+    merchant_no = asked.merchant_no
+    return records_page(
+        desk.node,
+        f"merchant/{merchant_no}",
+        PAYMENTS,
+        lambda order_no, payment: view_payment(merchant_no, order_no, payment),
+        asked.limit,
+        asked.cursor,
+    )
+
+
+async def reverse_payment(desk: Desk, caller: Caller, command: ReversePayment) -> Answer:
+    """Undo a payment in full on its own business date."""
+    return await desk.execute(caller, command)
+
+
+async def get_reversal(desk: Desk, caller: Caller, key: ReversalKey) -> Answer:
+    """Return a reversal."""
+    reversal = record_of(desk.node, f"merchant/{key.merchant_no}", REVERSALS, key.reversal_no)
+    if reversal is None or reversal.original != key.order_no:
+        return found(None, RequestCode.NO_SUCH_OPERATION)
+    view = view_operation(key.merchant_no, key.reversal_no, reversal)
+    return found(view, RequestCode.NO_SUCH_OPERATION)
+
+
+_PAYMENTS: Final = "/v1/payments"
+_PAYMENT: Final = "/v1/payments/{merchant_no}/{order_no}"
+
+ENDPOINTS: Final = (
+    act(_PAYMENTS, CreatePayment, create_payment),
+    read(_PAYMENTS, PaymentList, list_payments),
+    read(_PAYMENT, PaymentKey, get_payment),
+    act(f"{_PAYMENT}/reversals", ReversePayment, reverse_payment),
+    read(f"{_PAYMENT}/reversals/{{reversal_no}}", ReversalKey, get_reversal),
+)

@@ -1,0 +1,141 @@
+"""Operations: what operators ask of a store, whether a node is running on it or not.
+
+Those that only read run on a snapshot, on a running node in a worker thread. Those that act need
+the engine and therefore a running node. Each is a typed request with a typed result, the same
+over the control socket and in the command's own process.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.control import Control, DiscardParked, ReleaseParked
+from engine.dates import CutDay
+from engine.parking import decode_stored
+from gateway.exporting import What, export
+from gateway.verification import Report, verify
+from storage.folder import backup
+from storage.lmdb_store import LmdbStore
+from storage.row import PARKED
+
+
+class Operation(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
+    """Base of all requests."""
+
+
+class Verify(Operation, frozen=True, tag="verify"):
+    """Check everything that must hold."""
+
+
+class Export(Operation, frozen=True, tag="export"):
+    """Write one kind of thing as CSV to the absolute path `out`."""
+
+    what: What
+    out: str
+
+
+class Backup(Operation, frozen=True, tag="backup"):
+    """Write a consistent copy into the new folder `out`, an absolute path."""
+
+    out: str
+
+
+class ListParked(Operation, frozen=True, tag="list_parked"):
+    """List what actors' failed turns have left behind."""
+
+
+class Cut(Operation, frozen=True, tag="cut_day"):
+    """Close a business date."""
+
+    business_date: str
+
+
+class Release(Operation, frozen=True, tag="release_parked"):
+    """Give the parked messages of an actor their turns again."""
+
+    address: str
+
+
+class Discard(Operation, frozen=True, tag="discard_parked"):
+    """Drop the first parked message of an actor; its money goes to a suspense account."""
+
+    address: str
+
+
+Reading = Verify | Export | Backup | ListParked
+Acting = Cut | Release | Discard
+
+
+class Exported(Struct, frozen=True):
+    """An export that was written."""
+
+    what: What
+    out: str
+    rows: int
+
+
+class BackedUp(Struct, frozen=True):
+    """A backup that was written; it holds commits up to `durable_seq` at least."""
+
+    out: str
+    durable_seq: int
+
+
+class Parked(Struct, frozen=True):
+    """One parked message."""
+
+    address: str
+    sender: str
+    business_date: str
+    amount_minor: int
+    currency: str
+    error: str
+
+
+class ParkedList(Struct, frozen=True):
+    """Everything that is parked, first in, first out for each actor."""
+
+    parked: list[Parked]
+
+
+def read(
+    store: LmdbStore, asked: Reading, check: Callable[[], None] = lambda: None
+) -> Report | Exported | BackedUp | ParkedList:
+    """Perform an operation that only reads; may run in any thread.
+
+    Args:
+        check: called every now and then; it may raise to break off.
+
+    Raises:
+        StorageError: the store, or the backup's folder.
+        OSError: the file cannot be written.
+    """
+    if isinstance(asked, Backup):
+        last = store.last.sequence
+        backup(store, Path(asked.out))
+        return BackedUp(asked.out, last)
+    snapshot = store.snapshot()
+    try:
+        if isinstance(asked, Verify):
+            return verify(snapshot, check)
+        if isinstance(asked, Export):
+            rows = export(snapshot, store.format.shard, asked.what, Path(asked.out), check)
+            return Exported(asked.what, asked.out, rows)
+        return ParkedList([_parked(payload) for _, payload in snapshot.scan(PARKED)])
+    finally:
+        snapshot.close()
+
+
+def _parked(payload: bytes) -> Parked:
+    row = decode_stored(payload)
+    return Parked(row.to, row.sender, row.business_date, row.amount_minor, row.currency, row.error)
+
+
+def control_of(asked: Acting) -> Control:
+    """Return what the engine is to do for an operation that acts."""
+    if isinstance(asked, Cut):
+        return CutDay(asked.business_date)
+    if isinstance(asked, Release):
+        return ReleaseParked(asked.address)
+    return DiscardParked(asked.address)

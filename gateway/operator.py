@@ -1,0 +1,106 @@
+"""The operator's side: an operation on a data folder, done by whoever has its store.
+
+The folder's lock decides: where it is free the store is opened here; where it is taken the node
+that holds it is asked over its control socket. A live store is never opened a second time.
+"""
+
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from gateway import operations
+from gateway.control import Failure, socket_name
+from gateway.exits import STORE, UNREACHABLE, CommandError
+from gateway.operations import Acting, Reading, Verify
+from gateway.verification import unopenable
+from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
+from storage.folder import Folder
+
+_ANSWER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FAILURE: Final = msgspec.json.Decoder(Failure)
+
+
+def open_folder(data: Path) -> Folder:
+    """Lock a folder that holds a store.
+
+    Raises:
+        StoreMissingError: it holds none; then nothing is left behind in it.
+        StoreInUseError: another process has it.
+    """
+    if not any(data.glob("shard-*")):
+        raise StoreMissingError(
+            f"there is no store in {data}; make one with: piaohao init --data {data}"
+        )
+    return Folder(data)
+
+
+def perform(data: Path, asked: Reading) -> Any:
+    """Perform an operation that reads; returns its result as plain values.
+
+    Raises:
+        CommandError, StorageError, OSError: see `gateway.control.failure_of`.
+    """
+    try:
+        with closing(open_folder(data)) as folder:
+            try:
+                store = folder.open()
+            except CorruptRowError as error:
+                if not isinstance(asked, Verify):
+                    raise
+                return msgspec.to_builtins(unopenable(error))
+            try:
+                return msgspec.to_builtins(operations.read(store, asked))
+            finally:
+                store.release()
+    except StoreInUseError:
+        try:
+            return ask(data, asked)
+        except ConnectionError:
+            detail = f"the store in {data} is in use by a process that does not answer"
+            raise CommandError(STORE, detail) from None
+
+
+def act(data: Path, asked: Acting) -> Any:
+    """Have the running node perform an operation; returns its result as plain values.
+
+    Raises:
+        CommandError: with exit code 4 where no node is running.
+    """
+    try:
+        open_folder(data).close()
+    except StoreInUseError:
+        try:
+            return ask(data, asked)
+        except ConnectionError as error:
+            detail = f"the node on {data} does not answer: {error}"
+            raise CommandError(UNREACHABLE, detail) from None
+    detail = f"no node is running on {data}; start one with: piaohao serve --data {data}"
+    raise CommandError(UNREACHABLE, detail)
+
+
+def ask(data: Path, asked: Reading | Acting) -> Any:
+    """Ask the running node over its control socket.
+
+    Raises:
+        CommandError: what the node says.
+        ConnectionError: it does not listen, or it went away.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            with socket_name(data) as name:
+                connection.connect(name)
+        except OSError as error:
+            raise ConnectionError(error.strerror) from error
+        connection.sendall(msgspec.json.encode(asked) + b"\n")
+        with connection.makefile("rb") as answers:
+            line = answers.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionError("it went away before it had answered")
+    answer = _ANSWER.decode(line)
+    if "error" in answer:
+        failure = _FAILURE.decode(answer["error"])
+        raise CommandError(failure.exit, failure.detail)
+    return msgspec.json.decode(answer["result"])

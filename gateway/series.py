@@ -1,0 +1,219 @@
+"""A series: an array of commands on its way through the engine.
+
+It is not a transaction and not a task. All items that wait for nothing are handed to the engine
+at once, in array order and in one lane; each answer comes by callback, and whatever waited for
+it is handed over then. So a client that leaves cannot stop anything, and an item costs a
+callback instead of a task and an event.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any, Final
+
+import trio
+from msgspec import Meta, Struct
+
+from actors.answers import instant
+from actors.commands import AnyCommand, FreezeAccount, clearing_account, first_actor
+from engine.fault import Fault, FaultCode
+from engine.node import Node
+from gateway.answer import Item, concluded
+from gateway.errors import Problem, RequestCode, faulted, problem
+from gateway.references import References
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR: Final = 2200
+
+
+class AdvanceClock(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="advance_clock"
+):
+    """Move a domain clock to `to` (RFC 3339) before the items that follow; never back."""
+
+    to: Annotated[datetime, Meta(tz=True)]
+
+
+class ClockView(Struct, frozen=True, tag_field="object", tag="clock"):
+    """Where the clock was moved to."""
+
+    now: str
+
+
+Entry = AnyCommand | AdvanceClock
+
+# What moves the clock where no command follows: it is refused whatever there is, since a
+# clearing account does not exist or is internal, and it leaves no trace.
+_NOTHING: Final = FreezeAccount(clearing_account("XXX"))
+
+
+def nanoseconds(instant_: datetime) -> int:
+    """Return an instant as nanoseconds since 1970-01-01 UTC; exact to its microseconds."""
+    return (instant_ - _EPOCH) // timedelta(microseconds=1) * 1_000
+
+
+class Series:
+    """One array under way.
+
+    Args:
+        node: the engine.
+        entries: commands in array order; a `Problem` stands for an item that is none.
+        deadline: of every item, on Trio's clock.
+        movable: whether the clock may be moved.
+    """
+
+    def __init__(
+        self, node: Node, entries: Sequence[Entry | Problem], deadline: float, *, movable: bool
+    ) -> None:
+        self.items: list[Item | None] = [None] * len(entries)
+        self._node = node
+        self._entries = entries
+        self._deadline = deadline
+        self._movable = movable
+        self._references = References()
+        self._next = 0
+        self._going = False
+        self._open = len(entries) + 1  # the last one is for `_go_on` itself
+        self._waits_for: dict[int, int] = {}
+        self._waiting: dict[int, list[int]] = {}
+        self._at_ns = 0
+        self._moving = -1
+        self._done = trio.Event()
+
+    async def run(self) -> list[Item | None]:
+        """Start everything and return the items' answers, in array order.
+
+        All of it is with the engine before the first checkpoint, or follows by callback.
+        """
+        self._go_on()
+        await self._done.wait()
+        return self.items
+
+    def _go_on(self) -> None:
+        """Go through the array up to its end, or to a move of the clock that has to wait.
+
+        The clock moves once everything before it has begun, so that each command runs at the
+        time that the array gave it: nothing waits for answers unless something before it does.
+        """
+        self._going = True
+        entries = self._entries
+        while self._next < len(entries):
+            index = self._next
+            entry = entries[index]
+            if isinstance(entry, AdvanceClock):
+                if self._waits_for:
+                    break
+                self._advance(index, entry)
+            elif isinstance(entry, Problem):
+                self._close(index, Item(entry.status, entry))
+            else:
+                self._begin(index, entry)
+            self._next += 1
+        else:
+            if self._moving >= 0:
+                self._move()
+            self._one_less()
+        self._going = False
+
+    def _begin(self, index: int, command: AnyCommand) -> None:
+        """Start a command, or have it wait for the earlier ones that it refers to."""
+        earlier = self._references.note(index, command)
+        blockers = {each for each in earlier if self.items[each] is None} if earlier else None
+        if blockers:
+            self._waits_for[index] = len(blockers)
+            for each in blockers:
+                self._waiting.setdefault(each, []).append(index)
+            return
+        fault = self._submit(index)
+        if fault is not None:
+            self._conclude(index, fault)
+
+    def _advance(self, index: int, entry: AdvanceClock) -> None:
+        refusal = None
+        if not self._movable:
+            refusal = problem(RequestCode.CLOCK_NOT_MOVABLE)
+        elif not _EPOCH.year <= entry.to.year <= _LAST_YEAR:
+            detail = f"`to` lies between 1970 and {_LAST_YEAR}"
+            refusal = problem(RequestCode.INVALID_REQUEST, detail)
+        if refusal is not None:
+            self._close(index, Item(refusal.status, refusal))
+            return
+        self._at_ns = max(self._at_ns, nanoseconds(entry.to))
+        self._moving = index
+        self._close(index, Item(200, ClockView(instant(self._at_ns))))
+
+    def _move(self) -> None:
+        """Move the clock though no command follows; the array is answered once it has moved."""
+        index = self._moving
+        self._open += 1
+
+        def moved(outcome: Any) -> None:
+            if isinstance(outcome, Fault):
+                fault = faulted(outcome)
+                self.items[index] = Item(fault.status, fault)
+            self._one_less()
+
+        fault = self._node.submit(
+            first_actor(_NOTHING),
+            _NOTHING,
+            moved,
+            deadline=self._deadline,
+            at_ns=self._at_ns,
+            lane=self,
+        )
+        if fault is not None:
+            moved(fault)
+
+    def _submit(self, index: int) -> Fault | None:
+        """Hand one command to the engine; returns its refusal at the door, if any."""
+        command: Any = self._entries[index]
+        self._moving = -1
+        return self._node.submit(
+            first_actor(command),
+            command,
+            partial(self._conclude, index),
+            deadline=self._deadline,
+            at_ns=self._at_ns,
+            lane=self,
+        )
+
+    def _conclude(self, index: int, outcome: Any) -> None:
+        """Note an outcome, and start what waited for it and for nothing else.
+
+        Where a fault says that nothing happened, what refers to the command is not started
+        either and gets the same fault: a capture must not be bound to NO_SUCH_HOLD for ever
+        because the node was too busy for its hold. The shard calls this from its commit, so it
+        must not raise; and it is a loop, because a thousand items may wait in one chain.
+        """
+        ended = [(index, outcome)]
+        while ended:
+            index, outcome = ended.pop()
+            if self.items[index] is not None:
+                continue
+            self._waits_for.pop(index, None)
+            self._close(index, Item(*concluded(type(self._entries[index]), outcome)))
+            waiting = self._waiting.pop(index, None)
+            if waiting is None:
+                continue
+            idle = isinstance(outcome, Fault) and outcome.code is not FaultCode.OUTCOME_UNKNOWN
+            for each in waiting:
+                if idle:
+                    ended.append((each, outcome))
+                elif each in self._waits_for:
+                    self._waits_for[each] -= 1
+                    if not self._waits_for[each]:
+                        del self._waits_for[each]
+                        fault = self._submit(each)
+                        if fault is not None:
+                            ended.append((each, fault))
+        if not self._waits_for and not self._going and self._next < len(self._entries):
+            self._go_on()
+
+    def _close(self, index: int, item: Item) -> None:
+        self.items[index] = item
+        self._one_less()
+
+    def _one_less(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._done.set()

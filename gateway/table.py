@@ -1,0 +1,25 @@
+"""The handler table: every endpoint there is, for any listener to mount."""
+
+from typing import Final
+
+from gateway.handlers import (
+    accounts,
+    authorizations,
+    commands,
+    day_cuts,
+    merchants,
+    node,
+    payments,
+    refunds,
+)
+
+ENDPOINTS: Final = (
+    *commands.ENDPOINTS,
+    *payments.ENDPOINTS,
+    *authorizations.ENDPOINTS,
+    *refunds.ENDPOINTS,
+    *accounts.ENDPOINTS,
+    *merchants.ENDPOINTS,
+    *day_cuts.ENDPOINTS,
+    *node.ENDPOINTS,
+)

@@ -1,0 +1,127 @@
+"""Verification: does everything that must hold, hold? Bytes, sequence, chain, and the money.
+
+The storage layer checks its own (`storage.verify`); the postings that it has checked stream on
+into the domain's audit (`actors.audit`), so the journal is read once. It runs on a snapshot, in
+a worker thread where the node is running.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from actors.account import Account
+from actors.audit import PostingRow, StoreView, audit
+from actors.merchant import Merchant
+from engine.message import Envelope
+from gateway import stored
+from storage.errors import CorruptRowError
+from storage.store import Snapshot
+from storage.verify import Verification, readable
+
+VIOLATIONS_MAX: Final = 1_000
+
+
+class Violation(Struct, frozen=True):
+    """Something that must hold and does not."""
+
+    invariant: str
+    table: str
+    key: str
+    detail: str
+
+
+class CurrencySums(Struct, frozen=True):
+    """Where a currency's money is, in minor units; the two come to zero together."""
+
+    accounts: int
+    messages: int
+    difference: int
+
+
+class Report(Struct, frozen=True):
+    """What a verification found; at most 1,000 violations are named.
+
+    Attributes:
+        journal_rows: postings.
+        chain_heads: the newest commit's chain value of each shard, in hex.
+        sums: by currency.
+    """
+
+    ok: bool
+    violations: list[Violation]
+    shards: int
+    journal_rows: int
+    chain_heads: list[str]
+    sums: dict[str, CurrencySums]
+
+
+def verify(snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> Report:
+    """Verify one shard's snapshot.
+
+    Args:
+        check: called every now and then; it may raise to break off.
+    """
+    found: list[Violation] = []
+    accounts: Counter[str] = Counter()
+    in_messages: Counter[str] = Counter()
+
+    def skip(error: CorruptRowError) -> None:
+        # A checksum that does not fit has been noted with the rows.
+        if error.detail != "checksum does not fit":
+            found.append(Violation("row", error.table, readable(error.key), error.detail))
+
+    def states() -> Iterator[tuple[str, Struct]]:
+        for address, state in stored.states(snapshot, skip):
+            if isinstance(state, Account):
+                accounts[state.currency] += state.posted_minor
+            elif isinstance(state, Merchant):
+                accounts[state.currency] += state.posted_minor + state.fees_minor
+            yield address, state
+
+    def messages() -> Iterator[Envelope]:
+        for message in stored.messages(snapshot, skip):
+            if message.amount_minor:
+                in_messages[message.currency] += message.amount_minor
+            yield message
+
+    def postings() -> Iterator[PostingRow]:
+        for sequence, posting in verification.postings():
+            yield sequence, *posting
+
+    verification = Verification(snapshot, check)
+    verification.rows()
+    view = StoreView(
+        states(),
+        stored.records(snapshot, skip=skip),
+        postings(),
+        messages(),
+        stored.closed_through(snapshot, skip),
+    )
+    for each in audit(view):
+        if len(found) < VIOLATIONS_MAX:
+            found.append(Violation(*each))
+    violations = [*(Violation(*damage) for damage in verification.damages), *found]
+    sums = {
+        currency: CurrencySums(
+            accounts[currency],
+            in_messages[currency],
+            accounts[currency] + in_messages[currency],
+        )
+        for currency in sorted(accounts.keys() | in_messages.keys())
+    }
+    return Report(
+        ok=not violations and not any(each.difference for each in sums.values()),
+        violations=violations[:VIOLATIONS_MAX],
+        shards=1,
+        journal_rows=verification.postings_read,
+        chain_heads=[verification.chain_head.hex()],
+        sums=sums,
+    )
+
+
+def unopenable(error: CorruptRowError) -> Report:
+    """Return the report of a store so damaged that it does not open; nothing else was checked."""
+    damage = Violation("opens", error.table, readable(error.key), error.detail)
+    return Report(False, [damage], 1, 0, [], {})

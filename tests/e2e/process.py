@@ -1,0 +1,113 @@
+"""Real processes: `piaohao` as a user starts it, and nodes that are waited for, not slept for."""
+
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from gateway.series import nanoseconds
+from storage.folder import Folder
+
+PIAOHAO: Final = (sys.executable, "-c", "from gateway.cli import main; main()")
+READY: Final = re.compile(r"piaohao serves (.+) on (http://127\.0\.0\.1:[0-9]+)\n")
+BEGINS: Final = datetime(2026, 1, 5, 8, tzinfo=UTC)
+LIMIT_S: Final = 30.0
+"""After this a process that should have done something counts as hanging."""
+
+
+class NodeProcess:
+    """A running `piaohao serve`.
+
+    Attributes:
+        address: from its ready line.
+        process: the process.
+        errors: what it has printed on stderr so far.
+    """
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.address = ""
+        self.errors = b""
+
+    async def ready(self) -> None:
+        """Wait for the ready line, the only one on stdout."""
+        assert self.process.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            chunk = await self.process.stdout.receive_some()
+            assert chunk, f"it ended before it was ready: {self.errors.decode()}"
+            line += chunk
+        match = READY.fullmatch(line.decode())
+        assert match is not None, line
+        self.address = match[2]
+
+    async def read_errors(self) -> None:
+        """Keep reading stderr, so that the process never waits for it."""
+        assert self.process.stderr is not None
+        async for chunk in self.process.stderr:
+            self.errors += chunk
+
+    async def end(self, *, kill: bool = False) -> int:
+        """Stop it with SIGTERM, or kill it; returns the exit code."""
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        with trio.fail_after(LIMIT_S):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def node(
+    data: Path, *options: str, command: Sequence[str] = PIAOHAO
+) -> AsyncIterator[NodeProcess]:
+    """Start a node on a free port and wait until it is ready; it is killed if still there."""
+    process = await trio.lowlevel.open_process(
+        [*command, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    running = NodeProcess(process)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.read_errors)
+            with trio.fail_after(LIMIT_S):
+                await running.ready()
+            yield running
+            if process.returncode is None:
+                process.kill()
+            nursery.cancel_scope.deadline = trio.current_time() + LIMIT_S
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+
+
+async def piaohao(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end, as a user would."""
+    with trio.fail_after(LIMIT_S):
+        run = await trio.run_process(
+            [*PIAOHAO, *map(str, arguments)],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+    return subprocess.CompletedProcess(
+        run.args, run.returncode, run.stdout.decode(), run.stderr.decode()
+    )
+
+
+async def make_store(data: Path) -> None:
+    """Make a store that begins on a fixed morning, without the second that a process takes."""
+    with closing(Folder(data, create=True)) as folder:
+        folder.create(BEGINS.date().isoformat(), nanoseconds(BEGINS))

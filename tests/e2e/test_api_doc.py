@@ -1,0 +1,99 @@
+"""docs/API.md is true: its examples are run in order against a node, its table is the code's."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+
+from gateway.endpoint import Router
+from gateway.errors import CODES
+from gateway.table import ENDPOINTS
+from tests.e2e.process import make_store, node
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/API.md"
+ANY = "…"
+
+
+class Example(NamedTuple):
+    """A request and its answer, as the page has them; bodies as JSON values."""
+
+    method: str
+    path: str
+    body: Any
+    status: int
+    headers: dict[str, str]
+    answer: Any
+
+
+def _examples() -> list[Example]:
+    blocks = re.findall(r"^```http\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) % 2 == 0, "each request is followed by its answer"
+    examples = []
+    for asked, answered in zip(blocks[::2], blocks[1::2], strict=True):
+        line, _, body = asked.partition("\n")
+        method, path = line.split()
+        head, _, answer = answered.partition("\n\n")
+        status, *headers = head.splitlines()
+        examples.append(
+            Example(
+                method,
+                path,
+                json.loads(body) if body.strip() else None,
+                int(status.removeprefix("HTTP/1.1 ")),
+                dict(header.split(": ") for header in headers),
+                json.loads(answer),
+            )
+        )
+    return examples
+
+
+def _agree(found: Any, shown: Any) -> bool:
+    """Whether a value is as the page shows it; `…` is any value, or any rest of a list."""
+    if shown == ANY:
+        return True
+    if isinstance(shown, dict) and isinstance(found, dict):
+        return list(found) == list(shown) and all(
+            _agree(found[key], value) for key, value in shown.items()
+        )
+    if isinstance(shown, list) and isinstance(found, list):
+        if shown and shown[-1] == ANY:
+            shown = shown[:-1]
+            found = found[: len(shown)]
+        return len(found) == len(shown) and all(map(_agree, found, shown))
+    return bool(found == shown)
+
+
+async def test_examples_are_what_a_node_answers(tmp_path: Path) -> None:
+    await make_store(tmp_path)
+    async with node(tmp_path, "--clock", "domain") as running, httpx2.AsyncClient() as client:
+        for example in _examples():
+            answer = await client.request(
+                example.method, running.address + example.path, json=example.body
+            )
+            about = f"{example.method} {example.path}: {answer.text}"
+            assert answer.status_code == example.status, about
+            assert _agree(answer.json(), example.answer), about
+            shown = example.headers.get("idempotent-replayed")
+            assert answer.headers.get("idempotent-replayed") == shown, about
+
+
+def test_every_endpoint_has_an_example() -> None:
+    router = Router(ENDPOINTS)
+    shown = {
+        router.find(example.method, example.path.partition("?")[0])[0] for example in _examples()
+    }
+    missing = [f"{each.method} {each.path}" for each in ENDPOINTS if each not in shown]
+    assert missing == []
+
+
+def test_page_shows_the_codes_as_they_are() -> None:
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| ([0-9, ]+) \| (.*) \| (.*) \|$", PAGE.read_text("utf-8"), re.M
+    )
+    table = []
+    for code, meaning in CODES.items():
+        statuses = [meaning.status, *([meaning.status_named] if meaning.status_named else [])]
+        table.append((code, ", ".join(map(str, statuses)), meaning.title, meaning.advice))
+    assert rows == table

@@ -1,0 +1,126 @@
+"""Operators on a running node; it is in this process, so that its turns can be made to fail."""
+
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from actors import payment as payments
+from actors.kinds import MERCHANT
+from actors.messages import PaymentDebited
+from gateway.exits import CommandError
+from gateway.operations import Discard, ListParked, Release, Verify
+from gateway.operator import act, perform
+from gateway.server import Serving, serve
+from storage.folder import Folder
+from tests.gateway.desk_client import MORNING, payment
+
+ADDRESS = "merchant/M1"
+OPENING = [
+    {"command": "open_merchant", "merchant_no": "M1", "currency": "USD"},
+    {"command": "open_account", "account_no": "A1", "currency": "USD"},
+    {"command": "fund_account", "account_no": "A1", "funding_no": "F1", "amount_minor": 10_000,
+     "currency": "USD"},
+    {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M1"},
+]  # fmt: skip
+
+
+class Node:
+    """A node in this process, its folder, and a client."""
+
+    def __init__(self, data: Path, serving: Serving, client: httpx2.AsyncClient) -> None:
+        self.data = data
+        self._serving = serving
+        self._client = client
+
+    async def commands(self, *items: Any) -> list[Any]:
+        answer = await self._client.post(f"{self._serving.address}/v1/commands", json=items)
+        return list(answer.json())
+
+    async def payment(self, order_no: str) -> Any:
+        path = f"{self._serving.address}/v1/payments/M1/{order_no}"
+        return (await self._client.get(path)).json()
+
+    async def act(self, asked: Release | Discard) -> Any:
+        """Perform an operation as the command line does: from a thread, with blocking calls."""
+        return await trio.to_thread.run_sync(act, self.data, asked)
+
+    async def perform(self, asked: Verify | ListParked) -> Any:
+        return await trio.to_thread.run_sync(perform, self.data, asked)
+
+
+@pytest.fixture
+async def node(tmp_path: Path, nursery: trio.Nursery) -> Any:
+    """A node with a shop, stopped in good order after the test."""
+    folder = Folder(tmp_path, create=True)
+    folder.create("2026-01-05", MORNING)
+    with closing(folder):
+        async with trio.open_nursery() as serving_nursery, httpx2.AsyncClient() as client:
+            serving = await serving_nursery.start(partial(serve, folder, listen="127.0.0.1:0"))
+            node = Node(tmp_path, serving, client)
+            assert {each["status"] for each in await node.commands(*OPENING)} == {201}
+            yield node
+            serving.stop()
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
+    """The merchants' handlers, in which the one that takes a payment's money is missing."""
+    handlers: dict[Any, Any] = MERCHANT.handlers
+    monkeypatch.delitem(handlers, PaymentDebited)
+    return handlers
+
+
+async def test_parked_message_is_listed_and_released(node: Node, broken: dict[Any, Any]) -> None:
+    answers = await node.commands(payment("O1", 700), payment("O2", 1))
+    assert answers[0]["body"]["code"] == "OUTCOME_UNKNOWN"
+    (again,) = await node.commands(payment("O3"))
+    assert (again["status"], again["body"]["code"]) == (503, "ACTOR_QUARANTINED")
+
+    parked = (await node.perform(ListParked()))["parked"]
+    assert parked[0]["address"] == ADDRESS
+    assert (parked[0]["amount_minor"], parked[0]["currency"]) == (700, "USD")
+    assert "PaymentDebited" in parked[0]["error"]
+    report = await node.perform(Verify())
+    assert report["ok"], report["violations"]
+    in_messages = sum(each["amount_minor"] for each in parked)
+    assert report["sums"]["USD"] == {
+        "accounts": -in_messages, "messages": in_messages, "difference": 0,
+    }  # fmt: skip
+
+    left = await node.act(Release(ADDRESS))
+    assert (left["taken"], left["left"]) == (0, len(parked))
+    assert "PaymentDebited" in left["error"]
+
+    broken[PaymentDebited] = payments.payment_debited
+    left = await node.act(Release(ADDRESS))
+    assert (left["taken"], left["left"], left["error"]) == (len(parked), 0, "")
+    assert (await node.payment("O1"))["state"] == "SUCCEEDED"
+    assert (await node.commands(payment("O3")))[0]["status"] == 201
+    assert (await node.perform(ListParked())) == {"parked": []}
+
+
+async def test_discarded_message_leaves_its_money_in_suspense(
+    node: Node, broken: dict[Any, Any]
+) -> None:
+    await node.commands(payment("O1", 700))
+    left = await node.act(Discard(ADDRESS))
+    assert (left["taken"], left["left"]) == (1, 0)
+    report = await node.perform(Verify())
+    assert report["sums"]["USD"] == {"accounts": 0, "messages": 0, "difference": 0}
+
+
+async def test_release_of_nothing_takes_nothing(node: Node) -> None:
+    assert (await node.act(Release("account/none")))["taken"] == 0
+
+
+async def test_node_without_a_socket_is_unreachable(node: Node) -> None:
+    await trio.Path(node.data / "control.sock").unlink()
+    with pytest.raises(CommandError, match="does not answer"):
+        await node.act(Release(ADDRESS))
+    with pytest.raises(CommandError, match="in use"):
+        await node.perform(Verify())

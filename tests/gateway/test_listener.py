@@ -1,0 +1,228 @@
+"""What one client can do to a listener: end its own connection, and nothing else."""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from functools import partial
+from pathlib import Path
+
+import httpx2
+import pytest
+import trio
+
+from gateway.server import ListenError, Serving, bound, loopback, serve
+from gateway.web import DISCARDED_BYTES
+from storage.folder import Folder
+
+JSON = {"content-type": "application/json"}
+
+
+@asynccontextmanager
+async def _serving(data: Path) -> AsyncIterator[Serving]:
+    with closing(Folder(data, create=True)) as folder:
+        folder.create("2026-01-05", 1_767_600_000 * 10**9)
+        async with trio.open_nursery() as nursery:
+            serving = await nursery.start(partial(serve, folder, listen="127.0.0.1:0"))
+            try:
+                yield serving
+            finally:
+                serving.stop()
+
+
+async def _connect(serving: Serving) -> trio.SocketStream:
+    host, _, port = serving.address.removeprefix("http://").rpartition(":")
+    return await trio.open_tcp_stream(host, int(port))
+
+
+async def _until_closed(stream: trio.SocketStream) -> bytes:
+    answer = b""
+    with trio.fail_after(20):
+        try:
+            async for chunk in stream:
+                answer += chunk
+        except trio.BrokenResourceError:
+            pass  # reset instead of closed: gone all the same
+    return answer
+
+
+WEBSOCKET = (
+    b"GET /v1/node HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+H2C = (
+    b"GET /v1/node HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+)
+
+
+async def _byte_after_upgrade(stream: trio.SocketStream) -> None:
+    """Hypercorn's issue 225: this ended the whole process."""
+    await stream.send_all(WEBSOCKET)
+    await stream.send_all(b"\x00")
+
+
+async def _http2_client_that_leaves(stream: trio.SocketStream) -> None:
+    await stream.send_all(PREFACE)
+
+
+async def _upgrade_to_http2(stream: trio.SocketStream) -> None:
+    await stream.send_all(H2C + PREFACE)
+
+
+async def _garbage(stream: trio.SocketStream) -> None:
+    await stream.send_all(bytes(range(256)) * 100)
+
+
+async def _long_header(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000)
+
+
+async def _half_a_body(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n[")
+
+
+async def _pipelined_and_gone(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        _byte_after_upgrade,
+        _http2_client_that_leaves,
+        _upgrade_to_http2,
+        _garbage,
+        _long_header,
+        _half_a_body,
+        _pipelined_and_gone,
+    ],
+)
+async def test_one_client_ends_nothing_but_its_own_connection(
+    attack: Callable[[trio.SocketStream], Awaitable[None]], tmp_path: Path
+) -> None:
+    async with _serving(tmp_path) as serving, httpx2.AsyncClient() as client:
+        for _ in range(20):
+            stream = await _connect(serving)
+            await attack(stream)
+            await stream.aclose()
+        for _ in range(20):
+            async with await _connect(serving) as stream:
+                await attack(stream)
+                await stream.send_eof()
+                await _until_closed(stream)
+        answer = await client.get(f"{serving.address}/v1/node")
+        assert answer.status_code == 200
+
+
+async def test_http2_preface_is_refused(tmp_path: Path) -> None:
+    async with _serving(tmp_path) as serving, await _connect(serving) as stream:
+        await stream.send_all(PREFACE)
+        assert (await _until_closed(stream)).startswith(b"HTTP/1.1 505")
+
+
+@pytest.mark.parametrize("request_", [WEBSOCKET, H2C])
+async def test_upgrade_is_answered_as_if_it_had_not_been_asked_for(
+    request_: bytes, tmp_path: Path
+) -> None:
+    async with _serving(tmp_path) as serving, await _connect(serving) as stream:
+        await stream.send_all(request_)
+        answer = await stream.receive_some()
+        assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/payments"), ("POST", "/nothing"), ("PUT", "/v1/node"), ("GET", "/v1/node")],
+)
+async def test_refusal_leaves_the_connection_usable(method: str, path: str, tmp_path: Path) -> None:
+    """The body is read before it is refused, so that the next request finds its beginning."""
+    async with (
+        _serving(tmp_path) as serving,
+        httpx2.AsyncClient(limits=httpx2.Limits(max_connections=1), timeout=10) as client,
+    ):
+        for _ in range(200):
+            answer = await client.request(
+                method, serving.address + path, content=b"[" * 9_000, headers=JSON
+            )
+            assert answer.status_code in {200, 400, 404, 405, 422}
+        assert (await client.get(f"{serving.address}/v1/node")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "size"), [("/v1/payments", (64 << 10) + 1), ("/v1/commands", (1 << 20) + 1)]
+)
+async def test_body_beyond_its_limit_is_refused(path: str, size: int, tmp_path: Path) -> None:
+    async with _serving(tmp_path) as serving, httpx2.AsyncClient() as client:
+        for body in (b" " * size, b" " * (4 << 20)):
+            answer = await client.post(serving.address + path, content=body)
+            assert (answer.status_code, answer.json()["code"]) == (413, "BODY_TOO_LARGE")
+            assert answer.headers["content-type"] == "application/problem+json"
+        # One byte less is looked at.
+        answer = await client.post(serving.address + path, content=b" " * (size - 1))
+        assert answer.json()["code"] == "MALFORMED_JSON"
+
+
+async def test_endless_body_is_cut_off(tmp_path: Path) -> None:
+    async with _serving(tmp_path) as serving, await _connect(serving) as stream:
+        head = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await stream.send_all(head)
+        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send_until_closed, stream, chunk)
+            answer = await _until_closed(stream)
+            nursery.cancel_scope.cancel()
+        assert answer.startswith(b"HTTP/1.1 413")
+
+
+async def _send_until_closed(stream: trio.SocketStream, chunk: bytes) -> None:
+    sent = 0
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while sent < 100 * DISCARDED_BYTES:
+            await stream.send_all(chunk)
+            sent += len(chunk)
+
+
+async def test_errors_of_framing_carry_problem_details(tmp_path: Path) -> None:
+    async with _serving(tmp_path) as serving, httpx2.AsyncClient() as client:
+        answer = await client.request("BREW", f"{serving.address}/v1/payments")
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "GET, HEAD, POST"
+        assert answer.headers["content-type"] == "application/problem+json"
+        answer = await client.head(f"{serving.address}/v1/node")
+        assert (answer.status_code, answer.content) == (200, b"")
+        answer = await client.get(f"{serving.address}/v1/payments/M1/%ff")
+        assert answer.status_code == 422
+
+
+async def test_connection_refused_at_the_end_of_serving(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        async with _serving(tmp_path) as serving:
+            idle = await stack.enter_async_context(await _connect(serving))
+        # Stopping has closed the idle connection, too.
+        assert await _until_closed(idle) == b""
+    with pytest.raises(OSError, match=r"refused|connect"):
+        await _connect(serving)
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["0.0.0.0:8080", "[::]:0", "192.168.0.1:1", "10.0.0.1:80", "example.org:80", "8080", ":8080",
+     "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", ""],
+)  # fmt: skip
+def test_address_that_is_not_loopback_is_refused(listen: str) -> None:
+    with pytest.raises(ListenError):
+        loopback(listen)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "127.9.9.9:0"])
+def test_loopback_address_is_bound(listen: str) -> None:
+    with bound(listen) as sock:
+        assert sock.getsockname()[1] > 0
+
+
+def test_address_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=f"127.0.0.1:{port}"):
+            bound(f"127.0.0.1:{port}")

@@ -1,0 +1,72 @@
+"""Which items of an array wait for which: a table, array → the earlier items each refers to."""
+
+import pytest
+
+from actors.commands import (
+    AnyCommand,
+    CaptureAuthorization,
+    CreateAuthorization,
+    CreatePayment,
+    FreezeAccount,
+    FundAccount,
+    OpenAccount,
+    OpenMerchant,
+    RefundAuthorization,
+    RefundPayment,
+    ReversePayment,
+    SignAgreement,
+    WithdrawFunds,
+)
+from gateway import references
+from gateway.answer import STATUS
+from gateway.references import References
+
+ACCOUNT = OpenAccount("A1", "USD")
+MERCHANT = OpenMerchant("M1", "USD")
+FUNDING = FundAccount("A1", "F1", 100, "USD")
+SIGNED = SignAgreement("A1", "M1")
+
+
+def _payment(order_no: str, merchant_no: str = "M1", payer: str = "A1") -> CreatePayment:
+    return CreatePayment(merchant_no, order_no, payer, 100, "USD")
+
+
+HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
+
+
+@pytest.mark.parametrize(
+    ("array", "waits_for"),
+    [
+        ([_payment("O1"), _payment("O2")], [[], []]),
+        ([_payment("O1"), _payment("O1")], [[], [0]]),
+        ([_payment("O1"), _payment("O1", merchant_no="M2")], [[], []]),
+        ([ACCOUNT, MERCHANT, SIGNED, _payment("O1")], [[], [], [0, 1], [0, 1, 2]]),
+        ([ACCOUNT, FUNDING, _payment("O1")], [[], [0], [1]]),
+        ([FUNDING, _payment("O1", payer="A2")], [[], []]),
+        ([ACCOUNT, SIGNED, SignAgreement("A1", "M2")], [[], [0], [0]]),
+        ([_payment("O1"), RefundPayment("M1", "R1", "O1", 1)], [[], [0]]),
+        ([_payment("O1"), RefundPayment("M1", "R1", "O2", 1)], [[], []]),
+        ([_payment("O1"), RefundPayment("M2", "R1", "O1", 1)], [[], []]),
+        ([_payment("O1"), ReversePayment("M1", "O1", "V1")], [[], [0]]),
+        (
+            [
+                HOLD,
+                CaptureAuthorization("M1", "H1", "C1", 1),
+                RefundAuthorization("M1", "R", "H1", 1),
+            ],
+            [[], [0], [1]],
+        ),
+        ([HOLD, _payment("H1")], [[], []]),
+        ([WithdrawFunds("A1", "W1", 1, "USD"), FreezeAccount("A1")], [[], [0]]),
+    ],
+)
+def test_item_waits_for_the_numbers_it_refers_to(
+    array: list[AnyCommand], waits_for: list[list[int]]
+) -> None:
+    noted = References()
+    found = [sorted(noted.note(index, each)) for index, each in enumerate(array)]
+    assert found == waits_for
+
+
+def test_table_knows_every_command() -> None:
+    assert set(references._NEEDS) == set(STATUS)
