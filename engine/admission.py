@@ -6,7 +6,7 @@ array of commands) that are served round-robin: one caller with a long queue del
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -28,8 +28,10 @@ class Ask(Struct, eq=False):
         deadline: on Trio's clock, seconds; after it the caller is told TIMEOUT or
             OUTCOME_UNKNOWN.
         at_ns: the domain clock moves at least here before the first turn; 0 leaves it alone.
-        started: the first turn has been given.
+        since: when it was admitted, on Trio's clock, seconds; up to a tenth of a second early.
+        started: its first turn has been given, or refused.
         done: the caller has been told.
+        ended: its chain of messages is over, durably. Done and ended, it gives its slot back.
         pending: messages of its chain that have not had their turn.
     """
 
@@ -39,8 +41,10 @@ class Ask(Struct, eq=False):
     reply: Reply
     deadline: float
     at_ns: int
+    since: float = 0.0
     started: bool = False
     done: bool = False
+    ended: bool = False
     pending: int = 1
 
 
@@ -110,7 +114,7 @@ class Admission:
         self.waiting -= 1
         return ask
 
-    def depth(self, address: str) -> tuple[int, Ask | None]:
-        """Return how many commands wait for `address`, and the first of them."""
-        waiting = [ask for queue in self._lanes.values() for ask in queue if ask.to == address]
-        return len(waiting), min(waiting, key=lambda ask: ask.n, default=None)
+    def queued(self) -> Iterator[Ask]:
+        """Yield the waiting commands, lane by lane; those that have been told are among them."""
+        for queue in self._lanes.values():
+            yield from queue

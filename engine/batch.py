@@ -6,14 +6,43 @@ then the one that is being committed, then the store.
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+
+from storage.store import Snapshot
 
 if TYPE_CHECKING:
     from engine.admission import Ask, Reply
 
 Payloads = dict[bytes, bytes | None]
+
+
+def overlaid(
+    snapshot: Snapshot,
+    table: str,
+    overlays: Iterable[Payloads],
+    start: bytes = b"",
+    stop: bytes | None = None,
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield `(key, payload)` with `start <= key < stop` in key order, as of the newest overlay.
+
+    Args:
+        snapshot: what is durable.
+        overlays: rows of the table put and deleted since, older batch first.
+    """
+    changed: Payloads = {}
+    for overlay in overlays:
+        changed.update(overlay)
+    fresh = sorted(
+        (key, payload)
+        for key, payload in changed.items()
+        if payload is not None and key >= start and (stop is None or key < stop)
+    )
+    durable = (row for row in snapshot.scan(table, start, stop) if row[0] not in changed)
+    return heapq.merge(fresh, durable)
 
 
 class Batch:
@@ -29,7 +58,6 @@ class Batch:
         controlled: the same for operators' actions.
         ended: asks whose chain of messages has come to its end.
         turns: how many turns are in it.
-        moved: something is to be written even if no row changed (a new business date).
     """
 
     __slots__ = (
@@ -39,7 +67,6 @@ class Batch:
         "dates",
         "ended",
         "hubs",
-        "moved",
         "objects",
         "outbox",
         "parked",
@@ -65,13 +92,11 @@ class Batch:
         self.controlled: list[tuple[Reply, Any]] = []
         self.ended: list[Ask] = []
         self.turns = 0
-        self.moved = False
 
     def writes(self) -> bool:
         """Return whether there is anything to write. Without, only answers wait for their turn."""
         return bool(
-            self.moved
-            or self.actors
+            self.actors
             or self.hubs
             or self.records
             or self.timers

@@ -16,6 +16,9 @@ class Clock(Protocol):
     def advance_to(self, now_ns: int) -> None:
         """Move to a later time, where the clock can be moved; an earlier one changes nothing."""
 
+    def not_before(self, now_ns: int) -> None:
+        """Give no earlier time than this from now on: a store has seen it already."""
+
 
 class WallClock:
     """The machine's clock, held still while it is set back."""
@@ -32,6 +35,10 @@ class WallClock:
     def advance_to(self, now_ns: int) -> None:
         """See `Clock.advance_to`: wall time cannot be moved, so this changes nothing."""
 
+    def not_before(self, now_ns: int) -> None:
+        """See `Clock.not_before`: until the machine's clock has caught up, time stands still."""
+        self._last_ns = max(self._last_ns, now_ns)
+
 
 class DomainClock:
     """A clock that stands still until a command moves it."""
@@ -46,3 +53,7 @@ class DomainClock:
     def advance_to(self, now_ns: int) -> None:
         """See `Clock.advance_to`."""
         self._now_ns = max(self._now_ns, now_ns)
+
+    def not_before(self, now_ns: int) -> None:
+        """See `Clock.not_before`."""
+        self.advance_to(now_ns)

@@ -1,31 +1,37 @@
 """Operators' actions on a shard: cut the day, release or discard what is parked.
 
-They run in the scheduler, between two chains of messages, and are answered when durable.
+They run in the scheduler, between two turns, and are answered when durable. What an operator
+names wrongly (a date, an address) is answered, never a failure.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import dates
-from engine.address import row_key
+from engine import dates, parking
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
 from engine.message import Envelope, StoredEnvelope
-from engine.parking import decode_stored
-from storage.row import DATES, PARKED
+from storage.row import DATES
 
 if TYPE_CHECKING:
     from engine.stage import Stage
+
+RELEASED_AT_ONCE: Final = 100
+"""Parked messages that one `ReleaseParked` gives their turns: other work goes on in between."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class ReleaseParked(Struct, frozen=True):
-    """Give the parked messages of an actor their turns again, first in, first out."""
+    """Give parked messages of an actor their turns again, first in, first out, up to a hundred.
+
+    It ends at the first that fails again; later ones stay behind it.
+    """
 
     address: str
 
@@ -59,13 +65,15 @@ def run_control(stage: Stage, control: Control) -> Struct:
 
 def closed_date(stage: Stage, business_date: str) -> ClosedDate | None:
     """Return the row of a date that was cut, as of the turns merged so far."""
-    key = business_date.encode("ascii", "replace")
+    if not dates.is_date(business_date):
+        return None
+    key = business_date.encode("ascii")
     for batch in (stage.batch, stage.committing):
         payload = batch.dates.get(key) if batch else None
         if payload is not None:
-            return dates.decode_closed(payload)
+            return dates.open_date(key, payload)
     payload = stage.snapshot().get(DATES, key)
-    return None if payload is None else dates.decode_closed(payload)
+    return None if payload is None else dates.open_date(key, payload)
 
 
 def _cut_day(stage: Stage, business_date: str) -> ClosedDate | DateNotOpen:
@@ -76,44 +84,41 @@ def _cut_day(stage: Stage, business_date: str) -> ClosedDate | DateNotOpen:
     cut = ClosedDate(
         business_date, DateState.CLOSING, stage.business_date, stage.clock.now_ns(), 0, {}
     )
-    return _close_if_done(stage, cut)
+    stage.batch.dates[business_date.encode("ascii")] = _encode(cut)
+    stage.closing.add(business_date)
+    stage.closable = True
+    if stage.under_way():
+        return cut
+    close_dates(stage)
+    closed = closed_date(stage, business_date)
+    assert closed is not None
+    return closed
 
 
-def _close_if_done(stage: Stage, date: ClosedDate) -> ClosedDate:
-    """Close a date that was cut once nothing of it is parked; chains are over at this point."""
-    if date.business_date not in stage.parking.by_date:
-        date = replace(
+def close_dates(stage: Stage) -> None:
+    """Close the dates that were cut and of which nothing is parked; no message is under way."""
+    stage.closable = False
+    for business_date in sorted(stage.closing - stage.parking.by_date.keys()):
+        date = closed_date(stage, business_date)
+        assert date is not None, f"{business_date} is closing and was never cut"
+        closed = replace(
             date,
             state=DateState.CLOSED,
             closed_ns=stage.clock.now_ns(),
-            sums=stage.books.close(date.business_date),
+            sums=stage.books.close(business_date),
         )
-    stage.batch.dates[date.business_date.encode("ascii")] = _encode(date)
-    return date
-
-
-def _parked(stage: Stage, address: str) -> list[tuple[bytes, StoredEnvelope]]:
-    start = row_key(address) + b"\0"
-    rows = dict(stage.snapshot().scan(PARKED, start, start + b"\xff" * 9))
-    for batch in (stage.committing, stage.batch):
-        for key, payload in batch.parked.items() if batch else ():
-            if key.startswith(start):
-                if payload is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = payload
-    return [(key, decode_stored(rows[key])) for key in sorted(rows)]
+        stage.batch.dates[business_date.encode("ascii")] = _encode(closed)
+        stage.closing.remove(business_date)
 
 
 def _release(stage: Stage, address: str) -> ParkedLeft:
     taken = 0
-    for key, row in _parked(stage, address):
-        envelope = _envelope(stage, row)
+    for key, row in _parked(stage, address, RELEASED_AT_ONCE):
+        envelope = stage.kinds.opened(row)
         error = stage.try_turn(envelope)
         if error is not None:
-            stage.batch.parked[key] = _encode(
-                replace(row, attempts=row.attempts + 1, error=error[:500])
-            )
+            again = replace(row, attempts=row.attempts + 1)
+            stage.batch.parked[key] = parking.failed(again, error)
             return ParkedLeft(address, taken, stage.parking.by_actor[address], error)
         _unpark(stage, key, row, envelope)
         taken += 1
@@ -121,38 +126,30 @@ def _release(stage: Stage, address: str) -> ParkedLeft:
 
 
 def _discard(stage: Stage, address: str) -> ParkedLeft:
-    parked = _parked(stage, address)
-    if not parked:
+    first = next(iter(_parked(stage, address, 1)), None)
+    if first is None:
         return ParkedLeft(address, 0, 0)
-    key, row = parked[0]
-    envelope = _envelope(stage, row)
+    key, row = first
+    envelope = stage.kinds.opened(row)
     if row.amount_minor:
         to, body = stage.kinds.suspend(row.currency, f"{row.sender}->{row.to}")
-        suspended = replace(envelope, to=to, body=body, token=None)
-        error = stage.try_turn(suspended)
+        error = stage.try_turn(replace(envelope, to=to, body=body))
         if error is not None:
-            return ParkedLeft(address, 0, len(parked), error)
+            return ParkedLeft(address, 0, stage.parking.by_actor[address], error)
     _unpark(stage, key, row, envelope)
-    return ParkedLeft(address, 1, len(parked) - 1)
+    return ParkedLeft(address, 1, stage.parking.by_actor[address])
 
 
-def _envelope(stage: Stage, row: StoredEnvelope) -> Envelope:
-    return Envelope(
-        row.to,
-        row.sender,
-        stage.kinds.of(row.to).decode_body(row.body),
-        row.business_date,
-        row.token,
-        row.amount_minor,
-        row.currency,
-    )
+def _parked(stage: Stage, address: str, limit: int) -> list[tuple[bytes, StoredEnvelope]]:
+    if address not in stage.parking.by_actor:
+        return []
+    overlays = [batch.parked for batch in (stage.committing, stage.batch) if batch]
+    return list(islice(parking.parked(stage.snapshot(), overlays, address), limit))
 
 
 def _unpark(stage: Stage, key: bytes, row: StoredEnvelope, envelope: Envelope) -> None:
     stage.batch.parked[key] = None
     stage.books.take(envelope)
     stage.parking.remove(row)
-    if row.business_date != stage.business_date:
-        date = closed_date(stage, row.business_date)
-        if date is not None and date.state is DateState.CLOSING:
-            _close_if_done(stage, date)
+    # The turn may have sent messages of the same date: it is closed once they are through.
+    stage.closable = stage.closable or row.business_date in stage.closing

@@ -1,10 +1,14 @@
 """Business dates: which one new commands are stamped with, and how a date is closed."""
 
 import datetime
+import re
 from enum import StrEnum
 
 import msgspec
 from msgspec import Struct
+
+from storage.errors import CorruptRowError
+from storage.row import DATES
 
 
 class DateState(StrEnum):
@@ -12,7 +16,7 @@ class DateState(StrEnum):
 
     OPEN = "OPEN"
     CLOSING = "CLOSING"
-    """New commands carry the next date; something of this one is still parked."""
+    """New commands carry the next date; something of this one is under way or parked."""
     CLOSED = "CLOSED"
     """Nothing of this date is under way, and its postings come out to zero by themselves."""
 
@@ -46,6 +50,24 @@ class DateNotOpen(Struct, frozen=True):
 
 
 decode_closed = msgspec.msgpack.Decoder(ClosedDate).decode
+_date_matches = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII).fullmatch
+
+
+def is_date(text: str) -> bool:
+    """Return whether the text has the form of a business date, which is also its row's key."""
+    return _date_matches(text) is not None
+
+
+def open_date(key: bytes, payload: bytes) -> ClosedDate:
+    """Return the date in a row.
+
+    Raises:
+        CorruptRowError: the row is not a date that was cut.
+    """
+    try:
+        return decode_closed(payload)
+    except msgspec.DecodeError as error:
+        raise CorruptRowError(DATES, key, str(error)) from error
 
 
 def day_after(business_date: str) -> str:

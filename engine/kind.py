@@ -10,7 +10,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from engine.turn import Turn
+from engine import address as addresses
+from engine.address import AddressError
+from engine.message import Envelope, StoredEnvelope, Unreadable
+from engine.turn import Turn, TurnError
 from storage.row import ACTORS, HUBS
 
 R = TypeVar("R", bound=Struct)
@@ -58,9 +61,24 @@ class ActorKind:
         hub: whether there are few of them and much goes through each, as with merchants. Hubs'
             rows have a table of their own, where they share pages: among the rows of all the
             others each would dirty a page for itself in every batch.
+        newest_postings: given a state, the sequences of the newest postings of the actor's
+            ledger accounts, where an inspection starts to walk back.
+
+    Attributes:
+        takes: the types of `messages`: what other actors may send to it.
     """
 
-    __slots__ = ("decode_body", "decode_state", "handlers", "name", "records", "state", "table")
+    __slots__ = (
+        "decode_body",
+        "decode_state",
+        "handlers",
+        "name",
+        "newest_postings",
+        "records",
+        "state",
+        "table",
+        "takes",
+    )
 
     def __init__(
         self,
@@ -71,6 +89,7 @@ class ActorKind:
         messages: Mapping[type[Struct], Handler],
         *,
         hub: bool = False,
+        newest_postings: Callable[[Any], tuple[int, ...]] = lambda _: (),
     ) -> None:
         tags = [record.tag for record in records]
         assert len(set(tags)) == len(tags), f"{name}: two record kinds share a tag"
@@ -78,12 +97,22 @@ class ActorKind:
         self.table = HUBS if hub else ACTORS
         self.state = state
         self.records = {record.tag: record for record in records}
-        self.handlers = {**commands, **messages}
+        self.handlers: dict[type[Struct], Handler] = {
+            **commands,
+            **messages,
+            Unreadable: _refuse_unreadable,
+        }
+        self.takes = frozenset(messages)
+        self.newest_postings = newest_postings
         self.decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(state).decode
         union: Any = None
         for type_ in messages:
             union = type_ if union is None else union | type_
         self.decode_body: Callable[[bytes], Any] = msgspec.msgpack.Decoder(union).decode
+
+
+def _refuse_unreadable(turn: Turn[Any], message: Unreadable) -> None:
+    raise TurnError(f"{turn.address} cannot read the message: {message.why}")
 
 
 class Kinds:
@@ -102,5 +131,31 @@ class Kinds:
         self.suspend = suspend
 
     def of(self, address: str) -> ActorKind:
-        """Return the kind of an address; raises KeyError for a kind that does not exist."""
-        return self.by_name[address.partition("/")[0]]
+        """Return the kind of an address.
+
+        Raises:
+            AddressError: it is not an address, or there are no actors of its kind.
+        """
+        kind = self.by_name.get(addresses.split(address)[0])
+        if kind is None:
+            raise AddressError(f"there are no actors of this kind: {address!r}")
+        return kind
+
+    def read_body(self, address: str, raw: bytes) -> Any:
+        """Return a message's body from its bytes, `Unreadable` where the receiver cannot."""
+        try:
+            return self.of(address).decode_body(raw)
+        except (AddressError, msgspec.DecodeError) as error:
+            return Unreadable(raw, str(error))
+
+    def opened(self, row: StoredEnvelope) -> Envelope:
+        """Return a stored message as it is delivered."""
+        return Envelope(
+            row.to,
+            row.sender,
+            self.read_body(row.to, row.body),
+            row.business_date,
+            row.token,
+            row.amount_minor,
+            row.currency,
+        )

@@ -7,6 +7,7 @@ body is a tagged msgspec Struct that only the receiving kind understands.
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 Token = tuple[int, int, int]
@@ -48,3 +49,31 @@ class StoredEnvelope(Struct, array_like=True, frozen=True):
     currency: str
     attempts: int = 0
     error: str = ""
+
+
+class Unreadable(Struct, frozen=True):
+    """Stands for a stored body that its receiver cannot read, as after a change of version.
+
+    Its turn fails, so that the message is parked with its bytes as they were.
+    """
+
+    raw: bytes
+    why: str
+
+
+_encode_body = msgspec.msgpack.Encoder().encode
+
+
+def stored(envelope: Envelope, *, attempts: int = 0) -> StoredEnvelope:
+    """Return an envelope as a row holds it."""
+    body = envelope.body
+    return StoredEnvelope(
+        envelope.to,
+        envelope.sender,
+        body.raw if type(body) is Unreadable else _encode_body(body),
+        envelope.business_date,
+        envelope.token,
+        envelope.amount_minor,
+        envelope.currency,
+        attempts,
+    )

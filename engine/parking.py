@@ -6,32 +6,58 @@ their keys' owners and dates are counted in memory.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec.structs import replace
 
-from engine.message import Envelope, StoredEnvelope
+from engine.address import row_key
+from engine.batch import Payloads, overlaid
+from engine.message import StoredEnvelope
+from storage.errors import CorruptRowError
 from storage.row import PARKED
 from storage.store import Snapshot
 
 encode = msgspec.msgpack.Encoder().encode
 decode_stored = msgspec.msgpack.Decoder(StoredEnvelope).decode
 
+_ERROR_CHARACTERS_MAX = 500
 
-def stored(envelope: Envelope, *, attempts: int = 0, error: str = "") -> bytes:
-    """Return an envelope as a row holds it."""
-    return encode(
-        StoredEnvelope(
-            envelope.to,
-            envelope.sender,
-            encode(envelope.body),
-            envelope.business_date,
-            envelope.token,
-            envelope.amount_minor,
-            envelope.currency,
-            attempts,
-            error.encode("utf-8", "replace").decode()[:500],
-        )
-    )
+
+def failed(row: StoredEnvelope, error: str) -> bytes:
+    """Return the row of a message that is parked because of `error`.
+
+    Its token goes: the caller has been told OUTCOME_UNKNOWN, and the chain that the caller's
+    slot stands for has ended here. An error's text may hold anything; the row is valid UTF-8.
+    """
+    text = error[:_ERROR_CHARACTERS_MAX].encode("utf-8", "replace").decode()
+    return encode(replace(row, token=None, error=text))
+
+
+def open_row(table: str, key: bytes, payload: bytes) -> StoredEnvelope:
+    """Return the message in a row of the outbox or of what is parked.
+
+    Raises:
+        CorruptRowError: the row is not a message.
+    """
+    try:
+        return decode_stored(payload)
+    except msgspec.DecodeError as error:
+        raise CorruptRowError(table, key, str(error)) from error
+
+
+def parked(
+    snapshot: Snapshot, overlays: Iterable[Payloads], address: str
+) -> Iterator[tuple[bytes, StoredEnvelope]]:
+    """Yield `(key, message)` of what is parked for an actor, first in, first out.
+
+    Args:
+        snapshot: what is durable.
+        overlays: parked rows put and deleted since, older batch first.
+    """
+    start = row_key(address) + b"\0"
+    for key, payload in overlaid(snapshot, PARKED, overlays, start, start + b"\xff" * 9):
+        yield key, open_row(PARKED, key, payload)
 
 
 class Parking:
@@ -42,17 +68,17 @@ class Parking:
         self.by_date: Counter[str] = Counter()
         self._next = 1
         for key, payload in snapshot.scan(PARKED):
-            row = decode_stored(payload)
+            row = open_row(PARKED, key, payload)
             self.by_actor[row.to] += 1
             self.by_date[row.business_date] += 1
             self._next = max(self._next, int.from_bytes(key[-8:], "big") + 1)
 
-    def add(self, actor_key: bytes, envelope: Envelope) -> bytes:
+    def add(self, row: StoredEnvelope) -> bytes:
         """Count one more parked message; returns the key of its row."""
-        self.by_actor[envelope.to] += 1
-        self.by_date[envelope.business_date] += 1
+        self.by_actor[row.to] += 1
+        self.by_date[row.business_date] += 1
         sequence, self._next = self._next, self._next + 1
-        return actor_key + b"\0" + sequence.to_bytes(8, "big")
+        return row_key(row.to) + b"\0" + sequence.to_bytes(8, "big")
 
     def remove(self, row: StoredEnvelope) -> None:
         """Count one parked message less."""

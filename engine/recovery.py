@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from engine import timers
-from engine.message import Envelope
-from engine.parking import decode_stored, encode, stored
+from engine.message import stored
+from engine.parking import encode, open_row
+from storage.errors import CorruptRowError
 from storage.journal import sequence_key
 from storage.row import OUTBOX, TIMERS
 
@@ -26,23 +27,21 @@ ATTEMPTS_MAX: Final = 2
 
 
 async def recover(shard: Shard) -> None:
-    """Load the outbox; after an abnormal exit, work it and the due timers off with caution."""
+    """Load the outbox; after an abnormal exit, work it and the due timers off with caution.
+
+    Raises:
+        CorruptRowError: the outbox is not what the newest commit left.
+    """
+    stage = shard.stage
     attempts: dict[int, int] = {}
-    for key, payload in shard.stage.snapshot().scan(OUTBOX):
-        row = decode_stored(payload)
+    for key, payload in stage.snapshot().scan(OUTBOX):
         sequence = int.from_bytes(key, "big")
+        if sequence > shard.store.last.outbox_last:
+            raise CorruptRowError(OUTBOX, key, "beyond the newest commit's last message")
+        row = open_row(OUTBOX, key, payload)
         attempts[sequence] = row.attempts
-        body = shard.stage.kinds.of(row.to).decode_body(row.body)
-        envelope = Envelope(
-            row.to,
-            row.sender,
-            body,
-            row.business_date,
-            row.token,
-            row.amount_minor,
-            row.currency,
-        )
-        shard.stage.carried.append((sequence, envelope))
+        stage.carried.append((sequence, stage.kinds.opened(row)))
+    stage.end_read()
     if shard.store.was_clean:
         return
     await _deliver_with_caution(shard, attempts)
@@ -59,11 +58,13 @@ async def _deliver_with_caution(shard: Shard, attempts: dict[int, int]) -> None:
         if begun >= ATTEMPTS_MAX:
             shard.stage.carried.popleft()
             shard.stage.batch.outbox[sequence_key(sequence)] = None
-            shard.stage.park(envelope, f"{begun} turns with it ended in an abnormal exit")
+            row = stored(envelope, attempts=begun)
+            shard.stage.park(row, f"{begun} turns with it ended in an abnormal exit")
         else:
-            payload = stored(envelope, attempts=begun + 1)
+            payload = encode(stored(envelope, attempts=begun + 1))
             shard.stage.batch.outbox[sequence_key(sequence)] = payload
             await _commit(shard)
+            shard.stage.now_ns = shard.clock.now_ns()
             shard.stage.deliver_carried()
         await _commit(shard)
 
@@ -76,7 +77,7 @@ async def _fire_with_caution(shard: Shard, key: bytes, payload: bytes) -> None:
     # An earlier timer, or a message, may have cancelled this one or counted an attempt.
     if shard.stage.snapshot().get(TIMERS, key) != payload:
         return
-    timer = timers.decode_timer(payload)
+    timer = timers.open_timer(key, payload)
     if timer.attempts >= ATTEMPTS_MAX:
         shard.stage.park_timer(
             key, timer, f"{timer.attempts} turns with it ended in an abnormal exit"
@@ -84,6 +85,7 @@ async def _fire_with_caution(shard: Shard, key: bytes, payload: bytes) -> None:
     else:
         shard.stage.batch.timers[key] = encode(replace(timer, attempts=timer.attempts + 1))
         await _commit(shard)
+        shard.stage.now_ns = shard.clock.now_ns()
         shard.stage.fire_timer(key, timer)
     await _commit(shard)
 

@@ -10,7 +10,7 @@ the shard is over: it never tries the same store again.
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import trio
@@ -20,7 +20,7 @@ from engine import recovery
 from engine.admission import Admission, Ask, Reply
 from engine.batch import Batch
 from engine.clock import Clock
-from engine.control import Control, run_control
+from engine.control import Control, close_dates, run_control
 from engine.fault import (
     ACTOR_QUARANTINED,
     DISK_NEARLY_FULL,
@@ -90,6 +90,7 @@ class Shard:
         self.limits = Limits() if limits is None else limits
         self.stage = Stage(store, kinds, clock)
         self.admission = Admission(self.limits.unconfirmed_max, self.limits.actor_unconfirmed_max)
+        clock.not_before(store.last.now_ns)
         self.vitals = Vitals()
         self.failure: BaseException | None = None
         self._on_failure = on_failure
@@ -98,7 +99,7 @@ class Shard:
         self._held: Ask | None = None
         self._refusal: Fault | None = None
         self._stopping = False
-        self._slice_at = 0.0
+        self._now = 0.0
         self._committed_at = 0.0
         self._wake = trio.Event()
         self._staged = trio.Event()
@@ -120,7 +121,8 @@ class Shard:
 
         Args:
             to: the first actor's address.
-            reply: called once with the actor's answer or a `Fault`, when it is durable.
+            reply: called once with the actor's answer or a `Fault`, when it is durable. What it
+                raises is logged and changes nothing.
             deadline: on Trio's clock, seconds.
             at_ns: moves a domain clock at least there before the first turn.
             lane: commands of one lane start in order; by default one lane an actor.
@@ -137,7 +139,7 @@ class Shard:
         if fault is not None:
             return fault
         self._ask_last = n = self._ask_last + 1
-        ask = Ask(n, to, body, reply, deadline, at_ns)
+        ask = Ask(n, to, body, reply, deadline, at_ns, self._now)
         self.stage.asks[n] = ask
         self.admission.enqueue(to if lane is None else lane, ask)
         self._wake.set()
@@ -161,11 +163,22 @@ class Shard:
         fault = self.submit(to, body, send.send_nowait, deadline=deadline, at_ns=at_ns)
         return fault if fault is not None else await receive.receive()
 
-    async def ask_control(self, control: Control) -> Any:
-        """Run an operator's action and wait until it is durable."""
+    async def ask_control(self, control: Control, *, timeout_s: float = 60.0) -> Any:
+        """Run an operator's action and wait until it is durable; OUTCOME_UNKNOWN if it takes
+        longer than `timeout_s`: it may still happen."""
         send, receive = trio.open_memory_channel[Any](1)
         self.submit_control(control, send.send_nowait)
-        return await receive.receive()
+        with trio.move_on_after(timeout_s):
+            return await receive.receive()
+        return OUTCOME_UNKNOWN
+
+    def waiting(self) -> Iterator[Ask]:
+        """Yield the commands that wait for their first turn, for inspection."""
+        if self._held is not None and not self._held.done:
+            yield self._held
+        for ask in self.admission.queued():
+            if not ask.done:
+                yield ask
 
     # Life.
 
@@ -175,6 +188,8 @@ class Shard:
         Raises:
             ShardFailedError: a commit failed, or the shard's own code did.
         """
+        self._now = trio.current_time()
+        self._check_headroom()
         try:
             await recovery.recover(self)
         except Exception as error:
@@ -196,13 +211,17 @@ class Shard:
         self._end_if_at_rest()
 
     def _end_if_at_rest(self) -> None:
-        if self._stopping and not (
-            self.admission.unconfirmed
+        if (
+            not self._stopping
             or self.stage.batch.pending()
             or self.stage.committing
             or self._has_work()
         ):
-            self._over.set()
+            return
+        # Whoever waits now, waits for a message that is parked or a turn that will not come.
+        for ask in list(self.stage.asks.values()):
+            self._tell(ask, OUTCOME_UNKNOWN)
+        self._over.set()
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -222,11 +241,15 @@ class Shard:
         replies = [reply for _, reply in self._control]
         for batch in (self.stage.committing, self.stage.batch):
             replies += [reply for reply, _ in batch.controlled] if batch else []
+        self._control.clear()
         for reply in replies:
-            reply(OUTCOME_UNKNOWN)
+            _reply(reply, OUTCOME_UNKNOWN)
         self._over.set()
         if self._on_failure is not None:
-            self._on_failure(error)
+            try:
+                self._on_failure(error)
+            except Exception:
+                log.exception("what was to happen after the failure failed itself")
 
     # The three tasks.
 
@@ -234,7 +257,7 @@ class Shard:
         stage = self.stage
         while self.failure is None:
             self._slice()
-            busy = self._has_work()
+            busy = self._has_work() or stage.next_due <= stage.now_ns
             if stage.batch.pending() and (
                 not busy or time.perf_counter() - self._committed_at >= self.limits.batch_s
             ):
@@ -260,7 +283,8 @@ class Shard:
     async def _tick(self) -> None:
         while True:
             await trio.sleep(_TICK_S)
-            self._expire(trio.current_time())
+            self._now = trio.current_time()
+            self._expire(self._now)
             self._check_headroom()
             if self.stage.next_due <= self.clock.now_ns() or self._has_work():
                 self._wake.set()
@@ -281,8 +305,8 @@ class Shard:
     def _drop(self, ask: Ask) -> None:
         """Tell TIMEOUT before the first turn. Where the ask still waits in its lane, `done`
         makes the scheduler pass it over."""
-        self.admission.release(ask.to)
         ask.pending = 0
+        ask.ended = True
         self._tell(ask, TIMEOUT)
 
     # The scheduler's work.
@@ -290,21 +314,31 @@ class Shard:
     def _has_work(self) -> bool:
         stage = self.stage
         return bool(
-            stage.internal or stage.carried or self._control or self._held or self.admission.waiting
+            stage.internal
+            or stage.carried
+            or self._control
+            or self._held
+            or self.admission.waiting
+            or stage.closable
         )
 
     def _slice(self) -> None:
         """Give turns until nothing waits or the slice is over.
 
         The last fifth of a slice begins no new chain, so that normally no message is left in
-        memory at a cut: each that is costs an outbox row.
+        memory at a cut: each that is costs an outbox row. Chains that are longer than a slice go
+        on in the next one, where one operator's action, the due timers and one command come
+        first: a chain that never ends must not shut everybody else out.
         """
-        self._slice_at = time.perf_counter()
-        until = self._slice_at + self.limits.slice_s
+        until = time.perf_counter() + self.limits.slice_s
         begin_until = until - self.limits.slice_s / 5
-        now = trio.current_time()
-        internal, carried, deliver = self.stage.internal, self.stage.carried, self.stage.deliver
+        now = self._now = trio.current_time()
+        stage = self.stage
+        internal, carried, deliver = stage.internal, stage.carried, stage.deliver
         try:
+            if stage.under_way():
+                stage.now_ns = self.clock.now_ns()
+                self._begin_beside(now)
             while True:
                 # Chains that have begun come first, so that they end soonest.
                 if internal and not carried:
@@ -324,36 +358,68 @@ class Shard:
         if stage.carried:
             stage.deliver_carried()
         elif self._control:
-            control, reply = self._control.popleft()
-            stage.batch.controlled.append((reply, run_control(stage, control)))
+            self._act()
         elif stage.next_due <= now_ns:
             stage.fire_timers(now_ns)
+        elif stage.closable and not stage.internal:
+            close_dates(stage)
         else:
-            ask = self._held or self.admission.next()
-            if ask is None:
-                return False
-            self._held = None
-            if ask.at_ns > now_ns:
-                if stage.next_due <= ask.at_ns:
-                    # Timers that are due before the command come first, each at its own time.
-                    self.clock.advance_to(stage.next_due)
-                    self._held = ask
-                    return True
-                self.clock.advance_to(ask.at_ns)
-                stage.now_ns = self.clock.now_ns()
-            if not ask.done:
-                self._first_turn(ask, now)
+            return self._begin_command(now)
         return True
 
-    def _first_turn(self, ask: Ask, now: float) -> None:
+    def _begin_beside(self, now: float) -> None:
+        if self._control:
+            self._act()
+        if self.stage.next_due <= self.stage.now_ns:
+            self.stage.fire_timers(self.stage.now_ns)
+        self._begin_command(now, beside=True)
+
+    def _act(self) -> None:
+        # It stays in its lane until it is done: should it fail the shard, its caller is told.
+        control, reply = self._control[0]
+        answer = run_control(self.stage, control)
+        self._control.popleft()
+        self.stage.batch.controlled.append((reply, answer))
+
+    def _begin_command(self, now: float, *, beside: bool = False) -> bool:
+        """Give the next command its first turn, or hold it until it is its time.
+
+        Beside chains that are under way the clock is not moved: they belong to the time before.
+        Returns whether there was a command.
+        """
         stage = self.stage
+        ask = self._held or self.admission.next()
+        if ask is None:
+            return False
+        self._held = None
+        if ask.done:
+            return True
         if ask.deadline <= now:
             self._drop(ask)
-            return
+            return True
         if ask.to in stage.parking.by_actor:
+            ask.started = True
             stage.batch.answers.append((ask, ACTOR_QUARANTINED))
             stage.chain_moved(ask, 0)
-            return
+            return True
+        if ask.at_ns > stage.now_ns and (beside or not self._move_clock(ask.at_ns)):
+            self._held = ask
+            return True
+        self._first_turn(ask)
+        return True
+
+    def _move_clock(self, at_ns: int) -> bool:
+        """Move the clock on to `at_ns`, or to a timer that is due by then and comes first, at its
+        own time; returns whether it has arrived."""
+        stage = self.stage
+        stop_ns = min(at_ns, stage.next_due)
+        self.clock.advance_to(stop_ns)
+        stage.now_ns = self.clock.now_ns()
+        # Wall time cannot be moved, and a command does not wait for it to pass.
+        return stage.next_due > at_ns or stage.now_ns < stop_ns
+
+    def _first_turn(self, ask: Ask) -> None:
+        stage = self.stage
         ask.started = True
         token = (self.store.epoch, stage.number, ask.n)
         try:
@@ -382,21 +448,33 @@ class Shard:
             self._open_gate(batch)
 
     def _open_gate(self, batch: Batch) -> None:
-        asks = self.stage.asks
-        release = self.admission.release
         for ask in batch.ended:
-            release(ask.to)
+            ask.ended = True
             if ask.done:
-                asks.pop(ask.n, None)
+                self._forget(ask)
         for ask, body in batch.answers:
             self._tell(ask, body)
         for reply, body in batch.controlled:
-            reply(body)
+            _reply(reply, body)
 
     def _tell(self, ask: Ask, outcome: Any) -> None:
-        """Tell a caller once; forget the ask when its chain has ended too."""
-        if not ask.pending:
-            self.stage.asks.pop(ask.n, None)
-        if not ask.done:
-            ask.done = True
-            ask.reply(outcome)
+        """Tell a caller once; forget the ask if its chain has ended too."""
+        if ask.done:
+            return
+        ask.done = True
+        if ask.ended:
+            self._forget(ask)
+        _reply(ask.reply, outcome)
+
+    def _forget(self, ask: Ask) -> None:
+        """Free the slot of a command whose caller has been told and whose chain has ended."""
+        self.admission.release(ask.to)
+        del self.stage.asks[ask.n]
+
+
+def _reply(reply: Reply, outcome: Any) -> None:
+    """Tell one caller. What the callback raises is its own affair: others wait to be told."""
+    try:
+        reply(outcome)
+    except Exception:
+        log.exception("a caller could not be told its outcome")

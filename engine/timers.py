@@ -3,14 +3,14 @@
 Keys begin with the due time, so that what is due is a short scan from the start of the table.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from engine.batch import Payloads
+from engine.batch import Payloads, overlaid
+from storage.errors import CorruptRowError
 from storage.row import TIMERS
 from storage.store import Snapshot
 
@@ -27,8 +27,20 @@ class Timer(Struct, array_like=True, frozen=True):
     attempts: int = 0
 
 
-decode_timer = msgspec.msgpack.Decoder(Timer).decode
+_decode = msgspec.msgpack.Decoder(Timer).decode
 encode_timer = msgspec.msgpack.Encoder().encode
+
+
+def open_timer(key: bytes, payload: bytes) -> Timer:
+    """Return the timer in a row.
+
+    Raises:
+        CorruptRowError: the row is not a timer.
+    """
+    try:
+        return _decode(payload)
+    except msgspec.DecodeError as error:
+        raise CorruptRowError(TIMERS, key, str(error)) from error
 
 
 def timer_key(due_ns: int, address: str, name: str) -> bytes:
@@ -58,9 +70,4 @@ def scan(
         until_ns: inclusive, nanoseconds since 1970-01-01 UTC.
     """
     stop = min(until_ns + 1, NEVER).to_bytes(8, "big")
-    changed: Payloads = {}
-    for overlay in overlays:
-        changed.update(overlay)
-    fresh = sorted((k, v) for k, v in changed.items() if v is not None and k < stop)
-    durable = (row for row in snapshot.scan(TIMERS, stop=stop) if row[0] not in changed)
-    return heapq.merge(fresh, durable)
+    return overlaid(snapshot, TIMERS, overlays, stop=stop)

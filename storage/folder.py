@@ -43,8 +43,9 @@ class Folder:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
         try:
-            if create:
+            if create and not path.is_dir():
                 path.mkdir(parents=True, exist_ok=True)
+                _sync_folder(path.parent)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             raise StoreMissingError(f"there is no store in {path}") from None
@@ -82,8 +83,7 @@ class Folder:
         )
         unfinished = self._unfinished()
         lmdb_store.create(unfinished, format_, business_date, map_bytes)
-        unfinished.rename(self._shard(0))
-        _sync_folder(self.path)
+        self._finish(unfinished)
 
     def open(self, *, map_bytes: int = lmdb_store.MAP_BYTES) -> LmdbStore:
         """Open the store.
@@ -102,6 +102,7 @@ class Folder:
         Raises:
             StoreExistsError: there is a store here already.
             StoreMissingError: there is no backup there.
+            StorageError: the backup cannot be used, or the folder not be written.
         """
         if self.exists():
             raise StoreExistsError(f"there is a store in {self.path} already")
@@ -109,14 +110,18 @@ class Folder:
         if not (source / "data.mdb").exists():
             raise StoreMissingError(f"there is no backup in {backup}")
         unfinished = self._unfinished()
-        unfinished.mkdir()
-        shutil.copyfile(source / "data.mdb", unfinished / "data.mdb")
-        _sync_file(unfinished / "data.mdb")
+        try:
+            unfinished.mkdir()
+            shutil.copyfile(source / "data.mdb", unfinished / "data.mdb")
+            _sync_file(unfinished / "data.mdb")
+        except OSError as error:
+            raise StorageError(f"cannot write to {self.path}: {error.strerror}") from error
         store = lmdb_store.open_store(unfinished)
-        store.renew_incarnation(secrets.token_hex(8))
-        store.release()
-        unfinished.rename(self._shard(0))
-        _sync_folder(self.path)
+        try:
+            store.renew_incarnation(secrets.token_hex(8))
+        finally:
+            store.release()
+        self._finish(unfinished)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -130,6 +135,15 @@ class Folder:
         shutil.rmtree(path, ignore_errors=True)
         return path
 
+    def _finish(self, unfinished: Path) -> None:
+        """Make the folder's store of one that is whole."""
+        try:
+            _sync_folder(unfinished)
+            unfinished.rename(self._shard(0))
+            _sync_folder(self.path)
+        except OSError as error:
+            raise StorageError(f"cannot write to {self.path}: {error.strerror}") from error
+
 
 def backup(store: LmdbStore, target: Path) -> None:
     """Write a consistent, durable copy of an open store into the new folder `target`.
@@ -138,16 +152,21 @@ def backup(store: LmdbStore, target: Path) -> None:
         StoreExistsError: the target is there already and not empty.
         StorageError: it cannot be written.
     """
-    if target.exists() and any(target.iterdir()):
-        raise StoreExistsError(f"{target} is not empty")
     shard = target / _SHARD.format(0)
     unfinished = target / f"unfinished-{time.time_ns()}"
     try:
+        if target.exists() and any(target.iterdir()):
+            raise StoreExistsError(f"{target} is not empty")
         unfinished.mkdir(parents=True)
-        store.copy(unfinished)
-        _sync_file(unfinished / "data.mdb")
-        unfinished.rename(shard)
+        try:
+            store.copy(unfinished)
+            _sync_file(unfinished / "data.mdb")
+            _sync_folder(unfinished)
+            unfinished.rename(shard)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         _sync_folder(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise StorageError(f"cannot write the backup {target}: {error.strerror}") from error
 

@@ -6,9 +6,11 @@ commit row holds the SHA-256 over the previous commit's hash, its own header and
 bytes: no posting and no commit can be changed, dropped or put in without breaking the chain.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -16,10 +18,14 @@ from msgspec import Struct
 from storage.errors import CorruptRowError
 from storage.row import COMMITS, JOURNAL
 
+if TYPE_CHECKING:
+    from storage.store import Snapshot
+
 PAGE_BYTES: Final = 4_000
 """Payload of one page of postings: with its checksum it fills one page of the file."""
 GENESIS: Final = bytes(32)
 ARRAY16: Final = b"\xdc"
+_HEADER: Final = len(ARRAY16) + 2
 
 
 class Posting(NamedTuple):
@@ -103,6 +109,26 @@ def pages(first: int, postings: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]
 def _page(first: int, postings: Sequence[bytes]) -> tuple[bytes, bytes]:
     count = len(postings).to_bytes(2, "big")
     return sequence_key(first), ARRAY16 + count + b"".join(postings)
+
+
+def page_postings(key: bytes, payload: bytes) -> tuple[int, bytes]:
+    """Return how many postings a page holds, and their bytes as they were chained.
+
+    Raises:
+        CorruptRowError: it does not begin as a page does.
+    """
+    if payload[:1] != ARRAY16 or len(payload) < _HEADER:
+        raise CorruptRowError(JOURNAL, key, "not a page of postings")
+    return int.from_bytes(payload[1:_HEADER], "big"), payload[_HEADER:]
+
+
+def posting_at(snapshot: Snapshot, sequence: int) -> Posting | None:
+    """Return the posting of that sequence, None where there is none."""
+    page = next(snapshot.scan(JOURNAL, stop=sequence_key(sequence + 1), reverse=True), None)
+    for number, posting in () if page is None else open_page(*page):
+        if number == sequence:
+            return posting
+    return None
 
 
 def open_page(key: bytes, payload: bytes) -> Iterator[tuple[int, Posting]]:

@@ -5,15 +5,18 @@ on a full disk), so they are not offered. The map is 1 TiB from the start and ne
 resizing kills live readers, and an empty map costs 12 KiB on disk.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
 import msgspec
 import trio
+from msgspec import Struct
 from msgspec.structs import replace
 
 from storage.errors import (
@@ -25,7 +28,17 @@ from storage.errors import (
     StoreMissingError,
     StoreVersionError,
 )
-from storage.journal import Commit, chained, encode, first_commit, open_commit, pages, sequence_key
+from storage.journal import (
+    GENESIS,
+    Commit,
+    chained,
+    encode,
+    first_commit,
+    open_commit,
+    page_postings,
+    pages,
+    sequence_key,
+)
 from storage.row import COMMITS, JOURNAL, META, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Opening, Writes
 
@@ -37,8 +50,28 @@ FORMAT_KEY: Final = b"format"
 EPOCH_KEY: Final = b"epoch"
 _PAGE: Final = 4096
 
+log = logging.getLogger("piaohao.storage")
+
 _decode_format = msgspec.msgpack.Decoder(Format).decode
 _decode_opening = msgspec.msgpack.Decoder(Opening).decode
+
+
+class _Version(Struct):
+    """What every version's format row says of itself."""
+
+    version: int
+
+
+_decode_version = msgspec.msgpack.Decoder(_Version).decode
+
+
+@contextmanager
+def _mapped(doing: str) -> Iterator[None]:
+    """Make LMDB's errors ours, so that nobody takes a store that failed for a turn that did."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise StorageError(f"{doing}: {error}") from error
 
 
 class LmdbSnapshot:
@@ -47,36 +80,49 @@ class LmdbSnapshot:
     __slots__ = ("_tables", "_txn")
 
     def __init__(self, env: lmdb.Environment, tables: dict[str, Any]) -> None:
-        self._txn = env.begin()
+        with _mapped("cannot begin to read"):
+            self._txn = env.begin()
         self._tables = tables
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """See `Snapshot.get`."""
-        row = self._txn.get(key, db=self._tables[table])
+        try:
+            row = self._txn.get(key, db=self._tables[table])
+        except lmdb.Error as error:  # written out: this is the hottest read
+            raise StorageError(f"cannot read {table}: {error}") from error
         return None if row is None else unseal(table, key, row)
 
     def scan(
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.scan`."""
-        cursor = self._txn.cursor(self._tables[table])
-        if reverse:
-            found = cursor.prev() if stop and cursor.set_range(stop) else cursor.last()
-            rows = cursor.iterprev() if found else iter(())
-        else:
-            rows = cursor.iternext() if cursor.set_range(start) else iter(())
-        for key, row in rows:
-            if key < start if reverse else (stop is not None and key >= stop):
-                return
+        for key, row in self._range(table, start, stop, reverse):
             yield key, unseal(table, key, row)
+
+    def _range(
+        self, table: str, start: bytes, stop: bytes | None, reverse: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
+        with _mapped(f"cannot read {table}"):
+            cursor = self._txn.cursor(self._tables[table])
+            if reverse:
+                below = stop is not None and cursor.set_range(stop)
+                found = cursor.prev() if below else cursor.last()
+                rows = cursor.iterprev() if found else iter(())
+            else:
+                rows = cursor.iternext() if cursor.set_range(start) else iter(())
+            for key, row in rows:
+                if key < start or (stop is not None and key >= stop):
+                    return
+                yield key, row
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""
-        yield from self._txn.cursor(self._tables[table])
+        yield from self._range(table, b"", None, False)
 
     def count(self, table: str) -> int:
         """See `Snapshot.count`."""
-        entries: int = self._txn.stat(self._tables[table])["entries"]
+        with _mapped(f"cannot read {table}"):
+            entries: int = self._txn.stat(self._tables[table])["entries"]
         return entries
 
     def close(self) -> None:
@@ -95,29 +141,35 @@ class LmdbStore:
         self.path = path
         self._env = env
         self._map_bytes = map_bytes
-        self._tables = {table: env.open_db(table.encode(), create=False) for table in TABLES}
         self._failed = False
         self._limiter = trio.CapacityLimiter(1)
+        # A store of another version may have other tables, so its version comes first.
+        self._tables = {META: env.open_db(META.encode(), create=False)}
+        self.format = self._format()
+        self._tables |= {table: env.open_db(table.encode(), create=False) for table in TABLES}
         snapshot = self.snapshot()
         try:
-            self.format = self._format(snapshot)
             opening = snapshot.get(META, EPOCH_KEY)
             if opening is None:
                 raise CorruptRowError(META, EPOCH_KEY, "missing")
             self.epoch, self.was_clean = msgspec.structs.astuple(_decode_opening(opening))
-            newest = next(snapshot.scan(COMMITS, reverse=True), None)
-            if newest is None:
-                raise CorruptRowError(COMMITS, sequence_key(0), "no commit at all")
-            self.last: Commit = open_commit(*newest)
+            self.last = _newest(snapshot)
             _check_tail(snapshot, self.last)
         finally:
             snapshot.close()
 
-    def _format(self, snapshot: LmdbSnapshot) -> Format:
-        payload = snapshot.get(META, FORMAT_KEY)
+    def _format(self) -> Format:
+        snapshot = self.snapshot()
+        try:
+            payload = snapshot.get(META, FORMAT_KEY)
+        finally:
+            snapshot.close()
         if payload is None:
             raise CorruptRowError(META, FORMAT_KEY, "missing")
-        version = msgspec.msgpack.decode(payload).get("version")
+        try:
+            version = _decode_version(payload).version
+        except msgspec.DecodeError:
+            version = None
         if version != VERSION:
             raise StoreVersionError(
                 f"{self.path} holds format {version}; this version knows format {VERSION} only"
@@ -125,8 +177,14 @@ class LmdbStore:
         return _decode_format(payload)
 
     def begin_epoch(self) -> None:
-        """Take the store over for writing: the next epoch, forced to disk."""
-        with self._env.begin(write=True) as txn:
+        """Take the store over for writing: the next epoch, forced to disk.
+
+        Raises:
+            StoreFencedError: another process has written to it since we opened it.
+            StorageError: it cannot be written.
+        """
+        with _mapped(f"{self.path} cannot be taken over"), self._env.begin(write=True) as txn:
+            self._check_epoch(txn)
             self.epoch += 1
             self._put_opening(txn, clean=False)
 
@@ -149,7 +207,7 @@ class LmdbStore:
             except BaseException:
                 txn.abort()
                 raise
-        except lmdb.Error as error:
+        except (lmdb.Error, OSError) as error:
             self._failed = True
             raise CommitError(f"{self.path}: {error}") from error
         except BaseException:
@@ -161,9 +219,7 @@ class LmdbStore:
 
     def _write(self, txn: lmdb.Transaction, writes: Writes) -> Commit:
         tables = self._tables
-        held = txn.get(EPOCH_KEY, b"", db=tables[META])
-        if _decode_opening(unseal(META, EPOCH_KEY, bytes(held))).epoch != self.epoch:
-            raise StoreFencedError(f"{self.path}: another process has taken the store over")
+        self._check_epoch(txn)
         commit = writes.commit
         assert commit.sequence == self.last.sequence + 1, "commits out of sequence"
         for table, rows in writes.rows.items():
@@ -183,11 +239,22 @@ class LmdbStore:
             (key, seal(JOURNAL, key, payload))
             for key, payload in pages(commit.posting_first, writes.postings)
         ]
-        txn.cursor(tables[JOURNAL]).putmulti(journal, append=True)
+        _, added = txn.cursor(tables[JOURNAL]).putmulti(journal, append=True)
+        if added != len(journal):
+            raise CorruptRowError(JOURNAL, journal[0][0], "the journal goes on beyond its end")
         linked = replace(commit, chain=chained(self.last.chain, commit, writes.postings))
         key = sequence_key(commit.sequence)
-        txn.put(key, seal(COMMITS, key, encode(linked)), db=tables[COMMITS], append=True)
+        row = seal(COMMITS, key, encode(linked))
+        if not txn.put(key, row, db=tables[COMMITS], append=True):
+            raise CorruptRowError(COMMITS, key, "there are commits beyond the newest")
         return linked
+
+    def _check_epoch(self, txn: lmdb.Transaction) -> None:
+        held = txn.get(EPOCH_KEY, db=self._tables[META])
+        if held is None:
+            raise CorruptRowError(META, EPOCH_KEY, "missing")
+        if _decode_opening(unseal(META, EPOCH_KEY, bytes(held))).epoch != self.epoch:
+            raise StoreFencedError(f"{self.path}: another process has taken the store over")
 
     async def commit(self, writes: Writes) -> CommitTimes:
         """See `Store.commit`. Never cancelled half-way: the thread is always waited for."""
@@ -195,7 +262,10 @@ class LmdbStore:
 
     def has_headroom(self) -> bool:
         """See `Store.has_headroom`: 256 MiB or a tenth of the disk, and a tenth of the map."""
-        disk = os.statvfs(self.path)
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return False
         free = disk.f_bavail * disk.f_frsize
         if free < min(HEADROOM_BYTES, disk.f_blocks * disk.f_frsize // 10):
             return False
@@ -204,15 +274,25 @@ class LmdbStore:
 
     def copy(self, target: Path) -> None:
         """Write a consistent copy of the store into the empty folder `target`; may run beside
-        commits, which it never holds up."""
-        self._env.copy(str(target))
+        commits, which it never holds up.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        with _mapped(f"cannot copy to {target}"):
+            self._env.copy(str(target))
 
     def close(self, *, clean: bool) -> None:
-        """See `Store.close`."""
-        if clean and not self._failed:
-            with self._env.begin(write=True) as txn:
-                self._put_opening(txn, clean=True)
-        self._env.close()
+        """See `Store.close`. Where it cannot be recorded, the next start recovers with caution."""
+        try:
+            if clean and not self._failed:
+                with self._env.begin(write=True) as txn:
+                    self._check_epoch(txn)
+                    self._put_opening(txn, clean=True)
+        except (lmdb.Error, StorageError) as error:
+            log.warning("%s: not recorded as closed cleanly: %s", self.path, error)
+        finally:
+            self._env.close()
 
     def release(self) -> None:
         """Close a store that was only read; nothing is written."""
@@ -222,7 +302,7 @@ class LmdbStore:
         """Give a restored store an identity of its own."""
         self.format = replace(self.format, incarnation=incarnation)
         payload = encode(self.format)
-        with self._env.begin(write=True) as txn:
+        with _mapped(f"{self.path} cannot be written"), self._env.begin(write=True) as txn:
             txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, payload), db=self._tables[META])
 
     def _put_opening(self, txn: lmdb.Transaction, *, clean: bool) -> None:
@@ -230,32 +310,40 @@ class LmdbStore:
         txn.put(EPOCH_KEY, seal(META, EPOCH_KEY, payload), db=self._tables[META])
 
 
+def _newest(snapshot: LmdbSnapshot) -> Commit:
+    row = next(snapshot.scan(COMMITS, reverse=True), None)
+    if row is None:
+        raise CorruptRowError(COMMITS, sequence_key(0), "no commit at all")
+    return open_commit(*row)
+
+
 def _check_tail(snapshot: LmdbSnapshot, last: Commit) -> None:
     """Check the newest commit against the one before it and against its postings' bytes."""
+    before = GENESIS
+    if last.sequence:
+        key = sequence_key(last.sequence - 1)
+        payload = snapshot.get(COMMITS, key)
+        if payload is None:
+            raise CorruptRowError(COMMITS, key, "missing")
+        before = open_commit(key, payload).chain
     # A batch's postings begin on a page of their own and fill whole pages.
-    if last.sequence == 0:
-        return
-    key = sequence_key(last.sequence - 1)
-    before = snapshot.get(COMMITS, key)
-    if before is None:
-        raise CorruptRowError(COMMITS, key, "missing")
-    postings = [
-        encode(posting)
-        for row in snapshot.scan(JOURNAL, sequence_key(last.posting_first))
-        for posting in msgspec.msgpack.decode(row[1])
-    ]
-    if len(postings) != last.postings:
-        raise CorruptRowError(
-            JOURNAL, sequence_key(last.posting_first), "the newest commit's postings are not there"
-        )
-    chain = chained(open_commit(key, before).chain, replace(last, chain=b""), postings)
-    if chain != last.chain:
+    first = sequence_key(last.posting_first)
+    opened = [page_postings(*row) for row in snapshot.scan(JOURNAL, first)]
+    if sum(count for count, _ in opened) != last.postings:
+        raise CorruptRowError(JOURNAL, first, "the newest commit's postings are not there")
+    if chained(before, last, (postings for _, postings in opened)) != last.chain:
         raise CorruptRowError(COMMITS, sequence_key(last.sequence), "the chain is broken")
 
 
 def _open_env(path: Path, map_bytes: int) -> lmdb.Environment:
     # No read-ahead: a store larger than memory is read at random.
     return lmdb.open(str(path), map_size=map_bytes, max_dbs=len(TABLES), readahead=False)
+
+
+def _check_length(path: Path, env: lmdb.Environment) -> None:
+    # LMDB reads through a map: reading what is missing at the file's end kills the process.
+    if (path / "data.mdb").stat().st_size < (env.info()["last_pgno"] + 1) * _PAGE:
+        raise StorageError(f"cannot open the store in {path}: data.mdb is cut short")
 
 
 def create(path: Path, format_: Format, business_date: str, map_bytes: int = MAP_BYTES) -> None:
@@ -300,8 +388,9 @@ def open_store(path: Path, map_bytes: int = MAP_BYTES) -> LmdbStore:
     except lmdb.Error as error:
         raise StorageError(f"cannot open the store in {path}: {error}") from error
     try:
+        _check_length(path, env)
         return LmdbStore(path, env, map_bytes)
-    except lmdb.Error as error:
+    except (lmdb.Error, OSError) as error:
         env.close()
         raise StorageError(f"cannot read the store in {path}: {error}") from error
     except StorageError:

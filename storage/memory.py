@@ -7,25 +7,35 @@ It seals rows and links the chain exactly as the LMDB store does, so that whatev
 import bisect
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from msgspec.structs import replace
 
-from storage.errors import CommitError
+from storage.errors import CommitError, StorageError
 from storage.journal import chained, encode, first_commit, pages, sequence_key
 from storage.row import COMMITS, JOURNAL, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Writes
 
 _Table = dict[bytes, bytes]
+_KEY_BYTES_MAX: Final = 511
+"""As in LMDB: a key that it refuses must not get past its twin."""
 
 
 class MemorySnapshot:
     """A view of the tables as they were when it was opened."""
 
     def __init__(self, tables: dict[str, _Table]) -> None:
-        self._tables = tables
+        self._open_tables: dict[str, _Table] | None = tables
+
+    @property
+    def _tables(self) -> dict[str, _Table]:
+        if self._open_tables is None:
+            raise StorageError("this view is closed")
+        return self._open_tables
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """See `Snapshot.get`."""
+        _check_key(key)
         row = self._tables[table].get(key)
         return None if row is None else unseal(table, key, row)
 
@@ -39,7 +49,7 @@ class MemorySnapshot:
         last = len(keys) if stop is None else bisect.bisect_left(keys, stop)
         chosen = keys[first:last]
         for key in reversed(chosen) if reverse else chosen:
-            yield key, unseal(table, key, rows[key])
+            yield key, unseal(table, key, self._tables[table][key])
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""
@@ -51,6 +61,12 @@ class MemorySnapshot:
 
     def close(self) -> None:
         """See `Snapshot.close`."""
+        self._open_tables = None
+
+
+def _check_key(key: bytes) -> None:
+    if not 0 < len(key) <= _KEY_BYTES_MAX:
+        raise StorageError(f"key of {len(key)} bytes")
 
 
 class MemoryStore:
@@ -95,6 +111,9 @@ class MemoryStore:
         for table, rows in writes.rows.items():
             changed = tables[table] = dict(tables[table])
             for key, payload in rows.items():
+                if not 0 < len(key) <= _KEY_BYTES_MAX:
+                    self._failed = True
+                    raise CommitError(f"key of {len(key)} bytes")
                 if payload is None:
                     changed.pop(key, None)
                 else:

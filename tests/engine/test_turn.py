@@ -3,25 +3,22 @@
 import pytest
 
 from engine.fault import INTERNAL
-from storage.journal import Posting, open_page
-from storage.row import JOURNAL
-from storage.store import Store
 from tests.engine.purses import (
+    Found,
     Give,
     Given,
     Look,
     Misbehave,
     Purse,
+    Read,
     Refused,
+    Write,
+    check_books,
     give_ok,
     memory_store,
+    postings,
     running,
 )
-
-
-def postings(store: Store) -> list[tuple[int, Posting]]:
-    snapshot = store.snapshot()
-    return [each for row in snapshot.scan(JOURNAL) for each in open_page(*row)]
 
 
 async def test_gift_moves_money_and_links_postings() -> None:
@@ -30,7 +27,9 @@ async def test_gift_moves_money_and_links_postings() -> None:
         await give_ok(shard, "purse/bank", "purse/a", 100)
         await give_ok(shard, "purse/a", "purse/b", 30)
         assert await shard.ask("purse/a", Look()) == Purse(70, 3, 1)
-    entries = [(n, p.account, p.amount_minor, p.balance_after_minor, p.prev) for n, p in postings(store)]
+    entries = [
+        (n, p.account, p.amount_minor, p.balance_after_minor, p.prev) for n, p in postings(store)
+    ]
     assert entries == [
         (1, "bank", -100, -100, 0),
         (2, "a", 100, 100, 0),
@@ -45,15 +44,42 @@ async def test_rejection_waits_for_what_it_rests_on() -> None:
     told: list[object] = []
     async with running(store) as shard:
         shard.submit("purse/bank", Give("purse/a", 1), told.append)
-        shard.submit("purse/a", Give("purse/b", 5), lambda answer: told.append((answer, store.last.sequence)))
+        shard.submit(
+            "purse/a", Give("purse/b", 5), lambda answer: told.append((answer, store.last.sequence))
+        )
         await give_ok(shard, "purse/bank", "purse/z", 1)
     assert told == [Given(1), (Refused("too poor"), 1)]
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["raise", "invent", "lose", "mix", "huge", "surrogate", "type", "key", "flood", "early"],
-)
+MISDEEDS = """
+    raise
+    invent
+    lose
+    mix
+    huge
+    surrogate
+    type
+    key
+    flood
+    early
+    long timer
+    foreign timer
+    nobody
+    no kind
+    no ascii
+    long number
+    command
+    fraction
+    float money
+    much money
+    vast posting
+    negative money
+    no currency
+    idle currency
+"""
+
+
+@pytest.mark.parametrize("how", [line.strip() for line in MISDEEDS.strip().splitlines()])
 async def test_misbehaving_turn_leaves_no_trace(how: str) -> None:
     store = memory_store()
     async with running(store) as shard:
@@ -64,6 +90,7 @@ async def test_misbehaving_turn_leaves_no_trace(how: str) -> None:
         assert store.last.sequence == before, "nothing was to be written"
         await give_ok(shard, "purse/a", "purse/b", 100)
     assert [p.amount_minor for _, p in postings(store)] == [-100, 100, -100, 100]
+    check_books(store)
     assert not [row for row in store.snapshot().scan("timers")]
     assert not [row for row in store.snapshot().scan("records")]
 
@@ -78,3 +105,21 @@ async def test_record_put_is_seen_by_next_turn_before_it_is_durable() -> None:
         await give_ok(shard, "purse/bank", "purse/z", 1)
         assert sorted(map(str, answers)) == ["Given(balance_minor=40)", "Given(balance_minor=60)"]
         assert await shard.ask("purse/a", Look()) == Purse(40, 3, 1)
+
+
+async def test_misbehaving_turn_leaves_records_kept_in_memory_as_they_were() -> None:
+    """What a failed turn had put is not found by the next one, in whatever way it is kept."""
+    async with running(memory_store()) as shard:
+        for tag in "pkab":
+            await shard.ask("purse/a", Write(tag, "5", 1))
+            assert await shard.ask("purse/a", Write(tag, "5", 2, fail=True)) is INTERNAL
+            assert await shard.ask("purse/a", Write(tag, "7", 2, fail=True)) is INTERNAL
+            assert await shard.ask("purse/a", Read(tag, "5")) == Found(1)
+            assert await shard.ask("purse/a", Read(tag, "7")) == Found(None)
+
+
+async def test_command_to_no_address_is_internal() -> None:
+    async with running(memory_store()) as shard:
+        for to in ("purse/", "purse/\u00e9", "wallet/a", "purse/a\0gx", "purse/" + "n" * 65):
+            assert await shard.ask(to, Look()) is INTERNAL
+        await give_ok(shard, "purse/bank", "purse/a", 1)

@@ -1,0 +1,254 @@
+"""Parking: what a failed turn leaves is durable, in order, counted, and for operators to free."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from engine.control import RELEASED_AT_ONCE, DiscardParked, ParkedLeft, ReleaseParked
+from engine.dates import CutDay, DateState
+from engine.fault import ACTOR_QUARANTINED, OUTCOME_UNKNOWN
+from engine.message import StoredEnvelope
+from engine.parking import decode_stored
+from engine.shard import Limits
+from storage.memory import MemoryStore
+from storage.row import OUTBOX, PARKED, TIMERS
+from storage.store import Store
+from tests.engine.purses import (
+    MIDNIGHT_NS,
+    GatedStore,
+    Give,
+    Given,
+    Look,
+    Mending,
+    Purse,
+    Send,
+    SetAlarms,
+    balances,
+    check_books,
+    give_ok,
+    memory_store,
+    purses,
+    running,
+    settled,
+)
+
+BEHIND = "behind an earlier parked message"
+HOLE = "RuntimeError: this purse has a hole ?"
+
+
+@pytest.fixture(autouse=True)
+def _broken_again() -> None:
+    Mending.mended = False
+
+
+def parked(store: Store) -> list[StoredEnvelope]:
+    return [decode_stored(payload) for _, payload in store.snapshot().scan(PARKED)]
+
+
+async def quarantined(*gift_nos: str, store: MemoryStore | None = None) -> MemoryStore:
+    """Return a store in which gifts of 5 wait for `purse/broken`, closed cleanly."""
+    store = memory_store() if store is None else store
+    async with running(store) as shard:
+        for gift_no in gift_nos:
+            answer = await shard.ask("purse/bank", Give("purse/broken", 5, gift_no))
+            assert answer is OUTCOME_UNKNOWN
+    store.close(clean=True)
+    return store.reopened()
+
+
+async def test_later_turn_that_fails_parks_and_quarantines() -> None:
+    store = memory_store()
+    async with running(store) as shard:
+        assert await shard.ask("purse/bank", Give("purse/broken", 5)) is OUTCOME_UNKNOWN
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        assert (await shard.ask("purse/bank", Look())).balance_minor == -5, "the first turn stands"
+        assert (shard.admission.unconfirmed, shard.stage.asks) == (0, {})
+        await give_ok(shard, "purse/bank", "purse/a", 1)
+    (row,) = parked(store)
+    assert (row.to, row.amount_minor, row.error) == ("purse/broken", 5, HOLE)
+    assert row.token is None, "its caller has been told"
+    assert [(each.postings_minor, each.messages_minor) for each in store.last.sums] == [(-5, 5)]
+    check_books(store)
+
+
+async def test_messages_and_timers_queue_behind_and_are_released_in_order() -> None:
+    store = memory_store()
+    async with running(store) as shard:
+        await shard.ask("purse/broken", SetAlarms(((MIDNIGHT_NS + 1, "n", "ring"),)))
+        for gift_no in "12":
+            await shard.ask("purse/bank", Give("purse/broken", 5, gift_no))
+        await shard.ask("purse/a", Look(), at_ns=MIDNIGHT_NS + 1)
+        await shard.ask("purse/bank", Give("purse/broken", 5, "3"))
+        assert store.snapshot().count(TIMERS) == 0
+    assert [row.error for row in parked(store)] == [HOLE, BEHIND, BEHIND, BEHIND]
+    store.close(clean=True)
+    reopened = store.reopened()
+    async with running(reopened) as shard:
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        Mending.mended = True
+        answer = await shard.ask_control(ReleaseParked("purse/broken"))
+        assert answer == ParkedLeft("purse/broken", 4, 0)
+        assert (await shard.ask("purse/broken", Look())).log == ("1", "2", "ring@1e-09", "3")
+    assert parked(reopened) == []
+    assert balances(reopened) == {"bank": -15, "broken": 15}
+    check_books(reopened)
+
+
+async def test_release_that_fails_again_keeps_the_rest_in_order() -> None:
+    store = await quarantined("1", "2", "3")
+    async with running(store) as shard:
+        answer = await shard.ask_control(ReleaseParked("purse/broken"))
+        assert answer == ParkedLeft(
+            "purse/broken", 0, 3, "RuntimeError: this purse has a hole \ud800"
+        )
+        assert [row.attempts for row in parked(store)] == [1, 0, 0]
+        Mending.mended = True
+        assert await shard.ask_control(ReleaseParked("purse/broken")) == ParkedLeft(
+            "purse/broken", 3, 0
+        )
+        assert purses(store)["broken"].log == ("1", "2", "3")
+    check_books(store)
+
+
+async def test_release_before_the_park_is_durable_counts_the_chain_once() -> None:
+    """The chain ended when it was parked: what is released belongs to no caller's slot."""
+    store = GatedStore()
+    async with running(store) as shard:
+        store.held = True
+        told: list[Any] = []
+        shard.submit("purse/bank", Send(("purse/broken", "purse/a"), 5), told.append)
+        await settled()
+        Mending.mended = True
+        shard.submit_control(ReleaseParked("purse/broken"), told.append)
+        await settled()
+        store.let()
+        await settled()
+        assert told == [OUTCOME_UNKNOWN, ParkedLeft("purse/broken", 1, 0)]
+        assert (shard.admission.unconfirmed, shard.stage.asks) == (0, {})
+        assert shard.failure is None
+    assert balances(store) == {"bank": -5, "broken": 1, "a": 4}
+    check_books(store)
+
+
+async def test_release_of_much_goes_in_parts() -> None:
+    """Other work goes on between them."""
+    store = memory_store()
+    many = RELEASED_AT_ONCE + 20
+    async with running(store) as shard:
+        for _ in range(many):
+            shard.submit("purse/bank", Give("purse/broken", 1), lambda _: None)
+        await settled()
+        Mending.mended = True
+        first = await shard.ask_control(ReleaseParked("purse/broken"))
+        assert first == ParkedLeft("purse/broken", RELEASED_AT_ONCE, 20)
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        second = await shard.ask_control(ReleaseParked("purse/broken"))
+        assert second == ParkedLeft("purse/broken", 20, 0)
+        assert await shard.ask("purse/broken", Look()) == Purse(many, 2 * many, many)
+
+
+async def test_discard_moves_the_money_to_suspense() -> None:
+    store = await quarantined("1", "2")
+    async with running(store) as shard:
+        answer = await shard.ask_control(DiscardParked("purse/broken"))
+        assert answer == ParkedLeft("purse/broken", 1, 1)
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        answer = await shard.ask_control(DiscardParked("purse/broken"))
+        assert answer == ParkedLeft("purse/broken", 1, 0)
+        assert await shard.ask("purse/broken", Look()) == Purse()
+        answer = await shard.ask_control(DiscardParked("purse/broken"))
+        assert answer == ParkedLeft("purse/broken", 0, 0)
+    assert balances(store) == {"bank": -10, "suspense-CNY": 10}
+    assert purses(store)["suspense-CNY"].log == ("purse/bank->purse/broken",) * 2
+    check_books(store)
+
+
+@pytest.mark.parametrize("address", ["", "purse/", "purse/\u00e9", "x" * 600, "purse/unknown"])
+async def test_action_on_what_is_not_parked_changes_nothing(address: str) -> None:
+    """An operator's slip must not bring the node down."""
+    store = await quarantined("1")
+    async with running(store) as shard:
+        before = store.last.sequence
+        for action in (ReleaseParked(address), DiscardParked(address)):
+            assert await shard.ask_control(action) == ParkedLeft(address, 0, 0)
+        assert store.last.sequence == before
+        assert shard.failure is None
+
+
+@pytest.mark.parametrize("slice_s", [0.0, 0.005])
+async def test_date_with_something_parked_closes_when_the_last_of_it_is_through(
+    slice_s: float,
+) -> None:
+    """Also when what is released goes on: its money is on its way while the date closes."""
+    store = memory_store()
+    async with running(store, Limits(slice_s=slice_s, batch_s=0)) as shard:
+        for amount in (5, 6):
+            await shard.ask("purse/bank", Send(("purse/broken", "purse/a", "purse/b"), amount))
+        cut = await shard.ask_control(CutDay("2026-01-01"))
+        assert (cut.state, cut.closed_ns) == (DateState.CLOSING, 0)
+        await shard.ask("purse/bank", Give("purse/broken", 7))
+        assert shard.stage.business_date == "2026-01-02"
+        await shard.ask_control(DiscardParked("purse/broken"))
+        again = await shard.ask_control(CutDay("2026-01-01"))
+        assert again == cut, "one is left"
+        Mending.mended = True
+        answer = await shard.ask_control(ReleaseParked("purse/broken"))
+        assert answer == ParkedLeft("purse/broken", 2, 0)
+        await settled()
+        closed = await shard.ask_control(CutDay("2026-01-01"))
+        assert closed == replace(
+            cut, state=DateState.CLOSED, sums={"CNY": 0}, closed_ns=closed.closed_ns
+        )
+        assert closed.closed_ns >= cut.cut_ns
+        assert shard.failure is None
+        dates = {each.business_date for each in store.last.sums}
+        assert dates == {"2026-01-02"}
+    assert balances(store) == {"bank": -18, "suspense-CNY": 5, "broken": 8, "a": 1, "b": 4}
+    check_books(store)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_quarantine_dates_and_books_survive_a_restart(clean: bool) -> None:
+    store = memory_store()
+    async with running(store) as shard:
+        await shard.ask("purse/bank", Send(("purse/broken", "purse/a"), 5))
+        await shard.ask_control(CutDay("2026-01-01"))
+    store.close(clean=clean)
+    reopened = store.reopened()
+    async with running(reopened) as shard:
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        assert (await shard.ask_control(CutDay("2026-01-01"))).state is DateState.CLOSING
+        Mending.mended = True
+        await shard.ask_control(ReleaseParked("purse/broken"))
+        await settled()
+        assert (await shard.ask_control(CutDay("2026-01-01"))).state is DateState.CLOSED
+        assert await shard.ask("purse/broken", Look()) == Purse(1, 2, 1)
+    check_books(reopened)
+
+
+async def test_message_parked_from_the_outbox_is_counted_once() -> None:
+    store = memory_store()
+    async with running(store, Limits(slice_s=0, batch_s=0)) as shard:
+        answer = await shard.ask("purse/bank", Send(("purse/a", "purse/b", "purse/broken"), 9))
+        assert answer is OUTCOME_UNKNOWN
+        check_books(store)
+        assert await shard.ask_control(DiscardParked("purse/broken")) == ParkedLeft(
+            "purse/broken", 1, 0
+        )
+    assert balances(store) == {"bank": -9, "a": 1, "b": 1, "suspense-CNY": 7}
+    assert store.snapshot().count(OUTBOX) == 0
+    check_books(store)
+
+
+async def test_suspense_that_fails_keeps_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await quarantined("1")
+    async with running(store) as shard:
+        monkeypatch.setattr(
+            shard.stage.kinds, "suspend", lambda currency, origin: ("purse/broken2", Given(0))
+        )
+        answer = await shard.ask_control(DiscardParked("purse/broken"))
+        assert (answer.taken, answer.left) == (0, 1)
+        assert "Given" in answer.error
+        assert len(parked(store)) == 1
+    check_books(store)
