@@ -78,6 +78,7 @@ bench-aged DATA="aged": setup
 soak SECONDS="3600": setup
     .venv/bin/piaohao bench soak --seconds {{ SECONDS }}
 
-# The tests that take too long for every change (15 minutes).
+# The tests that take too long for every change: the whole year, 10,000 examples of the model
+# test (15 minutes).
 test-long *ARGS: setup
     {{ quote(bin / "pytest") }} -m long "$@"

@@ -1,0 +1,888 @@
+"""A small model of the bank: what the domain must do, said a second time and as plainly as can be.
+
+It imports nothing of ours, on purpose: no handler, no constant, no type. Commands are dicts as
+they come over the wire, answers are dicts as they leave, everything that exists is a dict of
+figures under a readable name. There are no messages and no turns: a command is done in one go.
+Where several refusals apply, the documented order of precedence decides, not the order of ifs.
+
+Figures are never changed in place, so a copy of the bank is a copy of two flat dicts; this lets
+a test try many orders of commands that ran at the same time.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+Command = Mapping[str, Any]
+Answer = dict[str, Any]
+Thing = dict[str, Any]
+Posting = tuple[str, int, str, str, str]
+"""(ledger account, signed amount, currency, reference, business date)"""
+
+SECOND_NS = 1_000_000_000
+DAY_NS = 86_400 * SECOND_NS
+
+PRECEDENCE = (
+    "MERCHANT_NOT_FOUND",
+    "RESERVED_NUMBER",
+    "NUMBER_USED",
+    "MERCHANT_CLOSED",
+    "MERCHANT_SUSPENDED",
+    "NO_SUCH_PAYMENT",
+    "NO_SUCH_HOLD",
+    "IN_FLIGHT",
+    "PAYMENT_NOT_SUCCEEDED",
+    "HOLD_EXPIRED",
+    "HOLD_ALREADY_VOIDED",
+    "HOLD_ALREADY_CAPTURED",
+    "HOLD_PARTLY_CAPTURED",
+    "STATE_CONFLICT",
+    "REVERSAL_WINDOW_PASSED",
+    "REFUND_WINDOW_PASSED",
+    "CAPTURE_LIMIT",
+    "INCREMENT_LIMIT",
+    "REFUND_COUNT_LIMIT",
+    "CAPTURE_EXCEEDS_HOLD",
+    "REVERSAL_NOT_FULL",
+    "REFUND_EXCEEDS_REMAINING",
+    "MERCHANT_BALANCE_INSUFFICIENT",
+    "ACCOUNT_NOT_FOUND",
+    "ACCOUNT_CLOSED",
+    "ACCOUNT_FROZEN",
+    "CURRENCY_MISMATCH",
+    "ACCOUNT_INTERNAL",
+    "HOLDS_OPEN",
+    "ACCOUNT_NOT_EMPTY",
+    "AGREEMENT_NOT_FOUND",
+    "PAYMENT_LIMIT_EXCEEDED",
+    "DAILY_LIMIT_EXCEEDED",
+    "INSUFFICIENT_FUNDS",
+    "BALANCE_LIMIT",
+)
+
+LEGAL = {
+    "increment": ["HELD"],
+    "capture": ["HELD", "PARTIALLY_CAPTURED"],
+    "void": ["HELD"],
+    "release": ["PARTIALLY_CAPTURED"],
+    "reversal": ["SUCCEEDED"],
+    "refund of a payment": ["SUCCEEDED"],
+    "refund of an authorization": ["PARTIALLY_CAPTURED", "CAPTURED"],
+    "freeze": ["OPEN", "FROZEN"],
+}
+"""The states of the original in which something may be done to it."""
+
+NUMBERS = {
+    "create_payment": ("payment", "order_no"),
+    "reverse_payment": ("reversal", "reversal_no"),
+    "create_authorization": ("authorization", "hold_no"),
+    "increment_authorization": ("increment", "increment_no"),
+    "capture_authorization": ("capture", "capture_no"),
+    "void_authorization": ("void", "void_no"),
+    "release_authorization": ("release", "release_no"),
+    "refund_payment": ("refund", "refund_no"),
+    "refund_authorization": ("refund", "refund_no"),
+}
+"""A merchant's commands, the number space of each, and the field with the number."""
+
+_TOO_LATE = {
+    "EXPIRED": "HOLD_EXPIRED",
+    "VOIDED": "HOLD_ALREADY_VOIDED",
+    "CAPTURED": "HOLD_ALREADY_CAPTURED",
+    "PARTIALLY_CAPTURED": "HOLD_PARTLY_CAPTURED",
+}
+
+
+def first_of(applies: Mapping[str, bool]) -> str | None:
+    """Return the code of highest precedence among those that apply, None if none does."""
+    return min((code for code, yes in applies.items() if yes), key=PRECEDENCE.index, default=None)
+
+
+def refused(code: str, number: str, current: str | None = None, legal: str = "") -> Answer:
+    """Return a refusal; one about a state names it, and those in which the command is legal."""
+    return {
+        "object": "refused",
+        "code": code,
+        "number": number,
+        "current": current,
+        "allowed": LEGAL.get(legal, []),
+    }
+
+
+def instant(ns: int) -> str | None:
+    """Return a time as RFC 3339 with milliseconds, None for 0."""
+    if not ns:
+        return None
+    seconds, rest = divmod(ns, SECOND_NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+
+
+def is_internal(account_no: str) -> bool:
+    """Return whether only an account of the bank itself may bear the number."""
+    return account_no.startswith(("clearing-", "suspense-"))
+
+
+class Bank:
+    """Everything that exists.
+
+    Attributes:
+        things: figures by name: `account/A1`, `merchant/M1`, `agreement/A1/M1`, `payment/M1/7`,
+            `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …
+        bound: by the same names, the command that took the number and its first outcome.
+        postings: what was posted since somebody last emptied the list.
+        cut: the business dates that are closed.
+    """
+
+    def __init__(self, now_ns: int, business_date: str) -> None:
+        self.now_ns = now_ns
+        self.business_date = business_date
+        self.things: dict[str, Thing] = {}
+        self.bound: dict[str, tuple[Command, Answer]] = {}
+        self.postings: list[Posting] = []
+        self.cut: list[str] = []
+
+    def copy(self) -> "Bank":
+        """Return a bank that goes its own way from here."""
+        bank = Bank(self.now_ns, self.business_date)
+        bank.things = dict(self.things)
+        bank.bound = dict(self.bound)
+        bank.postings = list(self.postings)
+        bank.cut = list(self.cut)
+        return bank
+
+    # Commands, time and dates
+
+    def do(self, command: Command) -> tuple[Answer, bool]:
+        """Carry a command out; returns its answer, and whether that is a first outcome again."""
+        kind = command["command"]
+        if kind in NUMBERS:
+            return self._ask_merchant(kind, command)
+        answer: Answer | tuple[Answer, bool] = getattr(self, f"_{kind}")(command)
+        return answer if isinstance(answer, tuple) else (answer, False)
+
+    def advance(self, to_ns: int) -> None:
+        """Let time pass: holds whose time is over expire."""
+        self.now_ns = max(self.now_ns, to_ns)
+        for name, hold in list(self.things.items()):
+            if name.startswith("timer/") and hold["due_ns"] <= self.now_ns:
+                payer, merchant_no, hold_no = name.split("/")[1:]
+                partly = self.things[f"authorization/{merchant_no}/{hold_no}"]["captured_minor"]
+                self._end(payer, merchant_no, hold_no, "CAPTURED" if partly else "EXPIRED")
+
+    def cut_day(self, business_date: str) -> str | None:
+        """Close the business date; returns the next one, None where it is not the open one."""
+        if business_date in self.cut:
+            return day_after(business_date)
+        if business_date != self.business_date:
+            return None
+        self.cut.append(business_date)
+        self.business_date = day_after(business_date)
+        return self.business_date
+
+    def available_minor(self, account_no: str) -> int:
+        """Return what may newly leave an account, 0 if there is none."""
+        account = self.things.get(f"account/{account_no}")
+        return 0 if account is None else account["posted_minor"] - account["held_minor"]
+
+    # Numbers
+
+    def _once(
+        self, name: str, number: str, command: Command, decide: Callable[[Command], Answer]
+    ) -> tuple[Answer, bool]:
+        """The first outcome again, NUMBER_USED, or a decision that is bound from now on."""
+        if name in self.bound:
+            content, outcome = self.bound[name]
+            if content == command:
+                return outcome, True
+            return refused("NUMBER_USED", number), False
+        outcome = decide(command)
+        self.bound[name] = (command, outcome)
+        return outcome, False
+
+    def _ask_merchant(self, kind: str, command: Command) -> tuple[Answer, bool]:
+        space, field = NUMBERS[kind]
+        merchant_no, number = command["merchant_no"], command[field]
+        if f"merchant/{merchant_no}" not in self.things:
+            return refused("MERCHANT_NOT_FOUND", number), False
+        name = f"{space}/{merchant_no}/{number}"
+        decide: Callable[[Command], Answer] = getattr(self, f"_{kind}")
+        return self._once(name, number, command, decide)
+
+    # Accounts
+
+    def _open_account(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no = command["account_no"]
+        if is_internal(account_no):
+            return refused("RESERVED_NUMBER", account_no)
+
+        def decide(command: Command) -> Answer:
+            self._new_account(account_no, "customer", command["currency"])
+            return self._view_account(account_no)
+
+        return self._once(f"account/{account_no}", account_no, command, decide)
+
+    def _new_account(self, account_no: str, kind: str, currency: str) -> None:
+        self.things[f"account/{account_no}"] = {
+            "kind": kind,
+            "status": "OPEN",
+            "currency": currency,
+            "posted_minor": 0,
+            "held_minor": 0,
+            "holds_open": 0,
+            "used_date": "",
+            "used_minor": 0,
+            "opened_ns": self.now_ns,
+        }
+
+    def _view_account(self, account_no: str) -> Answer:
+        account = self.things[f"account/{account_no}"]
+        return {
+            "object": "account",
+            "account_no": account_no,
+            "kind": account["kind"],
+            "status": account["status"],
+            "currency": account["currency"],
+            "posted_minor": account["posted_minor"],
+            "held_minor": account["held_minor"],
+            "available_minor": account["posted_minor"] - account["held_minor"],
+            "opened_at": instant(account["opened_ns"]),
+        }
+
+    def _freeze_account(self, command: Command) -> Answer:
+        return self._change_status(command["account_no"], "FROZEN")
+
+    def _unfreeze_account(self, command: Command) -> Answer:
+        return self._change_status(command["account_no"], "OPEN")
+
+    def _close_account(self, command: Command) -> Answer:
+        return self._change_status(command["account_no"], "CLOSED")
+
+    def _change_status(self, account_no: str, target: str) -> Answer:
+        account = self.things.get(f"account/{account_no}")
+        if account is None:
+            return refused("ACCOUNT_NOT_FOUND", account_no)
+        closing = target == "CLOSED"
+        code = first_of(
+            {
+                "STATE_CONFLICT": account["status"] == "CLOSED" and not closing,
+                "ACCOUNT_INTERNAL": account["kind"] != "customer",
+                "HOLDS_OPEN": closing and account["holds_open"] > 0,
+                "ACCOUNT_NOT_EMPTY": closing and account["posted_minor"] != 0,
+            }
+        )
+        if code == "STATE_CONFLICT":
+            return refused(code, account_no, "CLOSED", "freeze")
+        if code is not None:
+            return refused(code, account_no)
+        self._change(f"account/{account_no}", status=target)
+        return self._view_account(account_no)
+
+    def _sign_agreement(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, merchant_no = command["account_no"], command["merchant_no"]
+        account = self.things.get(f"account/{account_no}")
+        if account is None:
+            return refused("ACCOUNT_NOT_FOUND", merchant_no)
+        name = f"agreement/{account_no}/{merchant_no}"
+        code = first_of(
+            {
+                "ACCOUNT_CLOSED": account["status"] == "CLOSED",
+                "ACCOUNT_INTERNAL": account["kind"] != "customer",
+            }
+        )
+        if name not in self.bound and code is not None:
+            return refused(code, merchant_no)
+
+        def decide(command: Command) -> Answer:
+            limits = {
+                "payment_limit_minor": command["payment_limit_minor"],
+                "daily_limit_minor": command["daily_limit_minor"],
+            }
+            self.things[name] = {**limits, "used_date": "", "used_minor": 0}
+            return {
+                "object": "agreement",
+                "account_no": account_no,
+                "merchant_no": merchant_no,
+                **limits,
+                "signed_at": instant(self.now_ns),
+            }
+
+        return self._once(name, merchant_no, command, decide)
+
+    def _refuse_debit(
+        self, payer: str, merchant_no: str, currency: str, total_minor: int, amount_minor: int
+    ) -> str | None:
+        """Return why an account does not newly give an amount that makes up a total."""
+        account = self.things.get(f"account/{payer}")
+        if account is None:
+            return "ACCOUNT_NOT_FOUND"
+        agreement = self.things.get(f"agreement/{payer}/{merchant_no}")
+        limits = agreement or {"payment_limit_minor": None, "daily_limit_minor": None}
+        payment_limit, daily_limit = limits["payment_limit_minor"], limits["daily_limit_minor"]
+        used = 0
+        if agreement is not None and agreement["used_date"] == self.business_date:
+            used = agreement["used_minor"]
+        return first_of(
+            {
+                "ACCOUNT_CLOSED": account["status"] == "CLOSED",
+                "ACCOUNT_FROZEN": account["status"] == "FROZEN",
+                "CURRENCY_MISMATCH": account["currency"] != currency,
+                "ACCOUNT_INTERNAL": account["kind"] != "customer",
+                "AGREEMENT_NOT_FOUND": agreement is None,
+                "PAYMENT_LIMIT_EXCEEDED": payment_limit is not None and total_minor > payment_limit,
+                "DAILY_LIMIT_EXCEEDED": daily_limit is not None
+                and used + amount_minor > daily_limit,
+                "INSUFFICIENT_FUNDS": self.available_minor(payer) < amount_minor,
+            }
+        )
+
+    def refuse_credit(self, account_no: str, currency: str) -> str | None:
+        """Return why an account cannot take money, None where it can."""
+        account = self.things.get(f"account/{account_no}")
+        if account is None:
+            return "ACCOUNT_NOT_FOUND"
+        return first_of(
+            {
+                "ACCOUNT_CLOSED": account["status"] == "CLOSED",
+                "CURRENCY_MISMATCH": account["currency"] != currency,
+            }
+        )
+
+    def _use(self, name: str, amount_minor: int) -> None:
+        """Count use of an account or an agreement on the business date; 10**18 is as far as it
+        counts. A negative amount gives use back."""
+        thing = self.things[name]
+        before = thing["used_minor"] if thing["used_date"] == self.business_date else 0
+        used = min(max(before + amount_minor, 0), 10**18)
+        self._change(name, used_date=self.business_date, used_minor=used)
+
+    def _use_limits(self, payer: str, merchant_no: str, amount_minor: int) -> None:
+        name = f"agreement/{payer}/{merchant_no}"
+        if name in self.things and self.things[name]["daily_limit_minor"] is not None:
+            self._use(name, amount_minor)
+
+    # Transfers
+
+    def _fund_account(self, command: Command) -> tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["funding_no"]
+        currency, amount = command["currency"], command["amount_minor"]
+        name = f"funding/{currency}/{account_no}/{number}"
+
+        def decide(command: Command) -> Answer:
+            clearing = self._clearing(currency)
+            code = first_of(
+                {
+                    "ACCOUNT_INTERNAL": is_internal(account_no),
+                    "BALANCE_LIMIT": self.things[f"account/{clearing}"]["posted_minor"] - amount
+                    < -(10**18),
+                }
+            )
+            reference = f"funding/{account_no}/{number}"
+            if code is None:
+                self._post(clearing, -amount, reference)
+                code = self.refuse_credit(account_no, currency)
+                self._post(clearing if code else account_no, amount, reference)
+            return self._transfer(name, "funding", account_no, number, command, code)
+
+        return self._once(name, number, command, decide)
+
+    def _withdraw_funds(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["withdrawal_no"]
+        currency, amount = command["currency"], command["amount_minor"]
+        account = self.things.get(f"account/{account_no}")
+        if account is None:
+            return refused("ACCOUNT_NOT_FOUND", number)
+        name = f"withdrawal/{account_no}/{number}"
+        if name not in self.bound and account["status"] != "OPEN":
+            return refused(f"ACCOUNT_{account['status']}", number)
+
+        def decide(command: Command) -> Answer:
+            code = first_of(
+                {
+                    "CURRENCY_MISMATCH": account["currency"] != currency,
+                    "ACCOUNT_INTERNAL": account["kind"] != "customer",
+                    "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
+                }
+            )
+            if code is None:
+                self._post(account_no, -amount, f"withdrawal/{account_no}/{number}")
+                clearing = self._clearing(currency)
+                self._post(clearing, amount, f"withdrawal/{account_no}/{number}")
+            return self._transfer(name, "withdrawal", account_no, number, command, code)
+
+        return self._once(name, number, command, decide)
+
+    def _clearing(self, currency: str) -> str:
+        """Return the clearing account's number; it opens itself on first use."""
+        clearing = f"clearing-{currency}"
+        if f"account/{clearing}" not in self.things:
+            self._new_account(clearing, "clearing", currency)
+        return clearing
+
+    def _transfer(
+        self,
+        name: str,
+        direction: str,
+        account_no: str,
+        number: str,
+        command: Command,
+        code: str | None,
+    ) -> Answer:
+        transfer = {
+            "amount_minor": command["amount_minor"],
+            "currency": command["currency"],
+            **self._outcome(code),
+        }
+        self.things[name] = transfer
+        if code is not None:
+            return refused(code, number)
+        return self._view(
+            "transfer", transfer, direction=direction, account_no=account_no, number=number
+        )
+
+    # Merchants
+
+    def _open_merchant(self, command: Command) -> tuple[Answer, bool]:
+        merchant_no = command["merchant_no"]
+
+        def decide(command: Command) -> Answer:
+            merchant = {
+                "status": "ACTIVE",
+                "currency": command["currency"],
+                "fee_bps": command["fee_bps"],
+                "over_capture": command["over_capture"],
+                "posted_minor": 0,
+                "fees_minor": 0,
+            }
+            self.things[f"merchant/{merchant_no}"] = {**merchant, "opened_ns": self.now_ns}
+            return {
+                "object": "merchant",
+                "merchant_no": merchant_no,
+                **merchant,
+                "opened_at": instant(self.now_ns),
+            }
+
+        return self._once(f"merchant/{merchant_no}", merchant_no, command, decide)
+
+    def fee_minor(self, merchant_no: str, amount_minor: int) -> int:
+        """Return the fee on an amount: basis points, rounded half up."""
+        bps: int = self.things[f"merchant/{merchant_no}"]["fee_bps"]
+        whole, rest = divmod(amount_minor * bps, 10_000)
+        return whole + (rest >= 5_000)
+
+    def _earn(self, merchant_no: str, amount_minor: int, fee_minor: int, reference: str) -> None:
+        """Post to the receivable and, of it, the fee to the fee account; negative: the reverse."""
+        self._post(f"merchant/{merchant_no}/receivable", amount_minor, reference)
+        if fee_minor:
+            self._post(f"merchant/{merchant_no}/receivable", -fee_minor, reference)
+            self._post(f"merchant/{merchant_no}/fees", fee_minor, reference)
+
+    # Payments
+
+    def _create_payment(self, command: Command) -> Answer:
+        merchant_no, order_no = command["merchant_no"], command["order_no"]
+        payer, amount = command["payer"], command["amount_minor"]
+        currency = command["currency"]
+        if currency != self.things[f"merchant/{merchant_no}"]["currency"]:
+            code: str | None = "CURRENCY_MISMATCH"
+        else:
+            code = self._refuse_debit(payer, merchant_no, currency, amount, amount)
+        fee = 0 if code else self.fee_minor(merchant_no, amount)
+        payment = {
+            "payer": payer,
+            "amount_minor": amount,
+            "currency": currency,
+            "fee_minor": fee,
+            "refunded_minor": 0,
+            **self._outcome(code),
+        }
+        self.things[f"payment/{merchant_no}/{order_no}"] = {
+            **payment,
+            "refunding_minor": 0,
+            "refunds": 0,
+            "reversing": "",
+        }
+        if code is not None:
+            return refused(code, order_no)
+        reference = f"payment/{merchant_no}/{order_no}"
+        self._post(payer, -amount, reference)
+        self._use(f"account/{payer}", amount)
+        self._use_limits(payer, merchant_no, amount)
+        self._earn(merchant_no, amount, fee, reference)
+        return self._view("payment", payment, merchant_no=merchant_no, order_no=order_no)
+
+    def _reverse_payment(self, command: Command) -> Answer:
+        merchant_no, order_no = command["merchant_no"], command["order_no"]
+        number = command["reversal_no"]
+        name = f"payment/{merchant_no}/{order_no}"
+        payment = self.things.get(name)
+        if payment is None:
+            self._operation("reversal", command, number, order_no, 0, "NO_SUCH_PAYMENT")
+            return refused("NO_SUCH_PAYMENT", number)
+        amount, fee, payer = payment["amount_minor"], payment["fee_minor"], payment["payer"]
+        merchant = self.things[f"merchant/{merchant_no}"]
+        code = first_of(
+            {
+                "PAYMENT_NOT_SUCCEEDED": payment["state"] != "SUCCEEDED",
+                "REVERSAL_WINDOW_PASSED": payment["business_date"] != self.business_date,
+                "REVERSAL_NOT_FULL": payment["refunded_minor"] > 0,
+                "MERCHANT_BALANCE_INSUFFICIENT": merchant["posted_minor"] + fee < amount,
+            }
+        )
+        current = payment["state"] if code == "PAYMENT_NOT_SUCCEEDED" else None
+        if code is None:
+            reference = f"reversal/{merchant_no}/{order_no}"
+            self._earn(merchant_no, -amount, -fee, reference)
+            code = self.refuse_credit(payer, payment["currency"])
+            if code is None:
+                self._post(payer, amount, reference)
+                self._use(f"account/{payer}", -amount)
+                self._use_limits(payer, merchant_no, -amount)
+                self._change(name, state="REVERSED")
+            else:
+                self._earn(merchant_no, amount, fee, reference)
+        fee = 0 if code else fee
+        operation = self._operation(
+            "reversal", command, number, order_no, amount, code, fee_minor=fee
+        )
+        if code is not None:
+            return refused(code, number, current, "reversal" if current else "")
+        return self._view_operation("reversal", merchant_no, number, operation, None)
+
+    # Authorizations
+
+    def _create_authorization(self, command: Command) -> Answer:
+        merchant_no, hold_no = command["merchant_no"], command["hold_no"]
+        payer, amount = command["payer"], command["amount_minor"]
+        currency = command["currency"]
+        merchant = self.things[f"merchant/{merchant_no}"]
+        if currency != merchant["currency"]:
+            code: str | None = "CURRENCY_MISMATCH"
+        else:
+            code = self._refuse_debit(payer, merchant_no, currency, amount, amount)
+        outcome = self._outcome(code)
+        due_ns = 0 if code else self.now_ns + command["valid_s"] * SECOND_NS
+        figures = {
+            "amount_minor": amount,
+            "captured_minor": 0,
+            "captures": 0,
+            "increments": 0,
+            "state": "FAILED" if code else "HELD",
+            "expires_at_ns": due_ns,
+            "limit_bps": 11_500 if merchant["over_capture"] else 10_000,
+        }
+        name = f"{merchant_no}/{hold_no}"
+        self.things[f"authorization/{name}"] = {
+            **outcome,
+            **figures,
+            "payer": payer,
+            "currency": currency,
+            "refunded_minor": 0,
+            "refunding_minor": 0,
+            "refunds": 0,
+            "operation": "",
+            "captured_ns": 0,
+        }
+        if code is not None:
+            return refused(code, hold_no)
+        self.things[f"hold/{payer}/{name}"] = figures
+        self.things[f"timer/{payer}/{name}"] = {"due_ns": due_ns}
+        account = self.things[f"account/{payer}"]
+        self._change(
+            f"account/{payer}",
+            held_minor=account["held_minor"] + amount,
+            holds_open=account["holds_open"] + 1,
+        )
+        self._use_limits(payer, merchant_no, amount)
+        return {
+            "object": "authorization",
+            "merchant_no": merchant_no,
+            "hold_no": hold_no,
+            "payer": payer,
+            "amount_minor": amount,
+            "captured_minor": 0,
+            "refunded_minor": 0,
+            "currency": currency,
+            "state": "HELD",
+            "code": None,
+            **self._times(outcome),
+            "expires_at": instant(due_ns),
+        }
+
+    def _increment_authorization(self, command: Command) -> Answer:
+        amount = command["amount_minor"]
+
+        def apply(hold: Thing, payer: str, merchant_no: str) -> str | None:
+            total = hold["amount_minor"] + amount
+            currency = self.things[f"account/{payer}"]["currency"]
+            code = first_of({"INCREMENT_LIMIT": hold["increments"] >= 10}) or self._refuse_debit(
+                payer, merchant_no, currency, total, amount
+            )
+            if code is None:
+                self._use_limits(payer, merchant_no, amount)
+                self._hold_back(payer, amount)
+                self._change_hold(
+                    payer,
+                    merchant_no,
+                    command["hold_no"],
+                    amount_minor=total,
+                    increments=hold["increments"] + 1,
+                )
+            return code
+
+        return self._operate("increment", command, amount, apply)
+
+    def _capture_authorization(self, command: Command) -> Answer:
+        amount, hold_no = command["amount_minor"], command["hold_no"]
+
+        def apply(hold: Thing, payer: str, merchant_no: str) -> str | None:
+            captured = hold["captured_minor"] + amount
+            rest = hold["amount_minor"] - hold["captured_minor"]
+            excess = max(amount - rest, 0)
+            code = first_of(
+                {
+                    "CAPTURE_LIMIT": hold["captures"] >= 50,
+                    "CAPTURE_EXCEEDS_HOLD": captured * 10_000
+                    > hold["amount_minor"] * hold["limit_bps"],
+                }
+            )
+            if code is None and excess:
+                currency = self.things[f"account/{payer}"]["currency"]
+                code = self._refuse_debit(payer, merchant_no, currency, captured, excess)
+            if code is not None:
+                return code
+            reference = f"capture/{merchant_no}/{hold_no}/{command['capture_no']}"
+            self._hold_back(payer, excess - amount)
+            self._post(payer, -amount, reference)
+            self._use(f"account/{payer}", amount)
+            if excess:
+                self._use_limits(payer, merchant_no, excess)
+            self._earn(merchant_no, amount, self.fee_minor(merchant_no, amount), reference)
+            self._change_hold(
+                payer,
+                merchant_no,
+                hold_no,
+                captured_minor=captured,
+                captures=hold["captures"] + 1,
+                state="PARTIALLY_CAPTURED",
+            )
+            self._change(f"authorization/{merchant_no}/{hold_no}", captured_ns=self.now_ns)
+            if command["final"] or captured >= hold["amount_minor"]:
+                self._end(payer, merchant_no, hold_no, "CAPTURED")
+            return None
+
+        return self._operate("capture", command, amount, apply)
+
+    def _void_authorization(self, command: Command) -> Answer:
+        def apply(hold: Thing, payer: str, merchant_no: str) -> None:
+            self._end(payer, merchant_no, command["hold_no"], "VOIDED")
+
+        return self._operate("void", command, 0, apply)
+
+    def _release_authorization(self, command: Command) -> Answer:
+        def apply(hold: Thing, payer: str, merchant_no: str) -> None:
+            self._end(payer, merchant_no, command["hold_no"], "CAPTURED")
+
+        return self._operate("release", command, 0, apply)
+
+    def _operate(
+        self,
+        kind: str,
+        command: Command,
+        amount_minor: int,
+        apply: Callable[[Thing, str, str], str | None],
+    ) -> Answer:
+        """Do something to a hold if its state allows; `apply` may still refuse."""
+        merchant_no, hold_no = command["merchant_no"], command["hold_no"]
+        number = command[f"{kind}_no"]
+        name = f"authorization/{merchant_no}/{hold_no}"
+        hold = self.things.get(name)
+        current = None
+        if hold is None:
+            code: str | None = "NO_SUCH_HOLD"
+        elif hold["state"] not in LEGAL[kind]:
+            current = hold["state"]
+            code = _TOO_LATE.get(current, "STATE_CONFLICT")
+        else:
+            code = apply(hold, hold["payer"], merchant_no)
+        fee = self.fee_minor(merchant_no, amount_minor) if kind == "capture" and not code else 0
+        operation = self._operation(
+            kind, command, number, hold_no, amount_minor, code, fee_minor=fee
+        )
+        if code is not None:
+            return refused(code, number, current, kind if current else "")
+        return self._view_operation(kind, merchant_no, number, operation, self.things[name])
+
+    def _operation(
+        self,
+        kind: str,
+        command: Command,
+        number: str,
+        original: str,
+        amount_minor: int,
+        code: str | None,
+        fee_minor: int = 0,
+    ) -> Thing:
+        operation = {
+            "original": original,
+            "amount_minor": amount_minor,
+            "final": command.get("final", False),
+            "fee_minor": fee_minor,
+            **self._outcome(code),
+        }
+        self.things[f"{kind}/{command['merchant_no']}/{number}"] = operation
+        return operation
+
+    def _view_operation(
+        self, kind: str, merchant_no: str, number: str, operation: Thing, hold: Thing | None
+    ) -> Answer:
+        return self._view(
+            "operation",
+            operation,
+            operation=kind,
+            merchant_no=merchant_no,
+            number=number,
+            hold_amount_minor=hold and hold["amount_minor"],
+            hold_captured_minor=hold and hold["captured_minor"],
+            hold_state=hold and hold["state"],
+        )
+
+    def _hold_back(self, payer: str, amount_minor: int) -> None:
+        held = self.things[f"account/{payer}"]["held_minor"]
+        self._change(f"account/{payer}", held_minor=held + amount_minor)
+
+    def _change_hold(self, payer: str, merchant_no: str, hold_no: str, **figures: Any) -> None:
+        """Change a hold on both sides: the payer's account, and the merchant's projection."""
+        self._change(f"hold/{payer}/{merchant_no}/{hold_no}", **figures)
+        self._change(f"authorization/{merchant_no}/{hold_no}", **figures)
+
+    def _end(self, payer: str, merchant_no: str, hold_no: str, state: str) -> None:
+        """Give the rest of an open hold back."""
+        name = f"{payer}/{merchant_no}/{hold_no}"
+        hold = self.things[f"hold/{name}"]
+        self._hold_back(payer, -max(hold["amount_minor"] - hold["captured_minor"], 0))
+        self._change(
+            f"account/{payer}", holds_open=self.things[f"account/{payer}"]["holds_open"] - 1
+        )
+        self._change_hold(payer, merchant_no, hold_no, state=state)
+        del self.things[f"timer/{name}"]
+
+    # Refunds
+
+    def _refund_payment(self, command: Command) -> Answer:
+        name = f"payment/{command['merchant_no']}/{command['order_no']}"
+        payment = self.things.get(name)
+        return self._refund(
+            command,
+            name,
+            payment,
+            payment["amount_minor"] if payment else 0,
+            payment["settled_ns"] if payment else 0,
+            ("NO_SUCH_PAYMENT", "PAYMENT_NOT_SUCCEEDED"),
+        )
+
+    def _refund_authorization(self, command: Command) -> Answer:
+        name = f"authorization/{command['merchant_no']}/{command['hold_no']}"
+        hold = self.things.get(name)
+        return self._refund(
+            command,
+            name,
+            hold,
+            hold["captured_minor"] if hold else 0,
+            hold["captured_ns"] if hold else 0,
+            ("NO_SUCH_HOLD", "STATE_CONFLICT"),
+        )
+
+    def _refund(
+        self,
+        command: Command,
+        name: str,
+        original: Thing | None,
+        taken_minor: int,
+        taken_ns: int,
+        codes: tuple[str, str],
+    ) -> Answer:
+        """Give money back; `codes` are those for an original that is missing, or not paid."""
+        kind, merchant_no, original_no = name.split("/")
+        number, amount = command["refund_no"], command["amount_minor"]
+        merchant = self.things[f"merchant/{merchant_no}"]
+        legal = f"refund of {'an' if kind == 'authorization' else 'a'} {kind}"
+        current = None
+        if original is None:
+            code: str | None = codes[0]
+        else:
+            refunded = original["refunded_minor"]
+            code = first_of(
+                {
+                    codes[1]: original["state"] not in LEGAL[legal],
+                    "REFUND_WINDOW_PASSED": self.now_ns - taken_ns > 365 * DAY_NS,
+                    "REFUND_COUNT_LIMIT": original["refunds"] >= 50,
+                    "REFUND_EXCEEDS_REMAINING": amount > taken_minor - refunded,
+                    "MERCHANT_BALANCE_INSUFFICIENT": amount > merchant["posted_minor"],
+                }
+            )
+            current = original["state"] if code == codes[1] else None
+        if original is not None and code is None:
+            reference = f"refund/{merchant_no}/{number}"
+            self._earn(merchant_no, -amount, 0, reference)
+            code = self.refuse_credit(original["payer"], merchant["currency"])
+            if code is None:
+                self._post(original["payer"], amount, reference)
+                refunded = original["refunded_minor"] + amount
+                self._change(name, refunded_minor=refunded, refunds=original["refunds"] + 1)
+            else:
+                self._earn(merchant_no, amount, 0, reference)
+        refund = {
+            "original_kind": kind,
+            "original": original_no,
+            "payer": "" if original is None else original["payer"],
+            "amount_minor": amount,
+            "currency": merchant["currency"],
+            **self._outcome(code),
+        }
+        self.things[f"refund/{merchant_no}/{number}"] = refund
+        if code is not None:
+            return refused(code, number, current, legal if current else "")
+        return self._view("refund", refund, merchant_no=merchant_no, refund_no=number)
+
+    # Figures
+
+    def _change(self, name: str, **figures: Any) -> None:
+        self.things[name] = {**self.things[name], **figures}
+
+    def _post(self, ledger: str, amount_minor: int, reference: str) -> None:
+        """Post to a ledger account: an account's number, or a merchant's receivable or fees."""
+        owner, figure = f"account/{ledger}", "posted_minor"
+        if ledger.startswith("merchant/"):
+            owner, _, last = ledger.rpartition("/")
+            figure = "posted_minor" if last == "receivable" else "fees_minor"
+        thing = self.things[owner]
+        self._change(owner, **{figure: thing[figure] + amount_minor})
+        self.postings.append(
+            (ledger, amount_minor, thing["currency"], reference, self.business_date)
+        )
+
+    def _outcome(self, code: str | None) -> Thing:
+        return {
+            "state": "FAILED" if code else "SUCCEEDED",
+            "code": code,
+            "business_date": self.business_date,
+            "created_ns": self.now_ns,
+            "settled_ns": self.now_ns,
+        }
+
+    def _times(self, thing: Thing) -> Answer:
+        return {
+            "business_date": thing["business_date"],
+            "created_at": instant(thing["created_ns"]),
+            "settled_at": instant(thing["settled_ns"]),
+        }
+
+    def _view(self, kind: str, thing: Thing, **names: Any) -> Answer:
+        """Return a thing as an answer shows it: with names, and times that people can read."""
+        figures = {key: value for key, value in thing.items() if not key.endswith("_ns")}
+        return {"object": kind, **names, **figures, **self._times(thing)}
+
+
+def day_after(business_date: str) -> str:
+    """Return the calendar day after an ISO 8601 date."""
+    return (date.fromisoformat(business_date) + timedelta(days=1)).isoformat()

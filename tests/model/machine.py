@@ -1,0 +1,768 @@
+"""A state machine that does whatever callers, time and bad luck may do to the bank.
+
+Each step goes to the real bank and to the model. Afterwards every answer, every figure and every
+posting must be the model's, and all that must always hold must hold. Of commands that run at the
+same time the model says only that there is some order, one after the other, with that outcome.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.strategies import SearchStrategy
+
+from engine.fault import FaultCode
+from engine.shard import Limits
+from tests.model.bank import DAY_NS, NUMBERS, SECOND_NS, Bank, Command, Thing
+from tests.model.world import START_DATE, START_NS, Answer, Plan, Sight, World
+
+HOUR_NS = 3_600 * SECOND_NS
+AMOUNT_MAX = 10**13
+"""What the wire lets through, in minor units."""
+FULL = 10**18
+"""What a currency may have in circulation."""
+
+ACCOUNTS = ("A1", "A1", "A2", "A2", "B1", "C1", "clearing-USD")
+"""A1 and A2 keep dollars, B1 yuan; C1 is opened late, if at all."""
+MERCHANTS = ("M1", "M1", "M2", "N1", "O1")
+"""M1 and M2 take dollars, N1 yuan; O1 is opened late, if at all."""
+SIGNED = (("A1", "M1"), ("A2", "M1"), ("A1", "M2"), ("B1", "N1"))
+"""Who pays whom, mostly: those that have signed an agreement."""
+CURRENCIES = {"A": "USD", "M": "USD", "c": "USD"}
+
+OPEN = ("HELD", "PARTIALLY_CAPTURED")
+FIT = {
+    "increment_authorization": ("HELD",),
+    "capture_authorization": OPEN,
+    "void_authorization": OPEN,
+    "release_authorization": OPEN,
+    "refund_authorization": ("PARTIALLY_CAPTURED", "CAPTURED"),
+    "refund_payment": ("SUCCEEDED",),
+    "reverse_payment": ("SUCCEEDED",),
+}
+"""States of the original in which a command is worth a try."""
+AmountWish = int | tuple[int, int]
+"""An amount, or (which of the interesting ones, how far from it)."""
+
+
+class ModelMismatchError(AssertionError):
+    """The bank did not do what the model says."""
+
+
+class Wish(NamedTuple):
+    """A command to be, before it is known what there is to refer to.
+
+    Attributes:
+        account, merchant: of a new payment or hold; others go to where their original is.
+        original: which payment or hold, counted from the newest that it may fit; from 7 on it
+            may be any, and 9 is one that does not exist.
+        number: 0 is the number used last, all others are fresh ones.
+        foreign: in the wrong currency.
+    """
+
+    kind: str
+    account: str
+    merchant: str
+    original: int
+    number: int
+    amount: AmountWish
+    final: bool = False
+    foreign: bool = False
+    valid_s: int = 86_400
+
+
+_amounts: SearchStrategy[AmountWish] = st.one_of(
+    st.integers(1, 3_000),
+    st.tuples(st.integers(0, 4), st.sampled_from([0, 0, 1, -1])),
+)
+_small = st.integers(0, 9)
+_flags = st.booleans()
+_seldom = st.sampled_from([False] * 19 + [True])
+_payment_limits = st.sampled_from([None, None, None, 2_500])
+_daily_limits = st.sampled_from([None, 3_000, 6_000])
+_choices = st.binary(max_size=24)
+_pairs = st.one_of(
+    *[st.sampled_from(SIGNED)] * 7,
+    st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(MERCHANTS)),
+)
+
+
+def _wish(
+    kind: str,
+    pair: tuple[str, str],
+    original: int,
+    number: int,
+    amount: AmountWish,
+    final: bool,
+    foreign: bool,
+    valid_s: int,
+) -> Wish:
+    return Wish(kind, *pair, original, number, amount, final, foreign, valid_s)
+
+
+def _wishes(*kinds: str) -> SearchStrategy[Wish]:
+    return st.builds(
+        _wish,
+        st.sampled_from(kinds),
+        _pairs,
+        _small,
+        _small,
+        _amounts,
+        _flags,
+        _seldom,
+        st.sampled_from([3_600, 86_400, 7 * 86_400, 30 * 86_400]),
+    )
+
+
+_PAYING = ("create_payment", "create_authorization", "withdraw_funds")
+_OPERATING = (
+    "capture_authorization",
+    "capture_authorization",
+    "increment_authorization",
+    "void_authorization",
+    "release_authorization",
+)
+_REFUNDING = ("refund_payment", "refund_authorization")
+_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account")
+LATE = 25
+"""Commands after which accounts may be closed and years may pass."""
+MANY = 60
+"""Commands after which no large number of them comes any more: looking at it all takes time."""
+
+
+class Domain(RuleBasedStateMachine):
+    """The bank and its model, side by side."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Bank(START_NS, START_DATE)
+        self.asked: list[Command] = []
+        self._used: dict[str, list[str]] = {}
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.close()
+
+    # The beginning
+
+    @initialize(
+        fee_bps=st.sampled_from([0, 30, 250, 250, 10_000]),
+        over_capture=_flags,
+        payment_limit=_payment_limits,
+        daily_limit=_daily_limits,
+        funds=st.sampled_from([500, 5_000, 20_000]),
+        actors_max=st.sampled_from([1, 200_000]),
+        slice_s=st.sampled_from([60.0, 0.0]),
+        batch_s=st.sampled_from([0.02, 0.0]),
+    )
+    def open_bank(
+        self,
+        fee_bps: int,
+        over_capture: bool,
+        payment_limit: int | None,
+        daily_limit: int | None,
+        funds: int,
+        actors_max: int,
+        slice_s: float,
+        batch_s: float,
+    ) -> None:
+        """Three accounts and three merchants; the shard has time for everything, or for one turn
+        in each slice, when chains run beside each other."""
+        self._hurried = not slice_s
+        self.world = World(Limits(actors_max=actors_max, slice_s=slice_s, batch_s=batch_s))
+        self._do(
+            *(_opening(account_no) for account_no in ("A1", "A2", "B1")),
+            _opening_merchant("M1", fee_bps, over_capture),
+            _opening_merchant("M2", 30, True),
+            _opening_merchant("N1", 0, not over_capture),
+            _agreement("A1", "M1", payment_limit, daily_limit),
+            _agreement("A2", "M1", None, daily_limit),
+            _agreement("A1", "M2", None, None),
+            _agreement("B1", "N1", None, None),
+            _funding("A1", self._number("funding", 9), funds, "USD"),
+            _funding("A2", self._number("funding", 9), 4_000, "USD"),
+            _funding("B1", self._number("funding", 9), FULL - 5_000, "CNY"),
+        )
+
+    # One command
+
+    @rule(wish=_wishes("create_payment"))
+    def pay(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(wish=_wishes("create_authorization"))
+    def authorize(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(wish=_wishes("capture_authorization"))
+    def capture(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(wish=_wishes(*_OPERATING))
+    def operate(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(
+        wish=_wishes("create_authorization"),
+        amounts=st.lists(_amounts, min_size=2, max_size=3),
+        final=_flags,
+        all_there_is=_flags,
+    )
+    def capture_in_parts(
+        self, wish: Wish, amounts: list[AmountWish], final: bool, all_there_is: bool
+    ) -> None:
+        """A hold from its beginning to its last capture, and perhaps beyond."""
+        if all_there_is:
+            wish = wish._replace(amount=(0, 0))
+        self._do(self._command(wish))
+        capture = wish._replace(kind="capture_authorization", original=0, number=9, final=False)
+        for amount in amounts[:-1]:
+            self._do(self._command(capture._replace(amount=amount)))
+        self._do(self._command(capture._replace(amount=amounts[-1], final=final)))
+
+    @rule(pair=st.sampled_from(SIGNED[:2]), delta=st.sampled_from([0, 1, -500]))
+    def use_up_day(self, pair: tuple[str, str], delta: int) -> None:
+        """Take what the daily limit leaves, and go on with the next date."""
+        self._do(self._command(Wish("create_payment", *pair, 0, 9, (1, delta))))
+        self.cut_day(0)
+        self._do(self._command(Wish("create_payment", *pair, 0, 9, 100)))
+
+    @rule(wish=_wishes(*_REFUNDING))
+    def refund(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(wish=_wishes("reverse_payment"))
+    def reverse(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(wish=_wishes("fund_account", "withdraw_funds"))
+    def transfer(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @precondition(lambda self: len(self.asked) > LATE)
+    @rule(
+        account_no=st.sampled_from(ACCOUNTS),
+        kind=st.sampled_from(
+            ["freeze_account", "unfreeze_account", "unfreeze_account", "close_account"]
+        ),
+    )
+    def change_status(self, account_no: str, kind: str) -> None:
+        self._do({"command": kind, "account_no": account_no})
+
+    @precondition(lambda self: len(self.asked) > LATE)
+    @rule(account_no=st.sampled_from(ACCOUNTS))
+    def empty_and_close(self, account_no: str) -> None:
+        """Take all there is out of an account and close it, if nothing is held."""
+        self._do(*self._leaving(account_no))
+
+    @precondition(lambda self: len(self.asked) < MANY)
+    @rule(wish=_wishes("refund_payment", "reverse_payment", "refund_authorization"))
+    def pay_and_leave(self, wish: Wish) -> None:
+        """Somebody pays, closes the account and cannot take anything back."""
+        account_no = f"A{self._number('payer', 9)}"
+        self._do(
+            _opening(account_no),
+            _agreement(account_no, "M1", None, None),
+            _funding(account_no, self._number("funding", 9), 2_000, "USD"),
+        )
+        paying = Wish("create_payment", account_no, "M1", 0, 9, 900)
+        if wish.kind == "refund_authorization":
+            self._do(self._command(paying._replace(kind="create_authorization")))
+            capture = paying._replace(kind="capture_authorization", amount=700, final=True)
+            self._do(self._command(capture))
+        else:
+            self._do(self._command(paying))
+        self._do(*self._leaving(account_no))
+        self._do(self._command(wish._replace(original=0)))
+
+    def _leaving(self, account_no: str) -> list[Command]:
+        amount = self.model.available_minor(account_no)
+        commands: list[Command] = [{"command": "close_account", "account_no": account_no}]
+        if 0 < amount <= AMOUNT_MAX:
+            emptying = Wish("withdraw_funds", account_no, "M1", 0, 9, amount)
+            commands.insert(0, self._command(emptying))
+        return commands
+
+    @precondition(lambda self: len(self.asked) > LATE)
+    @rule(
+        account_no=st.sampled_from((*ACCOUNTS, "suspense-USD")),
+        merchant_no=st.sampled_from(MERCHANTS),
+        currency=st.sampled_from(["USD", "USD", "CNY"]),
+        fee_bps=st.sampled_from([0, 30]),
+        payment_limit=_payment_limits,
+        daily_limit=_daily_limits,
+    )
+    def open_and_sign(
+        self,
+        account_no: str,
+        merchant_no: str,
+        currency: str,
+        fee_bps: int,
+        payment_limit: int | None,
+        daily_limit: int | None,
+    ) -> None:
+        """Open what may be there already, and sign what may be signed already."""
+        self._do(
+            {"command": "open_account", "account_no": account_no, "currency": currency},
+            _opening_merchant(merchant_no, fee_bps, False),
+            _agreement(account_no, merchant_no, payment_limit, daily_limit),
+        )
+
+    @rule(back=st.integers(0, 20))
+    def repeat(self, back: int) -> None:
+        """Ask the same again."""
+        self._do(self.asked[-1 - back % len(self.asked)])
+
+    @rule(back=st.integers(0, 20), field=_small)
+    def reuse_number(self, back: int, field: int) -> None:
+        """Ask for something else under a number that is used."""
+        command = self.asked[-1 - back % len(self.asked)]
+        number = NUMBERS.get(command["command"], ("", "number"))[1]
+        owners = {"command", "account_no", "merchant_no", "funding_no", "withdrawal_no", number}
+        others = [name for name in command if name not in owners]
+        if others:
+            name = others[field % len(others)]
+            self._do({**command, name: _something_else(name, command[name])})
+
+    @rule(wish=_wishes(*_ANYTHING))
+    def come_too_late(self, wish: Wish) -> None:
+        """A command whose deadline is over before its first turn leaves no trace."""
+        command = self._command(wish)
+        told = self.world.submit([command], deadline=-float("inf"))
+        if told != [FaultCode.TIMEOUT]:
+            raise ModelMismatchError(f"{command} came too late, and got {told}")
+        self._compare([], [])
+
+    # Many commands
+
+    @rule(wishes=st.lists(_wishes(*_ANYTHING), min_size=2, max_size=5))
+    def stand_in_line(self, wishes: list[Wish]) -> None:
+        """Commands of one lane begin one after the other."""
+        if self._hurried:
+            self._race(wishes, False, None)
+        else:
+            self._do(*map(self._command, wishes))
+
+    @precondition(lambda self: len(self.asked) < MANY)
+    @rule(
+        kind=st.sampled_from(["increment_authorization", "capture_authorization", *_REFUNDING]),
+        pair=st.sampled_from(SIGNED),
+        short=_flags,
+    )
+    def do_often(self, kind: str, pair: tuple[str, str], short: bool) -> None:
+        """Increments, captures or refunds of one original, up to their limit and beyond."""
+        creating = "create_authorization" if "authorization" in kind else "create_payment"
+        original = self._command(Wish(creating, *pair, 0, 9, 70))
+        self._do(original)
+        small = Wish(kind, *pair, 0, 9, 1)
+        if kind == "refund_authorization":
+            self._do(self._command(small._replace(kind="capture_authorization", amount=60)))
+        times = (10 if kind == "increment_authorization" else 50) + (not short)
+        self._do(*(self._command(small) for _ in range(times)))
+
+    @rule(
+        wishes=st.lists(_wishes("refund_payment", "reverse_payment"), min_size=2, max_size=4),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_for_payment(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
+        """Of two payments one is raced for; so the merchant has enough to give too much back."""
+        for _ in range(2):
+            self._do(self._command(Wish("create_payment", "A1", "M1", 0, 9, 900)))
+        self._race(_together(wishes), twice, Plan(choices))
+
+    @rule(
+        wishes=st.lists(_wishes(*_OPERATING, "refund_authorization"), min_size=2, max_size=4),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_for_hold(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
+        if not self._fitting(wishes[0]):
+            self._do(self._command(Wish("create_authorization", "A1", "M1", 0, 9, 1_000)))
+        self._race(_together(wishes), twice, Plan(choices))
+
+    @rule(
+        wishes=st.lists(_wishes(*_PAYING, "fund_account"), min_size=2, max_size=4),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_for_funds(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
+        payer = wishes[0].account
+        self._race([wish._replace(account=payer) for wish in wishes], twice, Plan(choices))
+
+    @rule(wishes=st.lists(_wishes(*_ANYTHING), min_size=2, max_size=4), choices=_choices)
+    def race(self, wishes: list[Wish], choices: bytes) -> None:
+        self._race(wishes, False, Plan(choices))
+
+    @rule(
+        wishes=st.lists(_wishes(*_ANYTHING), min_size=1, max_size=3),
+        twice=_flags,
+        choices=_choices,
+        crash_after=st.integers(0, 12),
+        commit=st.sampled_from([None, None, "lost", "kept"]),
+    )
+    def crash(
+        self, wishes: list[Wish], twice: bool, choices: bytes, crash_after: int, commit: str | None
+    ) -> None:
+        """Die somewhere in the middle; what was told stands, the rest is done whole or not."""
+        self._race(wishes, twice, Plan(choices, crash_after, commit))
+
+    # Time
+
+    @rule(
+        by_ns=st.sampled_from([1, HOUR_NS, 9 * HOUR_NS, DAY_NS, 8 * DAY_NS, 400 * DAY_NS]),
+        which=_small,
+        delta_ns=st.sampled_from([-1, 0, 1]),
+        to_expiry=_flags,
+    )
+    def wait(self, by_ns: int, which: int, delta_ns: int, to_expiry: bool) -> None:
+        """Let time pass, perhaps to where a hold runs out, or to a nanosecond beside it."""
+        self._wait(self._expiry(which) + delta_ns if to_expiry else self.model.now_ns + by_ns)
+
+    @precondition(lambda self: len(self.asked) > LATE)
+    @rule(which=_small, delta_ns=st.sampled_from([0, 1]))
+    def wait_for_refund_window(self, which: int, delta_ns: int) -> None:
+        """Go to the end of the time in which something may be refunded."""
+        taken = [
+            thing.get("captured_ns") or thing["settled_ns"]
+            for name, thing in self.model.things.items()
+            if name.startswith(("payment/", "authorization/"))
+        ]
+        if taken:
+            self._wait(taken[which % len(taken)] + 365 * DAY_NS + delta_ns)
+
+    @rule(wish=_wishes(*_OPERATING), delta_ns=st.sampled_from([-1, 0, 1]))
+    def operate_at_expiry(self, wish: Wish, delta_ns: int) -> None:
+        """A command that brings its time with it: what is due by then comes before it."""
+        at_ns = self._expiry(wish.original) + delta_ns
+        command = self._command(wish)
+        told = self.world.submit([command], at_ns=at_ns)
+        self.model.advance(at_ns)
+        self._compare([command], told)
+
+    @rule(which=_small)
+    def cut_day(self, which: int) -> None:
+        """Cut the open date; now and then one that is cut already, or not open yet."""
+        dates = [self.model.business_date] * 8 + [*self.model.cut[-1:], "2099-01-01"]
+        business_date = dates[which % len(dates)]
+        next_date = self.model.cut_day(business_date)
+        if self.world.cut_day(business_date) != next_date:
+            raise ModelMismatchError(f"the cut of {business_date} should lead to {next_date}")
+        self._compare([], [])
+
+    @rule(clean=_flags, down_ns=st.sampled_from([0, 0, HOUR_NS, 2 * DAY_NS]))
+    def restart(self, clean: bool, down_ns: int) -> None:
+        to_ns = self.model.now_ns + down_ns
+        self.world.restart(to_ns, clean=clean)
+        self.model.advance(to_ns)
+        self._compare([], [])
+
+    # From wishes to commands
+
+    def _command(self, wish: Wish) -> Command:
+        """Return the command that a wish comes to, as things stand."""
+        account_no = wish.account
+        owner = account_no if wish.kind in {"fund_account", "withdraw_funds"} else wish.merchant
+        currency = CURRENCIES.get(owner[0], "CNY")
+        if wish.foreign:
+            currency = "CNY" if currency == "USD" else "USD"
+        if wish.kind == "fund_account":
+            amount = wish.amount if isinstance(wish.amount, int) else 5_000 + wish.amount[1]
+            return _funding(account_no, self._number("funding", wish.number), amount, currency)
+        if wish.kind == "withdraw_funds":
+            return {
+                "command": wish.kind,
+                "account_no": account_no,
+                "withdrawal_no": self._number("withdrawal", wish.number),
+                "amount_minor": self._amount(wish, None),
+                "currency": currency,
+            }
+        space, field = NUMBERS[wish.kind]
+        if wish.kind in {"create_payment", "create_authorization"}:
+            command: dict[str, Any] = {
+                "command": wish.kind,
+                "merchant_no": wish.merchant,
+                field: self._number(f"{space}/{wish.merchant}", wish.number),
+                "payer": account_no,
+                "amount_minor": self._amount(wish, None),
+                "currency": currency,
+            }
+            if wish.kind == "create_authorization":
+                command["valid_s"] = wish.valid_s
+            return command
+        name = self._original(wish)
+        kind, merchant_no, original = name.split("/")
+        command = {
+            "command": wish.kind,
+            "merchant_no": merchant_no,
+            field: self._number(f"{space}/{merchant_no}", wish.number),
+            "hold_no" if kind == "authorization" else "order_no": original,
+        }
+        if wish.kind not in {"reverse_payment", "void_authorization", "release_authorization"}:
+            command["amount_minor"] = self._amount(wish, self.model.things.get(name))
+        if wish.kind == "capture_authorization":
+            command["final"] = wish.final
+        return command
+
+    def _number(self, space: str, number: int) -> str:
+        used = self._used.setdefault(space, [])
+        if number == 0 and used:
+            return used[-1]
+        used.append(str(len(used) + 8))  # soon "10", which comes before "9" in a store
+        return used[-1]
+
+    def _original(self, wish: Wish) -> str:
+        """Return the name of the payment or hold that a wish is about."""
+        kind = _original_kind(wish.kind)
+        names = [] if wish.original < 7 else self._names(kind)
+        names = names or self._fitting(wish) or self._names(kind)
+        if not names or wish.original == 9:
+            return f"{kind}/{wish.merchant}/missing"
+        return names[-1 - wish.original % min(len(names), 3)]
+
+    def _names(self, kind: str) -> list[str]:
+        return [name for name in self.model.things if name.startswith(f"{kind}/")]
+
+    def _fitting(self, wish: Wish) -> list[str]:
+        """Return the names of what a wish may be about with some hope of success."""
+        things = self.model.things
+        return [
+            name
+            for name in self._names(_original_kind(wish.kind))
+            if things[name]["state"] in FIT[wish.kind]
+        ]
+
+    def _amount(self, wish: Wish, original: Thing | None) -> int:
+        """Return the amount of a wish: as it is, or where something is just or no longer enough."""
+        if isinstance(wish.amount, int):
+            return wish.amount
+        which, delta = wish.amount
+        edges = self._edges(wish, original)
+        return min(max(edges[which % len(edges)] + delta, 1), AMOUNT_MAX)
+
+    def _edges(self, wish: Wish, original: Thing | None) -> list[int]:
+        things = self.model.things
+        if wish.kind in _PAYING:
+            available = self.model.available_minor(wish.account)
+            agreement = things.get(f"agreement/{wish.account}/{wish.merchant}", {})
+            payment_limit = agreement.get("payment_limit_minor") or available
+            daily_limit = left = agreement.get("daily_limit_minor") or available
+            if agreement.get("used_date") == self.model.business_date:
+                left -= agreement["used_minor"]
+            return [available, left, payment_limit, daily_limit]
+        if original is None:
+            return [1]
+        amount, captured = original["amount_minor"], original.get("captured_minor", 0)
+        if wish.kind in _REFUNDING:
+            taken = amount if wish.kind == "refund_payment" else captured
+            left = taken - original["refunded_minor"]
+            return [left, left // 2 + 1, taken, left // 3]
+        available = self.model.available_minor(original["payer"])
+        if wish.kind == "increment_authorization":
+            return [available, 100]
+        rest, limit = amount - captured, amount * original["limit_bps"] // 10_000
+        return [rest, limit - captured, rest + available, limit, rest // 2]
+
+    def _expiry(self, which: int) -> int:
+        """Return when one of the open holds runs out; now, if there is none."""
+        due = [
+            thing["due_ns"]
+            for name, thing in self.model.things.items()
+            if name.startswith("timer/")
+        ]
+        return int(due[which % len(due)]) if due else self.model.now_ns
+
+    # Both sides
+
+    def _wait(self, to_ns: int) -> None:
+        self.world.advance(to_ns)
+        self.model.advance(to_ns)
+        self._compare([], [])
+
+    def _do(self, *commands: Command) -> None:
+        """Do commands one after the other, on both sides."""
+        self.asked += commands
+        if self._hurried:
+            told = [answer for command in commands for answer in self.world.submit([command])]
+        else:
+            told = self.world.submit(commands)
+        self._compare(commands, told)
+
+    def _race(self, wishes: Sequence[Wish], twice: bool, plan: Plan | None) -> None:
+        """Do commands all at once; the first perhaps twice."""
+        commands = [self._command(wish) for wish in wishes]
+        # A closed account sends money back. What is refused in between, because it is on its
+        # way, is rightly refused, though in no order of whole commands would it be.
+        commands = [command for command in commands if not self._comes_back(command)]
+        if not commands:
+            return
+        if twice:
+            commands.append(commands[0])
+        self.asked += commands
+        dying = plan is not None and (plan.crash_after >= 0 or plan.commit is not None)
+        self._explain(commands, self.world.submit(commands, plan), dying=dying)
+
+    def _comes_back(self, command: Command) -> bool:
+        if command["command"] == "fund_account":
+            account_no, currency = command["account_no"], command["currency"]
+            return self.model.refuse_credit(account_no, currency) is not None
+        kind = _original_kind(command["command"])
+        field = "hold_no" if kind == "authorization" else "order_no"
+        original = self.model.things.get(
+            f"{kind}/{command.get('merchant_no')}/{command.get(field)}"
+        )
+        if original is None:
+            return False
+        return self.model.refuse_credit(original["payer"], original["currency"]) is not None
+
+    def _compare(
+        self, commands: Sequence[Command], told: Sequence[Answer | FaultCode | None]
+    ) -> None:
+        """Do the commands on the model; everything must be the same."""
+        for command, answer in zip(commands, told, strict=True):
+            expected = self.model.do(command)
+            if answer != expected:
+                raise ModelMismatchError(f"{command}\n  was told {answer}\n  and not  {expected}")
+        differences = _difference(self.world.look(), self.model)
+        if differences:
+            about = "\n".join(map(str, commands)) or "no command"
+            raise ModelMismatchError(f"after {about}:\n{differences}")
+        self.model.postings.clear()
+
+    def _explain(
+        self,
+        commands: Sequence[Command],
+        told: Sequence[Answer | FaultCode | None],
+        *,
+        dying: bool,
+    ) -> None:
+        """Find an order of whole commands that has this outcome; the model goes on from there.
+
+        Commands that were told IN_FLIGHT did not happen. Where the process died, those without
+        an answer may or may not have happened.
+        """
+        unknown = {
+            index
+            for index, answer in enumerate(told)
+            if answer is FaultCode.OUTCOME_UNKNOWN and dying
+        }
+        busy = {index for index, answer in enumerate(told) if _is_in_flight(answer)}
+        for index in busy:
+            others = [*commands[:index], *commands[index + 1 :]]
+            if not any(_same_original(commands[index], other) for other in others):
+                raise ModelMismatchError(f"{commands[index]} was told IN_FLIGHT; nothing is")
+        sight = self.world.look()
+
+        def search(bank: Bank, left: frozenset[int]) -> Bank | None:
+            if left <= unknown and not _difference(sight, bank):
+                return bank
+            for index in sorted(left):
+                trial = bank.copy()
+                answer = trial.do(commands[index])
+                if index in unknown or answer == told[index]:
+                    found = search(trial, left - {index})
+                    if found is not None:
+                        return found
+            return None
+
+        found = search(self.model, frozenset(range(len(commands))) - busy)
+        if found is None:
+            pairs = zip(commands, told, strict=True)
+            lines = (f"{command}\n  was told {answer}" for command, answer in pairs)
+            trial = self.model.copy()
+            answers = [trial.do(command) for command in commands]
+            raise ModelMismatchError(
+                "no order of these explains what came of them:\n"
+                + "\n".join(lines)
+                + f"\nin this order they would be told {answers}\n"
+                + _difference(sight, trial)
+            )
+        self.model = found
+        self.model.postings.clear()
+
+
+def _together(wishes: list[Wish]) -> list[Wish]:
+    """Return the wishes, all about the newest original."""
+    return [wish._replace(original=0) for wish in wishes]
+
+
+def _original_kind(kind: str) -> str:
+    return "authorization" if "authorization" in kind else "payment"
+
+
+def _difference(sight: Sight, model: Bank) -> str:
+    """Return how what is stored differs from the model, empty where it does not."""
+    posted = Counter(model.postings)
+    if sight == (model.things, posted):
+        return ""
+    things = sight.things
+    lines = [
+        f"  {name}\n    is      {things.get(name)}\n    and not {model.things.get(name)}"
+        for name in sorted(things.keys() | model.things.keys())
+        if things.get(name) != model.things.get(name)
+    ]
+    lines += [f"  posted {posting}, not expected" for posting in sight.posted - posted]
+    lines += [f"  expected {posting}, not posted" for posting in posted - sight.posted]
+    return "\n".join(lines)
+
+
+def _is_in_flight(answer: Answer | FaultCode | None) -> bool:
+    return isinstance(answer, tuple) and answer[0].get("code") == "IN_FLIGHT"
+
+
+def _same_original(one: Command, other: Command) -> bool:
+    fields = ("order_no", "hold_no")
+    return one.get("merchant_no") == other.get("merchant_no") and any(
+        field in one and one[field] == other.get(field) for field in fields
+    )
+
+
+def _something_else(name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if value is None:
+        return 1
+    return {"currency": "EUR", "payer": "A3"}.get(name, "other")
+
+
+def _opening(account_no: str) -> Command:
+    currency = CURRENCIES.get(account_no[0], "CNY")
+    return {"command": "open_account", "account_no": account_no, "currency": currency}
+
+
+def _opening_merchant(merchant_no: str, fee_bps: int, over_capture: bool) -> Command:
+    return {
+        "command": "open_merchant",
+        "merchant_no": merchant_no,
+        "currency": CURRENCIES.get(merchant_no[0], "CNY"),
+        "fee_bps": fee_bps,
+        "over_capture": over_capture,
+    }
+
+
+def _agreement(
+    account_no: str, merchant_no: str, payment_limit: int | None, daily_limit: int | None
+) -> Command:
+    return {
+        "command": "sign_agreement",
+        "account_no": account_no,
+        "merchant_no": merchant_no,
+        "payment_limit_minor": payment_limit,
+        "daily_limit_minor": daily_limit,
+    }
+
+
+def _funding(account_no: str, funding_no: str, amount_minor: int, currency: str) -> Command:
+    return {
+        "command": "fund_account",
+        "account_no": account_no,
+        "funding_no": funding_no,
+        "amount_minor": amount_minor,
+        "currency": currency,
+    }

@@ -1,0 +1,23 @@
+"""Whatever is done to the bank, it does what the model says, and what must hold holds."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model.machine import Domain
+
+_settings = settings(
+    stateful_step_count=40,
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def test_bank_does_what_the_model_says() -> None:
+    run_state_machine_as_test(Domain, settings=settings(_settings, max_examples=300))
+
+
+@pytest.mark.long
+def test_bank_does_what_the_model_says_for_long() -> None:
+    """Thousands of examples; Hypothesis prints what reproduces a failure."""
+    run_state_machine_as_test(Domain, settings=settings(_settings, max_examples=10_000))
