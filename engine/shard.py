@@ -228,6 +228,12 @@ class Shard:
             await task()
         except Exception as error:
             self._fail(error)
+        except (trio.Cancelled, GeneratorExit):
+            raise
+        except BaseException as error:
+            # Control-C in the middle of a turn, say: nothing may be committed any more.
+            self.failure = self.failure or error
+            raise
 
     def _fail(self, error: Exception) -> None:
         """Fail-stop: tell every waiter that the outcome is unknown, take nothing more."""
@@ -434,7 +440,13 @@ class Shard:
     # The committer's work.
 
     async def commit_batch(self) -> None:
-        """Cut the batch, make it durable, then open the gate for what rests on it."""
+        """Cut the batch, make it durable, then open the gate for what rests on it.
+
+        Once the shard has failed there is no further commit: the turn that failed it had its
+        message taken from the mailbox, and a batch without both would lose it.
+        """
+        if self.failure is not None:
+            return
         stage = self.stage
         batch, writes = stage.cut()
         if writes is not None:

@@ -11,9 +11,11 @@ from engine.clock import DomainClock
 from engine.control import ReleaseParked
 from engine.dates import CutDay
 from engine.fault import OUTCOME_UNKNOWN, STOPPING
-from engine.shard import Shard, ShardFailedError
+from engine.message import Envelope
+from engine.shard import Limits, Shard, ShardFailedError
 from engine.turn import ConservationError
-from storage.row import COMMITS
+from storage.errors import CorruptRowError
+from storage.row import COMMITS, OUTBOX
 from tests.engine.purses import (
     KINDS,
     GatedStore,
@@ -22,6 +24,8 @@ from tests.engine.purses import (
     Join,
     Look,
     Purse,
+    Spin,
+    Spun,
     balances,
     check_books,
     give_ok,
@@ -205,3 +209,23 @@ async def test_stop_while_the_shard_is_at_rest_ends_it() -> None:
     async with running(memory_store()) as shard:
         shard.stop()
     assert shard.failure is None
+
+
+async def test_message_of_the_turn_that_failed_the_shard_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row could not be read: the batch with the message taken out is never committed."""
+    store = memory_store()
+    async with running(store, Limits(slice_s=0, batch_s=0)) as shard:
+        shard.submit("purse/spinning", Spin(), lambda _: None)
+        while not store.snapshot().count(OUTBOX):
+            await give_ok(shard, "purse/bank", "purse/a", 1)
+
+        def cannot_read(envelope: Envelope) -> None:
+            if type(envelope.body) is Spun:
+                raise CorruptRowError("actors", b"spinning", "as planned")
+
+        monkeypatch.setattr(shard.stage, "take_turn", cannot_read)
+        shard._staged.set()
+    assert isinstance(shard.failure, CorruptRowError)
+    assert store.snapshot().count(OUTBOX) == 1
