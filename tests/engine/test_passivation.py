@@ -1,18 +1,19 @@
 """Passivation: memory is bounded, and nothing that is not durable is ever let go."""
 
+from functools import partial
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.shard import Limits
+from engine.shard import Limits, Shard
+from storage.memory import MemoryStore
 from tests.engine.purses import (
     BY_TAG,
     Found,
     GatedStore,
     Give,
     Look,
-    MemoryStore,
     Purse,
     Read,
     Write,
@@ -80,6 +81,15 @@ async def test_actor_that_comes_back_beside_a_commit_is_what_it_was() -> None:
         ]
 
 
+async def _ask(
+    shard: Shard, told: list[tuple[Any, list[Any]]], number: str, command: Any, expected: Any
+) -> None:
+    answers: list[Any] = []
+    shard.submit(f"purse/{number}", command, answers.append)
+    told.append((expected, answers))
+    await settled()
+
+
 names = st.sampled_from(["1", "2", "20", "3", "30", "4", "\x7f", " "])
 tags = st.sampled_from(sorted(BY_TAG))
 numbers = st.sampled_from(["x", "y", "xy"])
@@ -104,13 +114,7 @@ async def test_records_are_what_a_dict_says(schedule: list[Any]) -> None:
     while True:
         async with killed(store, Limits(actors_max=2, slice_s=0)) as shard:
             told: list[tuple[Any, list[Any]]] = []
-
-            async def ask(number: str, command: Any, expected: Any) -> None:
-                answer: list[Any] = []
-                shard.submit(f"purse/{number}", command, answer.append)
-                told.append((expected, answer))
-                await settled()
-
+            ask = partial(_ask, shard, told)
             while schedule:
                 match schedule.pop(0):
                     case ("write", number, tag, name, fail):
@@ -133,8 +137,8 @@ async def test_records_are_what_a_dict_says(schedule: list[Any]) -> None:
             if isinstance(store, GatedStore):
                 store.let()
             await settled()
-            for number, tag, name in model:
-                await ask(number, Read(tag, name), Found(model[number, tag, name]))
+            for (number, tag, name), written in model.items():
+                await ask(number, Read(tag, name), Found(written))
             for expected, answers in told:
                 assert len(answers) == 1
                 assert expected is None or answers == [expected]
