@@ -63,7 +63,7 @@ class Limits(Struct, frozen=True):
     actor_unconfirmed_max: int = 4_096
     actors_max: int = 200_000
     slice_s: float = 0.005
-    batch_s: float = 0.02
+    batch_s: float = 0.05
 
 
 class Shard:
