@@ -6,7 +6,7 @@ For now there is one shard. Nothing outside this module counts them: callers add
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 from msgspec import Struct
@@ -18,6 +18,10 @@ from engine.fault import Fault
 from engine.kind import Kinds
 from engine.shard import Limits, Shard
 from storage.store import Snapshot, Store
+
+_IDLE_LOOK_S: Final = 1.0
+_IDLE_COLLECT_S: Final = 10.0
+_BUSY_COLLECT_S: Final = 300.0
 
 
 class Node:
@@ -86,10 +90,27 @@ class Node:
             ShardFailedError: (in a group) a shard failed; nothing more is acknowledged.
         """
         tune_interpreter()
-        async with trio.open_nursery() as nursery:
-            for shard in self.shards:
-                await nursery.start(shard.run)
-            task_status.started()
+        async with trio.open_nursery() as collecting:
+            collecting.start_soon(self._collect_when_idle)
+            async with trio.open_nursery() as nursery:
+                for shard in self.shards:
+                    await nursery.start(shard.run)
+                task_status.started()
+            collecting.cancel_scope.cancel()
+
+    async def _collect_when_idle(self) -> None:
+        """Collect cyclic garbage when nobody waits; under endless load every five minutes.
+
+        The thresholds of `tune_interpreter` put full collections off for good, and cycles would
+        leak: exceptions with their frames are such, and library code makes others.
+        """
+        collected = trio.current_time()
+        while True:
+            await trio.sleep(_IDLE_LOOK_S)
+            idle = not any(shard.stage.asks for shard in self.shards)
+            if trio.current_time() - collected >= (_IDLE_COLLECT_S if idle else _BUSY_COLLECT_S):
+                gc.collect()
+                collected = trio.current_time()
 
 
 def tune_interpreter() -> None:
