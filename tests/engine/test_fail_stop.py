@@ -176,11 +176,12 @@ async def test_scheduler_that_fails_beside_a_commit_opens_no_gate() -> None:
     async with running(store) as shard:
         store.held = True
         shard.submit("purse/bank", Give("purse/a", 1), answers.append)
+        shard.submit_control(CutDay("2026-01-01"), answers.append)
         await settled()
         shard._fail(RuntimeError("as planned"))
         store.let()
         await settled()
-    assert answers == [OUTCOME_UNKNOWN]
+    assert answers == [OUTCOME_UNKNOWN, OUTCOME_UNKNOWN]
 
 
 async def test_stop_answers_everything_first() -> None:
@@ -228,4 +229,5 @@ async def test_message_of_the_turn_that_failed_the_shard_is_not_lost(
         monkeypatch.setattr(shard.stage, "take_turn", cannot_read)
         shard._staged.set()
     assert isinstance(shard.failure, CorruptRowError)
+    await shard.commit_batch()  # the committer may have been on its way
     assert store.snapshot().count(OUTBOX) == 1

@@ -6,13 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from engine.control import RELEASED_AT_ONCE, DiscardParked, ParkedLeft, ReleaseParked
-from engine.dates import CutDay, DateState
+from engine.dates import CutDay, DateState, open_date
 from engine.fault import ACTOR_QUARANTINED, OUTCOME_UNKNOWN
 from engine.message import StoredEnvelope
 from engine.parking import decode_stored
 from engine.shard import Limits
 from storage.memory import MemoryStore
-from storage.row import OUTBOX, PARKED, TIMERS
+from storage.row import DATES, OUTBOX, PARKED, TIMERS
 from storage.store import Store
 from tests.engine.purses import (
     MIDNIGHT_NS,
@@ -22,6 +22,7 @@ from tests.engine.purses import (
     Look,
     Mending,
     Purse,
+    RecordingStore,
     Send,
     SetAlarms,
     balances,
@@ -219,12 +220,35 @@ async def test_quarantine_dates_and_books_survive_a_restart(clean: bool) -> None
     async with running(reopened) as shard:
         assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
         assert (await shard.ask_control(CutDay("2026-01-01"))).state is DateState.CLOSING
+        await shard.ask("purse/bank", Give("purse/broken", 7, "later"))
+        assert [row.amount_minor for row in parked(reopened)] == [5, 7]
         Mending.mended = True
         await shard.ask_control(ReleaseParked("purse/broken"))
         await settled()
         assert (await shard.ask_control(CutDay("2026-01-01"))).state is DateState.CLOSED
-        assert await shard.ask("purse/broken", Look()) == Purse(1, 2, 1)
+        assert await shard.ask("purse/broken", Look()) == Purse(8, 4, 2, ("later",))
     check_books(reopened)
+
+
+async def test_date_closes_after_a_crash_at_any_commit_of_its_end() -> None:
+    """What was parked is through, and the process dies before the date is closed, or after."""
+    store = RecordingStore()
+    tiny = Limits(slice_s=0, batch_s=0)
+    async with running(store, tiny) as shard:
+        await shard.ask("purse/bank", Send(("purse/broken", "purse/a", "purse/b"), 5))
+        await shard.ask_control(CutDay("2026-01-01"))
+        begun = len(store.left)
+        Mending.mended = True
+        await shard.ask_control(ReleaseParked("purse/broken"))
+        await settled()
+    for left in store.left[begun:]:
+        async with running(left, tiny) as shard:
+            await settled()
+            assert shard.stage.closing == set()
+        ((key, payload),) = left.snapshot().scan(DATES)
+        assert open_date(key, payload).state is DateState.CLOSED
+        assert balances(left) == {"bank": -5, "broken": 1, "a": 1, "b": 3}
+        check_books(left)
 
 
 async def test_message_parked_from_the_outbox_is_counted_once() -> None:

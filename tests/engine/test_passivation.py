@@ -3,7 +3,8 @@
 from functools import partial
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.shard import Limits, Shard
@@ -90,9 +91,37 @@ async def _ask(
     await settled()
 
 
-names = st.sampled_from(["1", "2", "20", "3", "30", "4", "\x7f", " "])
-tags = st.sampled_from(sorted(BY_TAG))
-numbers = st.sampled_from(["x", "y", "xy"])
+@pytest.mark.parametrize("tag", sorted(BY_TAG))
+async def test_records_written_against_their_order_are_found(tag: str) -> None:
+    """Also when the higher one comes from the store and the actor has only now come to life."""
+    store = memory_store()
+    async with running(store) as shard:
+        for name in ("3", "5", "4"):
+            assert await shard.ask("purse/a", Write(tag, name, int(name))) == Found(int(name))
+        for name, value in (("3", 3), ("4", 4), ("5", 5), ("6", None)):
+            assert await shard.ask("purse/a", Read(tag, name)) == Found(value)
+    async with running(store.reopened()) as shard:
+        assert await shard.ask("purse/a", Write(tag, "1", 1)) == Found(1)
+        for name, value in (("1", 1), ("2", None), ("3", 3), ("5", 5)):
+            assert await shard.ask("purse/a", Read(tag, name)) == Found(value)
+        assert await shard.ask("purse/a", Write(tag, "5", 6)) == Found(6)
+        assert await shard.ask("purse/a", Read(tag, "5")) == Found(6)
+
+
+async def test_actor_with_many_kept_records_keeps_some() -> None:
+    async with running(memory_store()) as shard:
+        for n in range(100):
+            await shard.ask("purse/a", Write("k", f"{n}", n))
+        for n in range(100):
+            assert await shard.ask("purse/a", Read("k", f"{n}")) == Found(n)
+        kept = shard.stage.actors["purse/a"].kept
+        assert kept is not None
+        assert len(kept) <= 32
+
+
+names = st.sampled_from(["1", "2", "20", "3"])
+tags = st.sampled_from("aaabbkp")
+numbers = st.sampled_from(["x", "xy"])
 steps = st.one_of(
     st.tuples(st.just("write"), numbers, tags, names, st.booleans()),
     st.tuples(st.just("write"), numbers, tags, names, st.just(False)),
@@ -104,6 +133,7 @@ steps = st.one_of(
 )
 
 
+@settings(max_examples=250)
 @given(st.lists(steps, max_size=40))
 async def test_records_are_what_a_dict_says(schedule: list[Any]) -> None:
     """Every record kind, kept or ascending or both, beside evictions, held commits and restarts:

@@ -1,0 +1,218 @@
+"""A data folder holds a whole store or none, for one process at a time."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from engine.clock import DomainClock
+from storage import folder as folders
+from storage import lmdb_store
+from storage.errors import (
+    StorageError,
+    StoreExistsError,
+    StoreInUseError,
+    StoreMissingError,
+)
+from storage.folder import Folder, backup
+from tests.engine.purses import balances, check_books, give_ok, running
+from tests.storage.stores import DATE, NOW_NS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    made = Folder(tmp_path / "deep" / "data", create=True)
+    yield made
+    made.close()
+
+
+class Interrupted(BaseException):
+    """What a kill looks like from inside."""
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
+
+
+def test_folder_is_for_one_process(folder: Folder) -> None:
+    with pytest.raises(StoreInUseError):
+        Folder(folder.path)
+    code = "import sys, pathlib, storage.folder as f; f.Folder(pathlib.Path(sys.argv[1]))"
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], check=False, capture_output=True, text=True
+    )
+    assert "StoreInUseError" in other.stderr
+
+
+def test_lock_is_given_back(tmp_path: Path) -> None:
+    for _ in range(3):
+        Folder(tmp_path / "data", create=True).close()
+
+
+def test_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissingError):
+        Folder(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    for create in (True, False):
+        with pytest.raises(StorageError):
+            Folder(tmp_path / "file", create=create)
+
+
+def test_store_is_created_once(folder: Folder) -> None:
+    assert not folder.exists()
+    with pytest.raises(StoreMissingError):
+        folder.open()
+    folder.create(DATE, NOW_NS)
+    with pytest.raises(StoreExistsError):
+        folder.create(DATE, NOW_NS)
+    store = folder.open()
+    assert (store.last.business_date, store.format.shards) == (DATE, 1)
+    store.release()
+
+
+@pytest.mark.parametrize("where", ["create", "_sync_folder"])
+def test_creation_that_was_interrupted_leaves_no_store(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    module = lmdb_store if where == "create" else folders
+    whole = getattr(module, where)
+
+    def interrupted(*args: object) -> None:
+        if where == "create":
+            whole(*args)
+        raise Interrupted
+
+    monkeypatch.setattr(module, where, interrupted)
+    with pytest.raises(Interrupted):
+        folder.create(DATE, NOW_NS)
+    monkeypatch.undo()
+    assert not folder.exists()
+    folder.create(DATE, NOW_NS)
+    folder.open().release()
+
+
+async def test_backup_beside_commits_restores_to_a_store_that_balances(
+    folder: Folder, tmp_path: Path
+) -> None:
+    """It holds everything that was acknowledged before it began, and is a store of its own."""
+    folder.create(DATE, NOW_NS)
+    store = folder.open()
+    store.begin_epoch()
+    acknowledged: list[int] = []
+    async with running(store, clock=DomainClock(NOW_NS)) as shard:
+
+        async def load(number: int) -> None:
+            while len(acknowledged) < 20:
+                await give_ok(shard, "purse/bank", f"purse/{number}", 1)
+
+        await give_ok(shard, "purse/bank", "purse/first", 1)
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(load, number)
+            for number in range(20):
+                before = -balances(store)["bank"]
+                target = tmp_path / f"backup-{number}"
+                await trio.to_thread.run_sync(backup, store, target)
+                acknowledged.append(before)
+    store.close(clean=True)
+    for number, minor in enumerate(acknowledged):
+        restored = Folder(tmp_path / f"restored-{number}", create=True)
+        restored.restore(tmp_path / f"backup-{number}")
+        copy = restored.open()
+        assert copy.format.incarnation != store.format.incarnation
+        copy.begin_epoch()
+        check_books(copy)
+        assert -balances(copy)["bank"] >= minor
+        if number == 0:
+            async with running(copy, clock=DomainClock(NOW_NS)) as shard:
+                await give_ok(shard, "purse/bank", "purse/first", 1)
+            check_books(copy)
+        copy.close(clean=True)
+        restored.close()
+    first, second = acknowledged[0], acknowledged[-1]
+    assert first < second, "there was nothing beside the backups"
+
+
+def _backed_up(folder: Folder, target: Path) -> Path:
+    folder.create(DATE, NOW_NS)
+    store = folder.open()
+    backup(store, target)
+    store.release()
+    return target
+
+
+def test_backup_goes_into_a_new_folder_only(folder: Folder, tmp_path: Path) -> None:
+    target = _backed_up(folder, tmp_path / "b")
+    store = folder.open()
+    (tmp_path / "file").write_text("")
+    for wrong in (target, tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError):
+            backup(store, wrong)
+    store.release()
+
+
+def test_backup_that_was_interrupted_is_none_and_can_be_repeated(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.create(DATE, NOW_NS)
+    store = folder.open()
+    monkeypatch.setattr(folders, "_sync_file", _interrupt)
+    with pytest.raises(Interrupted):
+        backup(store, tmp_path / "b")
+    monkeypatch.undo()
+    with pytest.raises(StoreMissingError):
+        Folder(tmp_path / "r", create=True).restore(tmp_path / "b")
+    backup(store, tmp_path / "b")
+    store.release()
+
+
+def test_restore_needs_an_empty_folder_and_a_backup(folder: Folder, tmp_path: Path) -> None:
+    target = _backed_up(folder, tmp_path / "b")
+    with pytest.raises(StoreExistsError):
+        folder.restore(target)
+    restored = Folder(tmp_path / "r", create=True)
+    with pytest.raises(StoreMissingError):
+        restored.restore(tmp_path / "none")
+    (target / "shard-0" / "data.mdb").write_bytes(b"damaged" * 9_000)
+    with pytest.raises(StorageError):
+        restored.restore(target)
+    assert not restored.exists()
+    restored.close()
+
+
+@pytest.mark.parametrize("where", ["_sync_file", "_sync_folder"])
+def test_restore_that_was_interrupted_leaves_no_store(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    target = _backed_up(folder, tmp_path / "b")
+    restored = Folder(tmp_path / "r", create=True)
+    monkeypatch.setattr(folders, where, _interrupt)
+    with pytest.raises(Interrupted):
+        restored.restore(target)
+    monkeypatch.undo()
+    assert not restored.exists()
+    restored.restore(target)
+    restored.open().release()
+    restored.close()
+
+
+def test_disk_that_fails_a_restore_is_our_error(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = _backed_up(folder, tmp_path / "b")
+    restored = Folder(tmp_path / "r", create=True)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for module, name in ((shutil, "copyfile"), (folders, "_sync_folder")):
+        monkeypatch.setattr(module, name, full)
+        with pytest.raises(StorageError, match="No space left"):
+            restored.restore(target)
+        monkeypatch.undo()
+        assert not restored.exists()
+    restored.close()
