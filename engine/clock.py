@@ -3,8 +3,11 @@
 Wall time for nodes that serve; a domain clock, moved by commands, for replay and sandboxes.
 """
 
+import logging
 import time
 from typing import Protocol
+
+log = logging.getLogger("piaohao.engine")
 
 
 class Clock(Protocol):
@@ -37,6 +40,11 @@ class WallClock:
 
     def not_before(self, now_ns: int) -> None:
         """See `Clock.not_before`: until the machine's clock has caught up, time stands still."""
+        behind_s = (now_ns - time.time_ns()) // 1_000_000_000
+        if behind_s > 0:
+            log.warning(
+                "the clock is %d s behind the store: until then time stands still", behind_s
+            )
         self._last_ns = max(self._last_ns, now_ns)
 
 

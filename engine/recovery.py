@@ -7,6 +7,7 @@ begins; the third attempt parks the message instead, so a poison message cannot 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from engine.message import stored
 from engine.parking import encode, open_row
 from storage.errors import CorruptRowError
 from storage.journal import sequence_key
-from storage.row import OUTBOX, TIMERS
+from storage.row import COMMITS, OUTBOX, PARKED, TIMERS
 
 if TYPE_CHECKING:
     from engine.shard import Shard
@@ -29,8 +30,11 @@ ATTEMPTS_MAX: Final = 2
 async def recover(shard: Shard) -> None:
     """Load the outbox; after an abnormal exit, work it and the due timers off with caution.
 
+    What follows from them is left in the outbox for the scheduler: a chain without an end must
+    not keep the shard from starting. Should it kill the process, it is found here next time.
+
     Raises:
-        CorruptRowError: the outbox is not what the newest commit left.
+        CorruptRowError: the messages are not what the newest commit left.
     """
     stage = shard.stage
     attempts: dict[int, int] = {}
@@ -41,20 +45,39 @@ async def recover(shard: Shard) -> None:
         row = open_row(OUTBOX, key, payload)
         attempts[sequence] = row.attempts
         stage.carried.append((sequence, stage.kinds.opened(row)))
+    _check_sums(shard)
     stage.end_read()
     if shard.store.was_clean:
         return
     await _deliver_with_caution(shard, attempts)
-    for key, payload in list(_due_timers(shard)):
+    due = list(_due_timers(shard))
+    stage.end_read()
+    for key, payload in due:
         await _fire_with_caution(shard, key, payload)
-        await _deliver_with_caution(shard, {})
+
+
+def _check_sums(shard: Shard) -> None:
+    """Compare the money in messages with what the newest commit says of it."""
+    stage, last = shard.stage, shard.store.last
+    found = Counter(
+        {(each.business_date, each.currency): -each.messages_minor for each in last.sums}
+    )
+    for _, envelope in stage.carried:
+        found[envelope.business_date, envelope.currency] += envelope.amount_minor
+    for key, payload in stage.snapshot().scan(PARKED):
+        row = open_row(PARKED, key, payload)
+        found[row.business_date, row.currency] += row.amount_minor
+    for (business_date, currency), minor in sorted(found.items()):
+        if minor:
+            detail = f"its messages of {business_date} are off by {minor} {currency}"
+            raise CorruptRowError(COMMITS, sequence_key(last.sequence), detail)
 
 
 async def _deliver_with_caution(shard: Shard, attempts: dict[int, int]) -> None:
-    """Deliver the carried messages, and what follows from them, one a commit."""
-    while shard.stage.carried:
+    """Deliver the messages that were found, one a commit."""
+    while shard.stage.carried and shard.stage.carried[0][0] in attempts:
         sequence, envelope = shard.stage.carried[0]
-        begun = attempts.get(sequence, 0)
+        begun = attempts[sequence]
         if begun >= ATTEMPTS_MAX:
             shard.stage.carried.popleft()
             shard.stage.batch.outbox[sequence_key(sequence)] = None

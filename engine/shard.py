@@ -333,8 +333,9 @@ class Shard:
 
         The last fifth of a slice begins no new chain, so that normally no message is left in
         memory at a cut: each that is costs an outbox row. Chains that are longer than a slice go
-        on in the next one, where one operator's action, the due timers and one command come
-        first: a chain that never ends must not shut everybody else out.
+        on in the next one, where one operator's action, due timers and one command come first:
+        a chain that never ends, or a timer that always sets itself anew, must not shut everybody
+        else out.
         """
         until = time.perf_counter() + self.limits.slice_s
         begin_until = until - self.limits.slice_s / 5
@@ -342,7 +343,7 @@ class Shard:
         stage = self.stage
         internal, carried, deliver = stage.internal, stage.carried, stage.deliver
         try:
-            if stage.under_way():
+            if stage.under_way() or stage.next_due <= stage.now_ns:
                 stage.now_ns = self.clock.now_ns()
                 self._begin_beside(now)
             while True:
@@ -365,10 +366,10 @@ class Shard:
             stage.deliver_carried()
         elif self._control:
             self._act()
-        elif stage.next_due <= now_ns:
-            stage.fire_timers(now_ns)
         elif stage.closable and not stage.internal:
             close_dates(stage)
+        elif stage.next_due <= now_ns:
+            stage.fire_timers(now_ns)
         else:
             return self._begin_command(now)
         return True

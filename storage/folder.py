@@ -43,9 +43,11 @@ class Folder:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
         try:
-            if create and not path.is_dir():
+            if create:
+                made = [each for each in (path, *path.parents) if not each.exists()]
                 path.mkdir(parents=True, exist_ok=True)
-                _sync_folder(path.parent)
+                for each in made:
+                    _sync_folder(each.parent)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             raise StoreMissingError(f"there is no store in {path}") from None

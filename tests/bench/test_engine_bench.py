@@ -62,7 +62,7 @@ def test_payers_are_reproducible_and_zipf_is_skewed() -> None:
 
 
 def test_short_soak_leaves_memory_flat(capsys: pytest.CaptureFixture[str]) -> None:
-    """Long enough for every account to have been activated and passivated several times."""
-    assert engine_run.soak(30_000, 50, 12.0, as_json=True) == 0
+    """Half as many accounts again as stay in memory, each paying about twice even on a slow day."""
+    assert engine_run.soak(15_000, 50, 12.0, as_json=True) == 0
     soaked = msgspec.json.decode(capsys.readouterr().out)
-    assert soaked["payments"] > 4 * 30_000
+    assert soaked["payments"] > 2 * 15_000

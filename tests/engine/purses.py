@@ -276,7 +276,11 @@ def set_alarms(turn: Turn[Purse], command: SetAlarms) -> None:
 
 
 def ring(turn: Turn[Purse], message: Alarm) -> None:
-    """`cancel NAME`, `again NAME TEXT` act on another timer of the same due time."""
+    """`cancel NAME`, `again NAME TEXT` act on another timer of the same due time; `always` sets
+    itself anew for ever."""
+    if message.text == "always":
+        turn.set_timer(turn.now_ns, "always", message)
+        return
     purse = turn.state or Purse()
     seconds = (turn.now_ns - MIDNIGHT_NS) / SECOND_NS
     turn.become(replace(purse, log=(*purse.log, f"{message.text}@{seconds:g}")))

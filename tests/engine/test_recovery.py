@@ -199,6 +199,20 @@ async def test_outbox_beyond_the_newest_commit_refuses_to_start() -> None:
         await shard.run()
 
 
+@pytest.mark.parametrize("table", [OUTBOX, PARKED])
+async def test_money_in_messages_that_is_not_what_it_was_refuses_to_start(table: str) -> None:
+    """A row was dropped: its checksum went with it, the sums of the newest commit did not."""
+    left = await on_its_way("broken")
+    if table == PARKED:
+        async with running(left):
+            pass
+        left = left.reopened()
+    left._tables[table].clear()
+    shard = Shard(left, KINDS, DomainClock(MIDNIGHT_NS))
+    with pytest.raises(ShardFailedError, match="off by -5 CNY"):
+        await shard.run()
+
+
 @pytest.mark.parametrize("table", [OUTBOX, PARKED, TIMERS])
 async def test_row_of_another_form_is_named(table: str) -> None:
     """Its checksum fits, and yet it is nothing that we wrote."""
