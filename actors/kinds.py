@@ -45,6 +45,7 @@ ACCOUNT: Final = ActorKind(
         messages.TransferReturned: transfer.transfer_returned,
         messages.TakeSuspense: transfer.take_suspense,
     },
+    newest_postings=lambda state: (state.posted_last,),
 )
 
 MERCHANT: Final = ActorKind(
@@ -82,6 +83,7 @@ MERCHANT: Final = ActorKind(
         messages.HoldEnded: authorization.hold_ended,
     },
     hub=True,
+    newest_postings=lambda state: (state.posted_last, state.fees_last),
 )
 
 KINDS: Final = Kinds((ACCOUNT, MERCHANT), transfer.suspend)

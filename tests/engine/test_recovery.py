@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+import trio
 
 from engine.clock import DomainClock
 from engine.control import DiscardParked, ReleaseParked
@@ -195,7 +196,7 @@ async def test_outbox_beyond_the_newest_commit_refuses_to_start() -> None:
     ((_, payload),) = left.snapshot().scan(OUTBOX)
     store = changed(left, OUTBOX, sequence_key(99), payload)
     shard = Shard(store, KINDS, DomainClock(MIDNIGHT_NS))
-    with pytest.raises(ShardFailedError, match="corrupt row in outbox"):
+    with trio.fail_after(5), pytest.raises(ShardFailedError, match="corrupt row in outbox"):
         await shard.run()
 
 
@@ -209,7 +210,7 @@ async def test_money_in_messages_that_is_not_what_it_was_refuses_to_start(table:
         left = left.reopened()
     left._tables[table].clear()
     shard = Shard(left, KINDS, DomainClock(MIDNIGHT_NS))
-    with pytest.raises(ShardFailedError, match="off by -5 CNY"):
+    with trio.fail_after(5), pytest.raises(ShardFailedError, match="off by -5 CNY"):
         await shard.run()
 
 
