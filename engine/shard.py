@@ -193,7 +193,7 @@ class Shard:
         try:
             await recovery.recover(self)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
             raise ShardFailedError(str(error)) from error
         async with trio.open_nursery() as nursery:
             for task in (self._schedule, self._commit, self._tick):
@@ -227,7 +227,7 @@ class Shard:
         try:
             await task()
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
         except (trio.Cancelled, GeneratorExit):
             raise
         except BaseException as error:
@@ -235,7 +235,7 @@ class Shard:
             self.failure = self.failure or error
             raise
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """Fail-stop: tell every waiter that the outcome is unknown, take nothing more."""
         if self.failure is not None:
             return

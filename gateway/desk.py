@@ -59,7 +59,7 @@ class Desk:
     def fail(self, error: Exception) -> None:
         """Stop the node for good: a row that was read is not what was written."""
         for shard in self.node.shards:
-            shard._fail(error)
+            shard.fail(error)
 
     def deadline(self, caller: Caller) -> float:
         """Return the caller's deadline on Trio's clock, for `Node.submit`."""

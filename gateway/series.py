@@ -43,7 +43,8 @@ class ClockView(Struct, frozen=True, tag_field="object", tag="clock"):
 Entry = AnyCommand | AdvanceClock
 
 # What moves the clock where no command follows: it is refused whatever there is, since a
-# clearing account does not exist or is internal, and it leaves no trace.
+# clearing account does not exist or is internal, and it leaves no trace. XXX is ISO 4217's code
+# for no currency at all.
 _NOTHING: Final = FreezeAccount(clearing_account("XXX"))
 
 

@@ -61,7 +61,7 @@ async def test_command_that_expires_while_queued_frees_its_slot(autojump_clock: 
             await trio.lowlevel.checkpoint()
         assert answers == [TIMEOUT, Given(2)]
         assert balances(store) == {"bank": -2, "a": 2}
-        shard._fail(RuntimeError("the spinning purse would keep it from stopping"))
+        shard.fail(RuntimeError("the spinning purse would keep it from stopping"))
 
 
 async def test_effect_stands_when_the_deadline_passes_after_the_first_turn(

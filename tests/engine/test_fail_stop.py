@@ -178,7 +178,7 @@ async def test_scheduler_that_fails_beside_a_commit_opens_no_gate() -> None:
         shard.submit("purse/bank", Give("purse/a", 1), answers.append)
         shard.submit_control(CutDay("2026-01-01"), answers.append)
         await settled()
-        shard._fail(RuntimeError("as planned"))
+        shard.fail(RuntimeError("as planned"))
         store.let()
         await settled()
     assert answers == [OUTCOME_UNKNOWN, OUTCOME_UNKNOWN]

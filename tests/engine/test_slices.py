@@ -107,7 +107,7 @@ async def test_chain_that_never_ends_shuts_nobody_out() -> None:
             assert await give_ok(shard, "purse/bank", "purse/a", 1) == Given(2)
         assert purses(store)["a"].log == ("ring@0",)
         assert shard.stage.business_date == "2026-01-02"
-        shard._fail(RuntimeError("it would spin for ever"))
+        shard.fail(RuntimeError("it would spin for ever"))
 
 
 async def test_timer_that_always_sets_itself_anew_shuts_nobody_out() -> None:
@@ -132,7 +132,7 @@ async def test_recovery_ends_beside_a_chain_that_never_does() -> None:
     with trio.fail_after(10):
         async with running(left, TINY) as shard:
             await give_ok(shard, "purse/bank", "purse/a", 1)
-            shard._fail(RuntimeError("it would spin for ever"))
+            shard.fail(RuntimeError("it would spin for ever"))
     assert balances(left)["a"] == before + 1
     check_books(left)
 
@@ -149,7 +149,7 @@ async def test_lane_keeps_its_order_beside_a_chain_that_never_ends() -> None:
             while len(order) < 10:
                 await trio.lowlevel.checkpoint()
         assert order == list(range(10))
-        shard._fail(RuntimeError("it would spin for ever"))
+        shard.fail(RuntimeError("it would spin for ever"))
 
 
 async def test_waiter_of_a_carried_chain_is_told_at_a_failure() -> None:
