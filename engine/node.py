@@ -116,9 +116,9 @@ class Node:
 def tune_interpreter() -> None:
     """Set the interpreter up for a process that serves: measured, see docs/PERFORMANCE.md.
 
-    LMDB's puts release the GIL one by one; with the default switch interval of 5 ms a busy loop
-    beside the committer makes each of them wait that long. The collector's default thresholds
-    scan young objects thousands of times a second; what exists at start-up never dies.
+    With the default switch interval of 5 ms a committer beside a busy loop waits that long for
+    the GIL whenever it needs it. The collector's default thresholds scan young objects thousands
+    of times a second; what exists at start-up never dies.
     """
     sys.setswitchinterval(1e-4)
     gc.collect()

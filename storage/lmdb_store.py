@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from storage.aside import ROWS_MIN, StandingAside
 from storage.errors import (
     CommitError,
     CorruptRowError,
@@ -193,7 +194,18 @@ class LmdbStore:
         return LmdbSnapshot(self._env, self._tables)
 
     def commit_now(self, writes: Writes) -> CommitTimes:
-        """See `Store.commit_now`. Must begin, put and commit in one thread: LMDB's rule."""
+        """See `Store.commit_now`."""
+        return self._commit(writes, nullcontext())
+
+    async def commit(self, writes: Writes) -> CommitTimes:
+        """See `Store.commit`. Never cancelled half-way: the thread is always waited for."""
+        aside: AbstractContextManager[None] = nullcontext()
+        if sum(map(len, writes.rows.values())) >= ROWS_MIN:
+            aside = StandingAside(trio.lowlevel.current_trio_token())
+        return await trio.to_thread.run_sync(self._commit, writes, aside, limiter=self._limiter)
+
+    def _commit(self, writes: Writes, aside: AbstractContextManager[None]) -> CommitTimes:
+        # It must begin, put and commit in one thread: LMDB's rule.
         if self._failed:
             # LMDB lets a later commit succeed after a failed fsync, which would hide the hole.
             raise CommitError("an earlier commit failed; the store must be reopened")
@@ -201,7 +213,8 @@ class LmdbStore:
         try:
             txn = self._env.begin(write=True)
             try:
-                linked = self._write(txn, writes)
+                with aside:
+                    linked = self._write(txn, writes)
                 written = time.perf_counter_ns()
                 txn.commit()
             except BaseException:
@@ -255,10 +268,6 @@ class LmdbStore:
             raise CorruptRowError(META, EPOCH_KEY, "missing")
         if _decode_opening(unseal(META, EPOCH_KEY, bytes(held))).epoch != self.epoch:
             raise StoreFencedError(f"{self.path}: another process has taken the store over")
-
-    async def commit(self, writes: Writes) -> CommitTimes:
-        """See `Store.commit`. Never cancelled half-way: the thread is always waited for."""
-        return await trio.to_thread.run_sync(self.commit_now, writes, limiter=self._limiter)
 
     def has_headroom(self) -> bool:
         """See `Store.has_headroom`: 256 MiB or a tenth of the disk, and a tenth of the map."""
