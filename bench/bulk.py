@@ -2,11 +2,12 @@
 
 It holds what the same history would have left behind if commands had made it (one funding, one
 agreement and, if asked for, one past payment an account), so that `verify` finds nothing wrong.
-Rows are written in the order of their keys: ten million accounts take minutes, not hours.
+Over each link between shards one message stands for all. Rows are written in the order of their
+keys: ten million accounts take minutes, not hours.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,16 +17,19 @@ from actors.agreement import Agreement
 from actors.commands import CreatePayment, OpenAccount, OpenMerchant, SignAgreement, digest
 from actors.merchant import Merchant
 from actors.payment import Payment
-from engine.address import SLOTS, row_key, slot
+from engine.address import SLOTS, row_key, shard_of, slot
+from storage import link
 from storage.journal import Commit, Sum
+from storage.link import Incoming, Outgoing
 from storage.lmdb_store import LmdbStore
-from storage.row import ACTORS, HUBS, RECORDS
+from storage.row import ACTORS, HUBS, LINKS, RECORDS
 from storage.store import Writes
 
 CURRENCY: Final = "CNY"
 OPENING_MINOR: Final = 1_000_000_000
 PAID_MINOR: Final = 100
 _CHUNK: Final = 50_000
+_CLEARING: Final = f"account/clearing-{CURRENCY}"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -40,7 +44,7 @@ def merchant_no(n: int) -> str:
 
 
 def fill(
-    store: LmdbStore,
+    stores: Sequence[LmdbStore],
     accounts: int,
     merchants: int,
     *,
@@ -50,57 +54,66 @@ def fill(
     """Fill a new, open store; account n has an agreement with merchant n modulo `merchants`.
 
     Args:
+        stores: all of its shards, in order.
         paid: each account has paid its merchant once, 100 minor units.
         progress: called with the number of accounts that are written.
     """
-    chunk = _Chunk(store)
+    chunks = [_Chunk(store) for store in stores]
+    ledger = _Ledger(chunks)
     slots: list[list[int]] = [[] for _ in range(SLOTS)]
     for n in range(accounts):
         slots[slot(f"account/{account_no(n)}")].append(n)
     merchants_by_slot: dict[int, list[int]] = defaultdict(list)
     for m in range(merchants):
         merchants_by_slot[slot(f"merchant/{merchant_no(m)}")].append(m)
-    ledger = _Ledger(chunk)
     done = 0
     for number, members in enumerate(slots):
         for n in members:
-            _account(chunk, ledger, n, n % merchants, paid=paid)
+            _account(ledger, n, n % merchants, paid=paid)
             done += 1
-            if chunk.full():
-                chunk.write()
+            if ledger.write_full():
                 progress(done)
         for m in merchants_by_slot[number] if paid else ():
             for n in range(m, accounts, merchants):
-                _payment(chunk, n, m)
-                if chunk.full():
-                    chunk.write()
+                _payment(ledger, n, m)
+                ledger.write_full()
     for m in range(merchants):
         number_ = merchant_no(m)
         opened = OpenMerchant(number_, CURRENCY)
         posted, last = ledger.of(f"merchant/{number_}/receivable")
+        chunk = ledger.chunk(f"merchant/{number_}")
         state = Merchant(CURRENCY, 0, False, digest(opened), chunk.now_ns, "ACTIVE", posted, last)
         chunk.rows[HUBS][row_key(f"merchant/{number_}")] = _encode(state)
     posted, last = ledger.of(f"clearing-{CURRENCY}")
+    chunk = ledger.chunk(_CLEARING)
     clearing = Account("clearing", CURRENCY, b"", chunk.now_ns, "OPEN", posted, 0, last)
-    chunk.rows[ACTORS][row_key(f"account/clearing-{CURRENCY}")] = _encode(clearing)
-    chunk.write()
+    chunk.rows[ACTORS][row_key(_CLEARING)] = _encode(clearing)
+    ledger.finish()
     progress(done)
 
 
 class _Chunk:
-    """Rows and postings of one commit."""
+    """Rows and postings of one shard's next commit, and its books so far."""
 
     def __init__(self, store: LmdbStore) -> None:
         self._store = store
         self.now_ns = store.format.created_ns
         self.date = store.last.business_date
+        self.posted_minor = 0
+        self.sent: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
         self._begin()
 
     def _begin(self) -> None:
         last = self._store.last
         self._first = last.posting_first + last.postings
         self.postings: list[bytes] = []
-        self.rows: dict[str, dict[bytes, bytes | None]] = {ACTORS: {}, HUBS: {}, RECORDS: {}}
+        self.rows: dict[str, dict[bytes, bytes | None]] = {
+            ACTORS: {},
+            HUBS: {},
+            RECORDS: {},
+            LINKS: {},
+        }
 
     def next_posting(self) -> int:
         return self._first + len(self.postings)
@@ -110,6 +123,7 @@ class _Chunk:
 
     def write(self) -> None:
         store = self._store
+        sent, received = self.sent.total(), self.received.total()
         commit = Commit(
             store.last.sequence + 1,
             store.epoch,
@@ -119,49 +133,99 @@ class _Chunk:
             len(self.postings),
             0,
             0,
-            (Sum(self.date, CURRENCY, 0, 0),),
+            (Sum(self.date, CURRENCY, self.posted_minor, 0, sent, received),),
         )
         store.commit_now(Writes(commit, self.postings, self.rows))
         self._begin()
 
+    def write_links(self) -> None:
+        """Put both ends of each link into the last commit: one message for all its money."""
+        incarnation = self._store.format.incarnation
+        for other in range(self._store.format.shards):
+            if other != self._store.format.shard:
+                sent, received = self.sent[other], self.received[other]
+                out = Outgoing(incarnation, 1, {CURRENCY: sent}, {self.date: 1})
+                into = Incoming(incarnation, 1, {CURRENCY: received}, {self.date: 1}, {})
+                self.rows[LINKS][link.outgoing_key(other)] = _encode(out)
+                self.rows[LINKS][link.incoming_key(other)] = _encode(into)
+
 
 class _Ledger:
-    """Balance and newest posting of every ledger account that has more than a few postings."""
+    """The chunks of all shards, and the newest posting of every account that has many."""
 
-    def __init__(self, chunk: _Chunk) -> None:
-        self._chunk = chunk
+    def __init__(self, chunks: list[_Chunk]) -> None:
+        self._chunks = chunks
         self._heads: dict[str, tuple[int, int]] = {}
+
+    def shard(self, address: str) -> int:
+        return shard_of(address, len(self._chunks))
+
+    def chunk(self, address: str) -> _Chunk:
+        return self._chunks[self.shard(address)]
 
     def of(self, account: str) -> tuple[int, int]:
         return self._heads.get(account, (0, 0))
 
-    def post(self, account: str, amount_minor: int, reference: str) -> None:
+    def move(self, giver: str, taker: str, amount_minor: int) -> None:
+        """Count money that goes from one actor to another, over a link where there is one."""
+        here, there = self.shard(giver), self.shard(taker)
+        if here != there:
+            self._chunks[here].sent[there] += amount_minor
+            self._chunks[there].received[here] += amount_minor
+
+    def post(self, address: str, account: str, amount_minor: int, reference: str) -> None:
         balance, last = self.of(account)
-        sequence = self.post_known(account, amount_minor, balance + amount_minor, last, reference)
+        sequence = self.post_known(
+            address, account, amount_minor, balance + amount_minor, last, reference
+        )
         self._heads[account] = (balance + amount_minor, sequence)
 
     def post_known(
-        self, account: str, amount_minor: int, balance: int, last: int, reference: str
+        self,
+        address: str,
+        account: str,
+        amount_minor: int,
+        balance: int,
+        last: int,
+        reference: str,
     ) -> int:
-        chunk = self._chunk
+        chunk = self.chunk(address)
         sequence = chunk.next_posting()
         posting = (account, amount_minor, CURRENCY, balance, last, reference, chunk.date)
         chunk.postings.append(_encode(posting))
+        chunk.posted_minor += amount_minor
         return sequence
 
+    def write_full(self) -> bool:
+        """Write the chunks that are full; returns whether any was."""
+        full = [chunk for chunk in self._chunks if chunk.full()]
+        for chunk in full:
+            chunk.write()
+        return bool(full)
 
-def _account(chunk: _Chunk, ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
+    def finish(self) -> None:
+        for chunk in self._chunks:
+            chunk.write_links()
+            chunk.write()
+
+
+def _account(ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
     number, merchant = account_no(n), merchant_no(m)
+    address = f"account/{number}"
+    chunk = ledger.chunk(address)
     reference = f"funding/{number}/opening"
-    ledger.post(f"clearing-{CURRENCY}", -OPENING_MINOR, reference)
+    ledger.post(_CLEARING, f"clearing-{CURRENCY}", -OPENING_MINOR, reference)
+    ledger.move(_CLEARING, address, OPENING_MINOR)
     balance = OPENING_MINOR
-    last = ledger.post_known(number, OPENING_MINOR, balance, 0, reference)
+    last = ledger.post_known(address, number, OPENING_MINOR, balance, 0, reference)
     used_date, used_minor = "", 0
     if paid:
+        payee = f"merchant/{merchant}"
         reference = f"payment/{merchant}/{_order_no(n)}"
         balance -= PAID_MINOR
-        last = ledger.post_known(number, -PAID_MINOR, balance, last, reference)
-        ledger.post(f"merchant/{merchant}/receivable", PAID_MINOR, reference)
+        last = ledger.post_known(address, number, -PAID_MINOR, balance, last, reference)
+        ledger.move(address, payee, PAID_MINOR)
+        ledger.post(payee, f"{payee}/receivable", PAID_MINOR, reference)
         used_date, used_minor = chunk.date, PAID_MINOR
     state = Account(
         "customer",
@@ -176,14 +240,15 @@ def _account(chunk: _Chunk, ledger: _Ledger, n: int, m: int, *, paid: bool) -> N
         used_date,
         used_minor,
     )
-    key = row_key(f"account/{number}")
+    key = row_key(address)
     chunk.rows[ACTORS][key] = _encode(state)
     signed = Agreement(None, None, digest(SignAgreement(number, merchant)), chunk.now_ns)
     chunk.rows[RECORDS][key + b"\0a" + merchant.encode()] = _encode(signed)
 
 
-def _payment(chunk: _Chunk, n: int, m: int) -> None:
+def _payment(ledger: _Ledger, n: int, m: int) -> None:
     order_no, merchant = _order_no(n), merchant_no(m)
+    chunk = ledger.chunk(f"merchant/{merchant}")
     command = CreatePayment(merchant, order_no, account_no(n), PAID_MINOR, CURRENCY)
     payment = Payment(
         digest(command),

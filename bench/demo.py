@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,10 +28,11 @@ from bench.tally import Tally, count
 from gateway import exits
 from gateway.commands.printing import give_json
 from gateway.exits import CommandError
+from gateway.operations import closing_all
 from gateway.server import Serving, serve
 from gateway.verification import Report, verify
 from storage.folder import Folder
-from storage.store import Store
+from storage.store import Snapshot
 
 INTERRUPTED: Final = 130
 """Exit code after a signal that came before the end, as shells count them."""
@@ -45,12 +46,14 @@ class Options(Struct, frozen=True):
         limit: how many baskets, all if None.
         stay: whether the node stays up until it is told to stop.
         json: whether one JSON object goes to standard output, and all else to standard error.
+        shards: of the store, where it is made; None for one, or for what is there.
     """
 
     data: Path | None = None
     limit: int | None = None
     stay: bool = True
     json: bool = False
+    shards: int | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -105,7 +108,10 @@ def run(options: Options) -> int:
     folder = Folder(options.data or _fresh_folder(), create=True)
     try:
         if not folder.exists():
-            folder.create(FIRST_DATE, FIRST_NS)
+            folder.create(FIRST_DATE, FIRST_NS, shards=options.shards or 1)
+        elif options.shards not in {None, folder.shards()}:
+            detail = f"the store in {folder.path} has {folder.shards()} shards"
+            raise CommandError(exits.INPUT, f"--shards {options.shards}: {detail}")
         code: int = trio.run(_demo, folder, options, console)
         return code
     finally:
@@ -185,8 +191,7 @@ async def _replay(client: trio.Process, serving: Serving, console: Console) -> O
     Raises:
         CommandError: the client gave up or was killed, or the store is no demo's.
     """
-    store = serving.node.shards[0].store
-    date = store.last.business_date
+    date = serving.node.business_date()
     if not FIRST_DATE <= date <= LAST_DATE:
         detail = f"this is no demo's store: its business date is {date}, not one of 2017"
         raise CommandError(exits.INPUT, detail)
@@ -210,8 +215,8 @@ async def _replay(client: trio.Process, serving: Serving, console: Console) -> O
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         detail = f"the client {how}; the same command goes on from there, given the same --data"
         raise CommandError(exits.CHECK_FAILED, detail)
-    with console.status("verifying"):
-        tally, verified = await trio.to_thread.run_sync(_take_stock, store)
+    with console.status("verifying"), closing_all(await serving.node.snapshots()) as snapshots:
+        tally, verified = await trio.to_thread.run_sync(_take_stock, snapshots)
     # What was refused without binding its number left no trace in the store: the client saw it.
     refused = dict(tally.refused | Counter(finished.refused))
     wrong = list(complaints(planned, refused, tally, verified))
@@ -227,14 +232,9 @@ async def _lines(client: trio.Process) -> AsyncIterator[bytes]:
             yield line
 
 
-def _take_stock(store: Store) -> tuple[Tally, Report]:
+def _take_stock(snapshots: Sequence[Snapshot]) -> tuple[Tally, Report]:
     """Count and verify; in a worker thread, which a cancelled run does not wait for long."""
-    snapshot = store.snapshot()
-    try:
-        tally = count(snapshot)
-        return tally, verify(snapshot, trio.from_thread.check_cancelled)
-    finally:
-        snapshot.close()
+    return count(snapshots), verify(snapshots, trio.from_thread.check_cancelled)
 
 
 def complaints(

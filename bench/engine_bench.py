@@ -28,8 +28,8 @@ from actors.kinds import KINDS
 from bench.bulk import CURRENCY, account_no, merchant_no
 from bench.floor import Floor, FloorPayment
 from engine.clock import WallClock
-from engine.node import tune_interpreter
-from engine.shard import Shard
+from engine.node import Node
+from gateway.operations import closing_all
 from gateway.verification import verify
 from storage.lmdb_store import LmdbStore
 
@@ -57,6 +57,7 @@ class Settings(Struct, frozen=True):
     rounds: int = 5
     seed: int = 1
     never_idle: bool = False
+    shards: int = 1
 
     @property
     def payees(self) -> int:
@@ -133,7 +134,7 @@ class Driver:
 
     def __init__(
         self,
-        target: Shard | Floor,
+        target: Node | Floor,
         payers: Sequence[int],
         merchants: int,
         prefix: str,
@@ -244,12 +245,13 @@ class _Batch:
 
 
 async def measure(
-    store: LmdbStore, scratch: Path, settings: Settings, say: Callable[[str], None]
+    stores: Sequence[LmdbStore], scratch: Path, settings: Settings, say: Callable[[str], None]
 ) -> Figures:
     """Run rounds of the floor and of the engine in turn, on the disk that `scratch` is on.
 
     Args:
-        store: filled by `bench.bulk` with as many accounts and merchants as `settings` has.
+        stores: all shards of a store, filled by `bench.bulk` with as many accounts and merchants
+            as `settings` has.
         scratch: an empty folder for the floor's store.
         say: told how each round went.
 
@@ -258,7 +260,7 @@ async def measure(
     """
     merchants = settings.payees
     payers = choose_payers(settings.mix, settings.accounts, settings.seed)
-    shard = Shard(store, KINDS, WallClock())
+    node = Node(stores, KINDS, WallClock())
     # The floor keeps all its actors in memory; for a large store it would be another machine's.
     floor = None
     if settings.accounts <= FLOOR_ACCOUNTS_MAX:
@@ -267,34 +269,30 @@ async def measure(
             [account_no(n) for n in range(settings.accounts)],
             [merchant_no(n) for n in range(merchants)],
         )
-    tune_interpreter()
     floors, engines, disturbed, syncs = [], [], [], []
-    first = f"{store.last.sequence:010d}"
+    first = f"{max(store.last.sequence for store in stores):010d}"
     async with trio.open_nursery() as nursery:
-        await nursery.start(shard.run)
-        commits = shard.vitals.commits
+        await nursery.start(node.run)
+        commits = sum(shard.vitals.commits for shard in node.shards)
         for number in range(settings.rounds):
             prefix = f"{first}{number:03d}"
             if floor is not None:
                 floors.append(await _floor_round(floor, payers, merchants, prefix, settings))
             syncs.append(fdatasync_ms(scratch))
-            engines.append(await _round(shard, payers, merchants, f"{prefix}a", settings))
+            engines.append(await _round(node, payers, merchants, f"{prefix}a", settings))
             say(_line(number, floors, engines))
             if settings.never_idle:
                 with trio.CancelScope() as scope:
                     nursery.start_soon(_never_idle, scope)
-                    disturbed.append(await _round(shard, payers, merchants, f"{prefix}b", settings))
+                    disturbed.append(await _round(node, payers, merchants, f"{prefix}b", settings))
                     scope.cancel()
-        commits = shard.vitals.commits - commits
-        recent = list(shard.vitals.recent)
-        shard.stop()
+        commits = sum(shard.vitals.commits for shard in node.shards) - commits
+        recent = [commit for shard in node.shards for commit in shard.vitals.recent]
+        node.stop()
     if floor is not None:
         floor.close()
-    snapshot = store.snapshot()
-    try:
-        verified = verify(snapshot).ok
-    finally:
-        snapshot.close()
+    with closing_all([store.snapshot() for store in stores]) as snapshots:
+        verified = verify(snapshots).ok
     latencies = sorted(ns for each in engines for ns in each.latencies_ns)
     return Figures(
         mix=settings.mix,
@@ -326,7 +324,7 @@ async def _floor_round(
 
 
 async def _round(
-    target: Shard | Floor, payers: Sequence[int], merchants: int, prefix: str, settings: Settings
+    target: Node | Floor, payers: Sequence[int], merchants: int, prefix: str, settings: Settings
 ) -> Round:
     seconds = settings.seconds / settings.rounds
     driver = Driver(target, payers, merchants, prefix)

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ OK: Final = 0
 CHECK_FAILED: Final = 1
 
 
-def fill(data: Path, accounts: int, merchants: int, *, paid: bool) -> int:
+def fill(data: Path, accounts: int, merchants: int, *, paid: bool, shards: int) -> int:
     """Create a store in the new folder `data` and fill it; returns the exit code.
 
     Raises:
@@ -28,7 +29,7 @@ def fill(data: Path, accounts: int, merchants: int, *, paid: bool) -> int:
     """
     folder = Folder(data, create=True)
     try:
-        _filled(folder, accounts, merchants, paid=paid).close(clean=True)
+        _close(_filled(folder, accounts, merchants, paid=paid, shards=shards))
     finally:
         folder.close()
     return OK
@@ -44,14 +45,17 @@ def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
         folder = Folder(Path(scratch) / "store" if data is None else data, create=data is None)
         try:
             if data is None:
-                store = _filled(folder, settings.accounts, settings.payees, paid=False)
+                stores = _filled(
+                    folder, settings.accounts, settings.payees, paid=False, shards=settings.shards
+                )
             else:
-                store = folder.open()
-                store.begin_epoch()
+                stores = folder.open()
+                for store in stores:
+                    store.begin_epoch()
             figures = None
             try:
-                figures = trio.run(measure, store, Path(scratch), settings, _say)
-                store.close(clean=True)
+                figures = trio.run(measure, stores, Path(scratch), settings, _say)
+                _close(stores)
             except* BenchError as errors:
                 _say(f"piaohao: {errors.exceptions[0]}")
         finally:
@@ -70,9 +74,9 @@ def soak(accounts: int, merchants: int, seconds: float, *, as_json: bool) -> int
     with tempfile.TemporaryDirectory(prefix="piaohao-bench-") as scratch:
         folder = Folder(Path(scratch) / "store", create=True)
         try:
-            store = _filled(folder, accounts, merchants, paid=False)
-            soaked = trio.run(soaking.soak, store, accounts, merchants, seconds)
-            store.close(clean=True)
+            stores = _filled(folder, accounts, merchants, paid=False, shards=1)
+            soaked = trio.run(soaking.soak, stores, accounts, merchants, seconds)
+            _close(stores)
         finally:
             folder.close()
     if as_json:
@@ -86,18 +90,27 @@ def soak(accounts: int, merchants: int, seconds: float, *, as_json: bool) -> int
     return OK if soaked.ok else CHECK_FAILED
 
 
-def _filled(folder: Folder, accounts: int, merchants: int, *, paid: bool) -> LmdbStore:
+def _close(stores: Sequence[LmdbStore]) -> None:
+    for store in stores:
+        store.close(clean=True)
+
+
+def _filled(
+    folder: Folder, accounts: int, merchants: int, *, paid: bool, shards: int
+) -> list[LmdbStore]:
     now_ns = time.time_ns()
-    folder.create(datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat(), now_ns)
-    store = folder.open()
-    store.begin_epoch()
+    date = datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat()
+    folder.create(date, now_ns, shards=shards)
+    stores = folder.open()
+    for store in stores:
+        store.begin_epoch()
     begun = time.perf_counter()
 
     def progress(done: int) -> None:
         _say(f"{done:,} of {accounts:,} accounts, {time.perf_counter() - begun:.0f} s")
 
-    bulk.fill(store, accounts, merchants, paid=paid, progress=progress)
-    return store
+    bulk.fill(stores, accounts, merchants, paid=paid, progress=progress)
+    return stores
 
 
 def _table(settings: Settings, figures: Figures) -> str:

@@ -7,6 +7,7 @@ that the kernel caches do not count, as it takes them back when it needs them.
 
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,8 @@ from msgspec import Struct
 from actors.kinds import KINDS
 from bench.engine_bench import Driver, choose_payers
 from engine.clock import WallClock
-from engine.node import tune_interpreter
-from engine.shard import Limits, Shard
+from engine.node import Node
+from engine.shard import Limits
 from storage.lmdb_store import LmdbStore
 
 ACTORS_MAX: Final = 10_000
@@ -43,26 +44,28 @@ def anonymous_mib() -> float:
     raise OSError("this system does not tell anonymous memory (RssAnon)")
 
 
-async def soak(store: LmdbStore, accounts: int, merchants: int, seconds: float) -> Soaked:
+async def soak(
+    stores: Sequence[LmdbStore], accounts: int, merchants: int, seconds: float
+) -> Soaked:
     """Drive a filled store for `seconds` and watch the memory.
 
     Args:
-        store: filled by `bench.bulk`, open.
+        stores: all shards of a store, filled by `bench.bulk`, open.
         accounts: how many it has; more than 10,000, else nothing is passivated.
     """
     payers = choose_payers("uniform", accounts, seed=1)
-    shard = Shard(store, KINDS, WallClock(), Limits(actors_max=ACTORS_MAX))
+    node = Node(stores, KINDS, WallClock(), Limits(actors_max=ACTORS_MAX))
     samples: list[float] = []
-    tune_interpreter()
-    driver = Driver(shard, payers, merchants, f"{store.last.sequence:010d}", keep_latencies=False)
+    prefix = f"{stores[0].last.sequence:010d}"
+    driver = Driver(node, payers, merchants, prefix, keep_latencies=False)
     begun = time.perf_counter()
     async with trio.open_nursery() as nursery:
-        await nursery.start(shard.run)
+        await nursery.start(node.run)
         async with trio.open_nursery() as watching:
             watching.start_soon(_sample, samples, max(0.05, seconds / 2_000))
             result = await driver.run(1_024, 1, seconds)
             watching.cancel_scope.cancel()
-        shard.stop()
+        node.stop()
     fifth = max(1, len(samples) // 5)
     parts = [statistics.median(samples[n * fifth : (n + 1) * fifth]) for n in range(5)]
     return Soaked(

@@ -5,7 +5,7 @@ takes a second or two for a whole year, and is meant for a thread of its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -17,8 +17,8 @@ from actors.operation import Operation
 from actors.payment import Payment
 from engine.dates import DateState, decode_closed
 from gateway import stored
-from storage.journal import open_commit
-from storage.row import COMMITS, DATES
+from storage.journal import newest_commit
+from storage.row import DATES
 from storage.store import Snapshot
 
 
@@ -72,13 +72,24 @@ class Tally(Struct):
         return customers + self.clearing_minor + self.messages_minor
 
 
-def count(snapshot: Snapshot) -> Tally:
-    """Return the tally of a snapshot.
+def count(snapshots: Sequence[Snapshot]) -> Tally:
+    """Return the tally of a store.
+
+    Args:
+        snapshots: of all its shards, in order.
 
     Raises:
         CorruptRowError: a row is not what was written.
     """
     tally = Tally()
+    closed: Counter[str] = Counter()
+    for snapshot in snapshots:
+        _shard(tally, closed, snapshot)
+    tally.day_cuts = sum(shards == len(snapshots) for shards in closed.values())
+    return tally
+
+
+def _shard(tally: Tally, closed: Counter[str], snapshot: Snapshot) -> None:
     for _, state in stored.states(snapshot):
         _actor(tally, state)
     for address, _, _, record in stored.records(snapshot):
@@ -86,15 +97,14 @@ def count(snapshot: Snapshot) -> Tally:
         if count_record is not None:
             count_record(tally, address.partition("/")[2], record)
     for _, payload in snapshot.scan(DATES):
-        tally.day_cuts += decode_closed(payload).state is DateState.CLOSED
-    for key, payload in snapshot.scan(COMMITS, reverse=True):
-        commit = open_commit(key, payload)
-        tally.commits = commit.sequence
-        tally.postings = commit.posting_first + commit.postings - 1
-        tally.business_date = commit.business_date
-        tally.messages_minor = sum(each.messages_minor for each in commit.sums)
-        break
-    return tally
+        date = decode_closed(payload)
+        closed[date.business_date] += date.state is DateState.CLOSED
+    commit = newest_commit(snapshot)
+    tally.commits += commit.sequence
+    tally.postings += commit.posting_first + commit.postings - 1
+    tally.business_date = min(tally.business_date or commit.business_date, commit.business_date)
+    for each in commit.sums:
+        tally.messages_minor += each.messages_minor + each.sent_minor - each.received_minor
 
 
 def _actor(tally: Tally, state: Struct) -> None:

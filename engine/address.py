@@ -43,9 +43,23 @@ def split(address: str) -> tuple[str, str]:
     return kind, number
 
 
+def is_address(text: str) -> bool:
+    """Return whether the text is an address, of whatever kind."""
+    kind, slash, number = text.partition("/")
+    return bool(slash and kind and _number_matches(number))
+
+
 def slot(address: str) -> int:
     """Return the slot (0 to 1023) that an address falls into, the same on every machine."""
     return zlib.crc32(address.encode("ascii")) % SLOTS
+
+
+def shard_of(address: str, shards: int) -> int:
+    """Return the shard that owns an address, by version 1 of the slot map.
+
+    Each shard has a range of slots, in order, so that rows in key order stay so over all shards.
+    """
+    return slot(address) * shards // SLOTS
 
 
 def row_key(address: str) -> bytes:

@@ -10,13 +10,16 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
+from engine.message import Envelope, Token, stored
 from storage.store import Snapshot
 
 if TYPE_CHECKING:
     from engine.admission import Ask, Reply
 
+encode_stored = msgspec.msgpack.Encoder().encode
 Payloads = dict[bytes, bytes | None]
 
 
@@ -58,22 +61,36 @@ class Batch:
         controlled: the same for operators' actions.
         ended: asks whose chain of messages has come to its end.
         turns: how many turns are in it.
+        links: ends of links, key → payload.
+        departures: messages to other shards with their encoded rows, by shard.
+        carried: number of the first of them, by shard, once the batch is cut.
+        taken: number of the newest message taken, by sending shard.
+        told: answers to callers of other shards.
+        moved: how many messages more (or less) chains of other shards have, by token.
+        forced: the commit is written even though nothing else is.
     """
 
     __slots__ = (
         "actors",
         "answers",
+        "carried",
         "controlled",
         "dates",
+        "departures",
         "ended",
+        "forced",
         "hubs",
+        "links",
+        "moved",
         "objects",
         "outbox",
         "parked",
         "postings",
         "records",
         "sequence",
+        "taken",
         "timers",
+        "told",
         "turns",
     )
 
@@ -92,6 +109,19 @@ class Batch:
         self.controlled: list[tuple[Reply, Any]] = []
         self.ended: list[Ask] = []
         self.turns = 0
+        self.links: Payloads = {}
+        self.departures: dict[int, list[tuple[Envelope, bytes]]] = {}
+        self.carried: dict[int, int] = {}
+        self.taken: dict[int, int] = {}
+        self.told: list[tuple[Token, Any]] = []
+        self.moved: list[tuple[Token, int]] = []
+        self.forced = False
+
+    def depart(self, shard: int, envelope: Envelope, encoded: bytes | None = None) -> None:
+        """Send a message to another shard once this batch is durable."""
+        if encoded is None:
+            encoded = encode_stored(stored(envelope))
+        self.departures.setdefault(shard, []).append((envelope, encoded))
 
     def writes(self) -> bool:
         """Return whether there is anything to write. Without, only answers wait for their turn."""
@@ -104,8 +134,18 @@ class Batch:
             or self.parked
             or self.dates
             or self.postings
+            or self.links
+            or self.forced
         )
 
     def pending(self) -> bool:
         """Return whether the batch holds anything at all."""
-        return self.writes() or bool(self.answers or self.ended or self.controlled)
+        return self.writes() or bool(
+            self.answers
+            or self.ended
+            or self.controlled
+            or self.departures
+            or self.taken
+            or self.told
+            or self.moved
+        )

@@ -11,7 +11,13 @@ log = logging.getLogger("piaohao.engine")
 
 
 class Clock(Protocol):
-    """Gives the shard its time, in nanoseconds since 1970-01-01 UTC; it never goes back."""
+    """Gives a shard its time, in nanoseconds since 1970-01-01 UTC; it never goes back.
+
+    Attributes:
+        movable: commands move it; then its time travels with their messages.
+    """
+
+    movable: bool
 
     def now_ns(self) -> int:
         """Return the time."""
@@ -25,6 +31,8 @@ class Clock(Protocol):
 
 class WallClock:
     """The machine's clock, held still while it is set back."""
+
+    movable = False
 
     def __init__(self) -> None:
         self._last_ns = 0
@@ -50,6 +58,8 @@ class WallClock:
 
 class DomainClock:
     """A clock that stands still until a command moves it."""
+
+    movable = True
 
     def __init__(self, now_ns: int) -> None:
         self._now_ns = now_ns

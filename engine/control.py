@@ -1,4 +1,4 @@
-"""Operators' actions on a shard: cut the day, release or discard what is parked.
+"""Operators' actions on a shard: cut the day, release or discard what is parked, move the clock.
 
 They run in the scheduler, between two turns, and are answered when durable. What an operator
 names wrongly (a date, an address) is answered, never a failure.
@@ -51,7 +51,19 @@ class ParkedLeft(Struct, frozen=True):
     error: str = ""
 
 
-Control = CutDay | ReleaseParked | DiscardParked
+class MoveClock(Struct, frozen=True):
+    """Move a domain clock to `to_ns`, durably; timers that are due by then fire afterwards."""
+
+    to_ns: int
+
+
+class ClockMoved(Struct, frozen=True):
+    """The answer: where the clock stands."""
+
+    now_ns: int
+
+
+Control = CutDay | ReleaseParked | DiscardParked | MoveClock
 
 
 def run_control(stage: Stage, control: Control) -> Struct:
@@ -60,6 +72,10 @@ def run_control(stage: Stage, control: Control) -> Struct:
         return _cut_day(stage, control.business_date)
     if isinstance(control, ReleaseParked):
         return _release(stage, control.address)
+    if isinstance(control, MoveClock):
+        stage.clock.advance_to(control.to_ns)
+        stage.batch.forced = True
+        return ClockMoved(stage.clock.now_ns())
     return _discard(stage, control.address)
 
 
@@ -96,16 +112,30 @@ def _cut_day(stage: Stage, business_date: str) -> ClosedDate | DateNotOpen:
 
 
 def close_dates(stage: Stage) -> None:
-    """Close the dates that were cut and of which nothing is parked; no message is under way."""
+    """Close the dates that were cut and of which nothing is parked; no message is under way.
+
+    With several shards a date is closed once nothing of it is under way in any (`engine.links`).
+    """
     stage.closable = False
+    links = stage.links
     for business_date in sorted(stage.closing - stage.parking.by_date.keys()):
+        if links is not None and not links.quiet(stage.batch, business_date):
+            continue
         date = closed_date(stage, business_date)
         assert date is not None, f"{business_date} is closing and was never cut"
+        sums = stage.books.close(business_date)
+        if links is not None:
+            links.close(stage.batch, business_date)
         closed = replace(
             date,
             state=DateState.CLOSED,
             closed_ns=stage.clock.now_ns(),
-            sums=stage.books.close(business_date),
+            sums={each.currency: each.postings_minor for each in sums},
+            crossed={
+                each.currency: crossed
+                for each in sums
+                if (crossed := each.sent_minor - each.received_minor)
+            },
         )
         stage.batch.dates[business_date.encode("ascii")] = _encode(closed)
         stage.closing.remove(business_date)
@@ -133,7 +163,7 @@ def _discard(stage: Stage, address: str) -> ParkedLeft:
     envelope = stage.kinds.opened(row)
     if row.amount_minor:
         to, body = stage.kinds.suspend(row.currency, f"{row.sender}->{row.to}")
-        error = stage.try_turn(replace(envelope, to=to, body=body))
+        error = stage.dispatch(replace(envelope, to=to, body=body))
         if error is not None:
             return ParkedLeft(address, 0, stage.parking.by_actor[address], error)
     _unpark(stage, key, row, envelope)

@@ -2,6 +2,8 @@
 
 import datetime
 import re
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -9,6 +11,7 @@ from msgspec import Struct
 
 from storage.errors import CorruptRowError
 from storage.row import DATES
+from storage.store import Snapshot
 
 
 class DateState(StrEnum):
@@ -24,8 +27,9 @@ class DateState(StrEnum):
 class ClosedDate(Struct, array_like=True, frozen=True):
     """The row of a date that was cut, and the answer to `CutDay`.
 
-    `sums` are the date's posting sums by currency at its close: all zero. `closed_ns` is 0
-    while the date is still closing.
+    `sums` are the shard's posting sums of the date by currency, at its close; `crossed` is what it
+    has sent to other shards of it less what it has received. The two add up to zero on each
+    shard, and each of them over all shards. `closed_ns` is 0 while the date is still closing.
     """
 
     business_date: str
@@ -34,6 +38,7 @@ class ClosedDate(Struct, array_like=True, frozen=True):
     cut_ns: int
     closed_ns: int
     sums: dict[str, int]
+    crossed: dict[str, int] = {}
 
 
 class CutDay(Struct, frozen=True):
@@ -68,6 +73,34 @@ def open_date(key: bytes, payload: bytes) -> ClosedDate:
         return decode_closed(payload)
     except msgspec.DecodeError as error:
         raise CorruptRowError(DATES, key, str(error)) from error
+
+
+def durable_date(snapshot: Snapshot, business_date: str) -> ClosedDate | None:
+    """Return what is durable of a date that was cut, None if it was not."""
+    if not is_date(business_date):
+        return None
+    key = business_date.encode("ascii")
+    payload = snapshot.get(DATES, key)
+    return None if payload is None else open_date(key, payload)
+
+
+def merged(dates: Sequence[ClosedDate]) -> ClosedDate:
+    """Return a date over all shards, given what each says of it: closed once it is everywhere."""
+    closed = all(date.state is DateState.CLOSED for date in dates)
+    sums: Counter[str] = Counter()
+    crossed: Counter[str] = Counter()
+    for date in dates:
+        sums.update(date.sums)
+        crossed.update(date.crossed)
+    return ClosedDate(
+        dates[0].business_date,
+        DateState.CLOSED if closed else DateState.CLOSING,
+        dates[0].next_date,
+        min(date.cut_ns for date in dates),
+        max(date.closed_ns for date in dates) if closed else 0,
+        dict(sums) if closed else {},
+        {currency: minor for currency, minor in crossed.items() if minor} if closed else {},
+    )
 
 
 def day_after(business_date: str) -> str:

@@ -158,4 +158,5 @@ class Kinds:
             row.token,
             row.amount_minor,
             row.currency,
+            row.at_ns,
         )

@@ -22,6 +22,9 @@ class Envelope(Struct, array_like=True, frozen=True, gc=False):
     while the envelope exists, that money is "in a message" and counted there. `currency` is
     empty exactly when no money travels. `business_date` is an ISO 8601 date. Messages hold nothing
     that could refer back to them, so the garbage collector need not look at them (`gc=False`).
+    `at_ns` is a domain clock's time at the command that caused it; it travels like the business
+    date, as the outcome of a command must not depend on how far another shard's clock is. On wall
+    time it is 0. A marker between shards (`engine.links`) is addressed to nobody.
     """
 
     to: str
@@ -31,6 +34,7 @@ class Envelope(Struct, array_like=True, frozen=True, gc=False):
     token: Token | None = None
     amount_minor: int = 0
     currency: str = ""
+    at_ns: int = 0
 
 
 class StoredEnvelope(Struct, array_like=True, frozen=True):
@@ -49,6 +53,7 @@ class StoredEnvelope(Struct, array_like=True, frozen=True):
     currency: str
     attempts: int = 0
     error: str = ""
+    at_ns: int = 0
 
 
 class Unreadable(Struct, frozen=True):
@@ -76,4 +81,6 @@ def stored(envelope: Envelope, *, attempts: int = 0) -> StoredEnvelope:
         envelope.amount_minor,
         envelope.currency,
         attempts,
+        "",
+        envelope.at_ns,
     )

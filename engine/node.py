@@ -1,43 +1,54 @@
 """A node: its shards in one nursery, and the way to the shard that owns an address.
 
-For now there is one shard. Nothing outside this module counts them: callers address actors.
+Nothing outside this module counts the shards: callers address actors, cut days and take views of
+the whole. A shard that fails takes the node down.
 """
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import trio
 from msgspec import Struct
 
+from engine import dates as dates_
+from engine.address import is_address, shard_of
 from engine.admission import Reply
-from engine.clock import Clock
-from engine.control import Control
+from engine.clock import Clock, DomainClock
+from engine.control import Control, MoveClock
+from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
+from engine.exchange import Exchange
 from engine.fault import Fault
 from engine.kind import Kinds
 from engine.shard import Limits, Shard
+from engine.timekeeper import Timekeeper
 from storage.store import Snapshot, Store
 
 _IDLE_LOOK_S: Final = 1.0
 _IDLE_COLLECT_S: Final = 10.0
 _BUSY_COLLECT_S: Final = 300.0
+_CLOSED_WITHIN_S: Final = 1.0
+_LOOK_S: Final = 0.001
 
 
 class Node:
     """The engine as the gateway sees it.
 
     Args:
-        stores: one per shard, opened for writing.
+        stores: one per shard, in order, opened for writing.
         kinds: the domain.
         clock: where turns get their time from.
         limits: bounds of each shard.
-        on_failure: called once, when a shard fails and its waiters have been told.
+        on_failure: called once, when a shard has failed and all waiters have been told.
+
+    Raises:
+        CorruptRowError: the ends of a link between two shards do not fit together.
     """
 
     def __init__(
         self,
-        stores: list[Store],
+        stores: Sequence[Store],
         kinds: Kinds,
         clock: Clock,
         limits: Limits | None = None,
@@ -45,12 +56,25 @@ class Node:
     ) -> None:
         self.kinds = kinds
         self.clock = clock
-        self.shards = [Shard(store, kinds, clock, limits, on_failure) for store in stores]
+        self._on_failure = on_failure
+        self._failed = False
+        self._one_barrier = trio.Lock()
+        clock.not_before(max(store.last.now_ns for store in stores))
+        exchange = Exchange(self._end_if_at_rest)
+        way = exchange if len(stores) > 1 else None
+        self.shards = exchange.shards
+        for store in stores:
+            own = clock
+            if way is not None and clock.movable:
+                own = DomainClock(clock.now_ns())
+            self.shards.append(Shard(store, kinds, own, limits, self._shard_failed, way))
+        exchange.open_links()
+        self._timekeeper = Timekeeper(self.shards, clock)
 
     def shard_of(self, address: str) -> Shard:
         """Return the shard that owns an address."""
-        del address  # every slot maps to the one shard
-        return self.shards[0]
+        shards = self.shards
+        return shards[0] if len(shards) == 1 else shards[shard_of(address, len(shards))]
 
     def submit(
         self,
@@ -62,26 +86,92 @@ class Node:
         at_ns: int = 0,
         lane: object = None,
     ) -> Fault | None:
-        """See `Shard.submit`."""
-        shard = self.shard_of(to)
-        return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
+        """See `Shard.submit`. On a domain clock it may wait for timers that are due first."""
+        if not self.clock.movable:
+            shard = self.shard_of(to)
+            return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
+        return self._timekeeper.submit(self.shard_of(to), to, body, reply, deadline, at_ns, lane)
 
     async def ask(self, to: str, body: Struct, *, timeout_s: float = 10.0, at_ns: int = 0) -> Any:
-        """See `Shard.ask`."""
-        return await self.shard_of(to).ask(to, body, timeout_s=timeout_s, at_ns=at_ns)
+        """Submit a command and wait for its answer (a Struct or a `Fault`).
 
-    async def ask_control(self, control: Control) -> Any:
-        """Run an operator's action; a day cut goes to every shard. See `Shard.ask_control`."""
-        return await self.shards[0].ask_control(control)
+        Cancelling the wait leaves the command alone.
+        """
+        send, receive = trio.open_memory_channel[Any](1)
+        deadline = trio.current_time() + timeout_s
+        fault = self.submit(to, body, send.send_nowait, deadline=deadline, at_ns=at_ns)
+        return fault if fault is not None else await receive.receive()
+
+    def advance(self, at_ns: int, reply: Reply, *, deadline: float = float("inf")) -> None:
+        """Move a domain clock; what is due on the way fires first, each timer at its own time.
+
+        Args:
+            reply: called with `engine.control.ClockMoved`, or a `Fault`, once it is durable.
+            deadline: on Trio's clock, seconds; after it the clock stays where it is, TIMEOUT.
+        """
+        self._timekeeper.advance(at_ns, reply, deadline)
+
+    async def ask_control(self, control: Control, *, timeout_s: float = 60.0) -> Any:
+        """Run an operator's action where it belongs. See `Shard.ask_control`.
+
+        A day cut goes to every shard, and its answer waits a moment for the date to be closed on
+        all of them.
+        """
+        if isinstance(control, CutDay):
+            return await self._cut_day(control, timeout_s)
+        if isinstance(control, MoveClock):
+            raise TypeError("the timekeeper moves clocks: see Node.advance")
+        shard = self.shards[0]
+        if is_address(control.address):
+            shard = self.shard_of(control.address)
+        return await shard.ask_control(control, timeout_s=timeout_s)
+
+    def business_date(self) -> str:
+        """Return the durable business date, ISO 8601: what has been acknowledged, no more."""
+        return min(shard.store.last.business_date for shard in self.shards)
+
+    def closed_date(self, business_date: str) -> ClosedDate | None:
+        """Return what is durable of a date that was cut, over all shards; None if it was not."""
+        dates = []
+        for shard in self.shards:
+            snapshot = shard.store.snapshot()
+            try:
+                date = dates_.durable_date(snapshot, business_date)
+            finally:
+                snapshot.close()
+            if date is None:
+                return None
+            dates.append(date)
+        return dates_.merged(dates)
 
     def snapshot(self, address: str) -> Snapshot:
         """Return a view of what is durable on the shard of an address. Close it soon."""
         return self.shard_of(address).store.snapshot()
 
+    async def snapshots(self) -> list[Snapshot]:
+        """Return views of all shards that fit together, in order; close them.
+
+        They are opened while no shard commits: what one has taken, another has sent, and no
+        outbox row is gone that its receiver had not taken. Turns go on meanwhile.
+        """
+        async with self._one_barrier:
+            try:
+                for shard in self.shards:
+                    await shard.hold_commits()
+                return [shard.store.snapshot() for shard in self.shards]
+            finally:
+                for shard in self.shards:
+                    shard.let_commits()
+
     def stop(self) -> None:
         """Refuse new commands; `run` returns when everything admitted has been answered."""
         for shard in self.shards:
             shard.stop()
+
+    def fail(self, error: Exception) -> None:
+        """Stop for good: every waiter of every shard is told that the outcome is unknown."""
+        for shard in self.shards:
+            shard.fail(error)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover and serve until `stop`; reports itself started once it has recovered.
@@ -90,13 +180,64 @@ class Node:
             ShardFailedError: (in a group) a shard failed; nothing more is acknowledged.
         """
         tune_interpreter()
-        async with trio.open_nursery() as collecting:
-            collecting.start_soon(self._collect_when_idle)
+        async with trio.open_nursery() as beside:
+            beside.start_soon(self._collect_when_idle)
+            beside.start_soon(self._timekeeper.run)
             async with trio.open_nursery() as nursery:
                 for shard in self.shards:
                     await nursery.start(shard.run)
+                await self._finish_cut()
                 task_status.started()
-            collecting.cancel_scope.cancel()
+            beside.cancel_scope.cancel()
+
+    def _shard_failed(self, error: BaseException) -> None:
+        """One shard's failure is the node's: what the others have in memory may rest on it."""
+        if self._failed:
+            return
+        self._failed = True
+        for shard in self.shards:
+            shard.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+    def _end_if_at_rest(self) -> None:
+        if all(shard.at_rest() for shard in self.shards):
+            for shard in self.shards:
+                shard.end()
+
+    async def _cut_day(self, cut: CutDay, timeout_s: float) -> Any:
+        answers: list[Any] = [None] * len(self.shards)
+
+        async def cut_shard(number: int) -> None:
+            answers[number] = await self.shards[number].ask_control(cut, timeout_s=timeout_s)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(len(self.shards)):
+                nursery.start_soon(cut_shard, number)
+        for answer in answers:
+            if isinstance(answer, Fault):
+                return answer
+        if not all(isinstance(answer, ClosedDate) for answer in answers):
+            return DateNotOpen(cut.business_date, self.business_date())
+        if len(answers) == 1:
+            return answers[0]
+        with trio.move_on_after(_CLOSED_WITHIN_S):
+            await self._closed_everywhere(cut.business_date)
+        return self.closed_date(cut.business_date)
+
+    async def _closed_everywhere(self, business_date: str) -> None:
+        while True:
+            date = self.closed_date(business_date)
+            if date is not None and date.state is DateState.CLOSED:
+                return
+            await trio.sleep(_LOOK_S)
+
+    async def _finish_cut(self) -> None:
+        """Finish a day cut that a crash has interrupted: the shards agree on the date again."""
+        newest = max(shard.stage.business_date for shard in self.shards)
+        for shard in self.shards:
+            while shard.stage.business_date < newest and shard.failure is None:
+                await shard.ask_control(CutDay(shard.stage.business_date))
 
     async def _collect_when_idle(self) -> None:
         """Collect cyclic garbage when nobody waits; under endless load every five minutes.

@@ -18,6 +18,7 @@ from engine.message import stored
 from engine.parking import encode, open_row
 from storage.errors import CorruptRowError
 from storage.journal import sequence_key
+from storage.link import outbox_key, outbox_range
 from storage.row import COMMITS, OUTBOX, PARKED, TIMERS
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ async def recover(shard: Shard) -> None:
     """
     stage = shard.stage
     attempts: dict[int, int] = {}
-    for key, payload in stage.snapshot().scan(OUTBOX):
-        sequence = int.from_bytes(key, "big")
+    for key, payload in stage.snapshot().scan(OUTBOX, *outbox_range(stage.number)):
+        sequence = int.from_bytes(key[2:], "big")
         if sequence > shard.store.last.outbox_last:
             raise CorruptRowError(OUTBOX, key, "beyond the newest commit's last message")
         row = open_row(OUTBOX, key, payload)
@@ -50,6 +51,7 @@ async def recover(shard: Shard) -> None:
     if shard.store.was_clean:
         return
     await _deliver_with_caution(shard, attempts)
+    await _take_with_caution(shard)
     due = list(_due_timers(shard))
     stage.end_read()
     for key, payload in due:
@@ -80,16 +82,36 @@ async def _deliver_with_caution(shard: Shard, attempts: dict[int, int]) -> None:
         begun = attempts[sequence]
         if begun >= ATTEMPTS_MAX:
             shard.stage.carried.popleft()
-            shard.stage.batch.outbox[sequence_key(sequence)] = None
+            shard.stage.batch.outbox[outbox_key(shard.stage.number, sequence)] = None
             row = stored(envelope, attempts=begun)
             shard.stage.park(row, f"{begun} turns with it ended in an abnormal exit")
         else:
             payload = encode(stored(envelope, attempts=begun + 1))
-            shard.stage.batch.outbox[sequence_key(sequence)] = payload
+            shard.stage.batch.outbox[outbox_key(shard.stage.number, sequence)] = payload
             await _commit(shard)
             shard.stage.now_ns = shard.clock.now_ns()
             shard.stage.deliver_carried()
         await _commit(shard)
+
+
+async def _take_with_caution(shard: Shard) -> None:
+    """Take what other shards had sent before, one a commit: each holds the effects of one message
+    and counts the attempt at the next."""
+    stage = shard.stage
+    links = stage.links
+    if links is None:
+        return
+    for _ in range(len(stage.inbox)):
+        source, _, envelope = stage.inbox[0]
+        attempts = links.receiving[source].end.attempts
+        if attempts >= ATTEMPTS_MAX and envelope.to:
+            stage.park_arrival(f"{attempts} turns with it ended in an abnormal exit")
+            continue
+        links.begin_attempt(source)
+        await _commit(shard)
+        stage.now_ns = shard.clock.now_ns()
+        stage.deliver_arrival()
+    await _commit(shard)
 
 
 def _due_timers(shard: Shard) -> Iterator[tuple[bytes, bytes]]:

@@ -10,8 +10,9 @@ the shard is over: it never tries the same store again.
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol
 
 import trio
 from msgspec import Struct
@@ -31,7 +32,8 @@ from engine.fault import (
     Fault,
 )
 from engine.kind import Kinds
-from engine.message import Envelope
+from engine.links import opened
+from engine.message import Envelope, Token
 from engine.stage import Stage
 from engine.vitals import Vitals
 from storage.errors import StorageError
@@ -40,6 +42,31 @@ from storage.store import Store
 log = logging.getLogger("piaohao.engine")
 
 _TICK_S: Final = 0.1
+AGAIN_MAX: Final = 1_000
+"""Messages of a link that are sent again at once."""
+
+
+class Way(Protocol):
+    """How shards reach each other. What is handed over rests on durable batches only.
+
+    Nothing is promised of it but that it does not change what it carries: messages may be lost,
+    doubled or late, as links number them and send again.
+    """
+
+    def carry(self, source: int, to: int, first: int, messages: Sequence[Envelope]) -> None:
+        """Take messages of a link, numbered from `first`, to their shard."""
+
+    def acknowledge(self, source: int, to: int, cursor: int) -> None:
+        """Tell the shard `to` that `source` has made its messages up to `cursor` durable."""
+
+    def tell(self, token: Token, outcome: Any) -> None:
+        """Tell the caller of another shard its outcome."""
+
+    def moved(self, token: Token, messages: int) -> None:
+        """Count more (or less) messages in a chain that began on another shard."""
+
+    def rested(self) -> None:
+        """Hear that a shard that is to stop has come to rest, for now."""
 
 
 class ShardFailedError(Exception):
@@ -75,6 +102,7 @@ class Shard:
         clock: where turns get their time from.
         limits: bounds.
         on_failure: called once when the shard fails, after every waiter has been told.
+        way: to the other shards, None where there are none.
     """
 
     def __init__(
@@ -84,16 +112,26 @@ class Shard:
         clock: Clock,
         limits: Limits | None = None,
         on_failure: Callable[[BaseException], None] | None = None,
+        way: Way | None = None,
     ) -> None:
+        assert (way is None) == (store.format.shards == 1), "a way to the other shards"
         self.store = store
         self.clock = clock
         self.limits = Limits() if limits is None else limits
         self.stage = Stage(store, kinds, clock)
         self.admission = Admission(self.limits.unconfirmed_max, self.limits.actor_unconfirmed_max)
         clock.not_before(store.last.now_ns)
+        links = self.stage.links
+        self._durable_cursors: dict[int, int] = (
+            {other: end.end.cursor for other, end in links.receiving.items()} if links else {}
+        )
         self.vitals = Vitals()
         self.failure: BaseException | None = None
         self._on_failure = on_failure
+        self._way = way
+        self._arrivals_first = True
+        self._may_commit: trio.Event | None = None
+        self._committed: trio.Event | None = None
         self._control: deque[tuple[Control, Reply]] = deque()
         self._ask_last = 0
         self._held: Ask | None = None
@@ -180,6 +218,63 @@ class Shard:
             if not ask.done:
                 yield ask
 
+    # The way from and to the other shards.
+
+    def arrive(self, source: int, first: int, messages: Sequence[Envelope]) -> None:
+        """Take in messages of another shard, numbered from `first`; they get their turns later."""
+        links, inbox = self.stage.links, self.stage.inbox
+        assert links is not None
+        for sequence, message in enumerate(messages, first):
+            if links.arrives(source, sequence):
+                inbox.append((source, sequence, message))
+        cursor = self._durable_cursors.get(source, 0)
+        if first <= cursor and self._way is not None:
+            # It was sent again: the acknowledgement may have been lost.
+            self._way.acknowledge(self.stage.number, source, cursor)
+        self._wake.set()
+
+    def acknowledged(self, other: int, cursor: int) -> None:
+        """Hear that another shard has made this one's messages up to `cursor` durable."""
+        assert self.stage.links is not None
+        self.stage.links.acknowledge(other, cursor, self._now)
+
+    def tell(self, token: Token, outcome: Any) -> None:
+        """Tell a caller of this shard what a turn elsewhere, durable by now, answered."""
+        ask = self.stage.ask_of(token)
+        if ask is not None:
+            self._tell(ask, outcome)
+
+    def moved(self, token: Token, messages: int) -> None:
+        """Count what turns elsewhere, durable by now, did to a chain that began here."""
+        ask = self.stage.ask_of(token)
+        if ask is not None:
+            ask.pending += messages
+            if not ask.pending:
+                ask.ended = True
+                if ask.done:
+                    self._forget(ask)
+
+    def _send_again(self, now: float) -> None:
+        """Send again what has not been acknowledged for too long."""
+        links = self.stage.links
+        if links is None or self._way is None:
+            return
+        for other in links.overdue(now):
+            sender = links.sending[other]
+            sender.since = now
+            snapshot = self.store.snapshot()
+            try:
+                rows = links.outbox(snapshot, other, sender.acknowledged)
+                again = [
+                    (sequence, opened(self.stage.kinds, row))
+                    for sequence, row in islice(rows, AGAIN_MAX)
+                ]
+            finally:
+                snapshot.close()
+            if again:
+                messages = [message for _, message in again]
+                self._way.carry(self.stage.number, other, again[0][0], messages)
+
     # Life.
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -210,14 +305,20 @@ class Shard:
         self._refusal = STOPPING
         self._end_if_at_rest()
 
+    def at_rest(self) -> bool:
+        """Return whether there is nothing left to do."""
+        return not (self.stage.batch.pending() or self.stage.committing or self._has_work())
+
     def _end_if_at_rest(self) -> None:
-        if (
-            not self._stopping
-            or self.stage.batch.pending()
-            or self.stage.committing
-            or self._has_work()
-        ):
+        if not self._stopping or not self.at_rest():
             return
+        if self._way is not None:
+            self._way.rested()
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Have `run` return: everything that was admitted has been answered, on every shard."""
         # Whoever waits now, waits for a message that is parked or a turn that will not come.
         for ask in list(self.stage.asks.values()):
             self._tell(ask, OUTCOME_UNKNOWN)
@@ -292,9 +393,20 @@ class Shard:
             self._now = trio.current_time()
             self._expire(self._now)
             self._check_headroom()
+            self._look_after_links(self._now)
             if self.stage.next_due <= self.clock.now_ns() or self._has_work():
                 self._wake.set()
             self._end_if_at_rest()
+
+    def _look_after_links(self, now: float) -> None:
+        stage = self.stage
+        if stage.links is None:
+            return
+        self._send_again(now)
+        if stage.links.trimmable() and not stage.batch.pending() and not stage.committing:
+            # Under load the rows go with the next batch; nobody waits for this one.
+            stage.links.trim(stage.batch)
+            self._staged.set()
 
     def _check_headroom(self) -> None:
         if not self._stopping and self.failure is None:
@@ -322,6 +434,7 @@ class Shard:
         return bool(
             stage.internal
             or stage.carried
+            or stage.inbox
             or self._control
             or self._held
             or self.admission.waiting
@@ -370,9 +483,21 @@ class Shard:
             close_dates(stage)
         elif stage.next_due <= now_ns:
             stage.fire_timers(now_ns)
+        elif stage.inbox and (self._arrivals_first or not (self._held or self.admission.waiting)):
+            # Messages and commands take turns: a stream of one must not shut out the other.
+            self._arrivals_first = False
+            self._take_arrival()
         else:
+            self._arrivals_first = True
             return self._begin_command(now)
         return True
+
+    def _take_arrival(self) -> None:
+        """Give the next message of another shard its turn, timers of its time or before first."""
+        stage = self.stage
+        at_ns = stage.inbox[0][2].at_ns
+        if at_ns <= stage.now_ns or self._move_clock(at_ns):
+            stage.deliver_arrival()
 
     def _begin_beside(self, now: float) -> None:
         if self._control:
@@ -429,8 +554,9 @@ class Shard:
         stage = self.stage
         ask.started = True
         token = (self.store.epoch, stage.number, ask.n)
+        at_ns = stage.now_ns if self.clock.movable else 0
         try:
-            stage.take_turn(Envelope(ask.to, "", ask.body, stage.business_date, token))
+            stage.take_turn(Envelope(ask.to, "", ask.body, stage.business_date, token, at_ns=at_ns))
         except StorageError:
             raise
         except Exception:
@@ -449,18 +575,41 @@ class Shard:
         if self.failure is not None:
             return
         stage = self.stage
-        batch, writes = stage.cut()
+        while self._may_commit is not None:
+            await self._may_commit.wait()
+        batch, writes = stage.cut(self._now)
         if writes is not None:
             stage.committing = batch
             times = await self.store.commit(writes)
             stage.committing = None
+            if self._committed is not None:
+                self._committed.set()
             stage.durable_seq = batch.sequence
             self.vitals.committed(batch, times)
             self._check_headroom()
         if self.failure is None:
             self._open_gate(batch)
 
+    async def hold_commits(self) -> None:
+        """Begin no further commit until `let_commits`; returns once none is running.
+
+        Turns go on meanwhile. A commit that fails never ends: the node is over then.
+        """
+        self._may_commit = trio.Event()
+        if self.stage.committing is not None:
+            self._committed = trio.Event()
+            await self._committed.wait()
+            self._committed = None
+
+    def let_commits(self) -> None:
+        """Take `hold_commits` back."""
+        if self._may_commit is not None:
+            self._may_commit.set()
+            self._may_commit = None
+
     def _open_gate(self, batch: Batch) -> None:
+        if self._way is not None:
+            self._reach_others(batch, self._way)
         for ask in batch.ended:
             ask.ended = True
             if ask.done:
@@ -469,6 +618,19 @@ class Shard:
             self._tell(ask, body)
         for reply, body in batch.controlled:
             _reply(reply, body)
+
+    def _reach_others(self, batch: Batch, way: Way) -> None:
+        # A chain's count goes ahead of the messages that it counts: it must not end too soon.
+        own = self.stage.number
+        for token, messages in batch.moved:
+            way.moved(token, messages)
+        for other, first in batch.carried.items():
+            way.carry(own, other, first, [envelope for envelope, _ in batch.departures[other]])
+        for source, cursor in batch.taken.items():
+            self._durable_cursors[source] = cursor
+            way.acknowledge(own, source, cursor)
+        for token, outcome in batch.told:
+            way.tell(token, outcome)
 
     def _tell(self, ask: Ask, outcome: Any) -> None:
         """Tell a caller once; forget the ask if its chain has ended too."""

@@ -21,13 +21,14 @@ from msgspec import Struct
 from engine import dates, parking, timers
 from engine.actor import Actor
 from engine.admission import Ask
-from engine.batch import Batch
+from engine.batch import Batch, encode_stored
 from engine.books import Books
 from engine.clock import Clock
 from engine.dates import DateState
 from engine.fault import OUTCOME_UNKNOWN
 from engine.history import History
 from engine.kind import Kinds, R, RecordKind
+from engine.links import Links
 from engine.message import Envelope, StoredEnvelope, Token, stored
 from engine.turn import (
     KEY_BYTES_MAX,
@@ -38,8 +39,9 @@ from engine.turn import (
     TurnError,
 )
 from storage.errors import CorruptRowError, StorageError
-from storage.journal import Commit, sequence_key
-from storage.row import ACTORS, DATES, HUBS, OUTBOX, PARKED, RECORDS, TIMERS
+from storage.journal import Commit
+from storage.link import outbox_key
+from storage.row import ACTORS, DATES, HUBS, LINKS, OUTBOX, PARKED, RECORDS, TIMERS
 from storage.store import Snapshot, Store, Writes
 
 log = logging.getLogger("piaohao.engine")
@@ -59,6 +61,8 @@ class Stage:
         committing: the batch that is being committed, None between commits.
         internal: messages that exist in memory only; a cut makes outbox rows of what is left.
         carried: messages that are outbox rows to this shard itself, with their sequence.
+        links: this shard's ends of the ways to the others, None where it is the only one.
+        inbox: messages from other shards, `(shard, sequence, message)`, not taken yet.
         now_ns: the time of the turns, set before each chain.
         next_due: no timer is due before this, nanoseconds; it may be too early.
         closing: dates that were cut and are not closed yet.
@@ -82,12 +86,15 @@ class Stage:
         self.committing: Batch | None = None
         self.internal: deque[Envelope] = deque()
         self.carried: deque[tuple[int, Envelope]] = deque()
+        self.inbox: deque[tuple[int, int, Envelope]] = deque()
         self.now_ns = clock.now_ns()
         self.next_due = 0
         self._outbox_last = last.outbox_last
         self._turn: Turn[Any] = Turn(self)
         self._snapshot: Snapshot | None = None
         self.parking = parking.Parking(self.snapshot())
+        alone = store.format.shards == 1
+        self.links = None if alone else Links(self.snapshot(), store.format)
         self.closing = {
             date.business_date
             for key, payload in self.snapshot().scan(DATES)
@@ -101,7 +108,7 @@ class Stage:
     # Messages get their turns.
 
     def under_way(self) -> bool:
-        """Return whether any message has still to get its turn."""
+        """Return whether any message that is this shard's own has still to get its turn."""
         return bool(self.internal or self.carried)
 
     def deliver(self, envelope: Envelope) -> None:
@@ -117,12 +124,50 @@ class Stage:
     def deliver_carried(self) -> None:
         """Give the oldest message of the outbox to itself its turn; its row goes with it."""
         sequence, envelope = self.carried.popleft()
-        self.batch.outbox[sequence_key(sequence)] = None
+        self.batch.outbox[outbox_key(self.number, sequence)] = None
         error = BEHIND if envelope.to in self.parking.by_actor else self.try_turn(envelope)
         if error is None:
             self.books.take(envelope)
         else:
             self.park(stored(envelope), error)
+
+    def deliver_arrival(self) -> None:
+        """Take the oldest message of another shard: its turn, and the cursor past it."""
+        links = self.links
+        assert links is not None
+        source, sequence, envelope = self.inbox.popleft()
+        links.take(source, sequence, envelope)
+        self.batch.taken[source] = sequence
+        if envelope.to:
+            self.books.receive(envelope)
+            self.deliver(envelope)
+        elif envelope.business_date >= self.business_date or envelope.business_date in self.closing:
+            links.mark(source, envelope.business_date, envelope.body)
+        if envelope.business_date in self.closing:
+            self.closable = True
+
+    def park_arrival(self, error: str) -> None:
+        """Park the oldest message of another shard instead of giving it its turn."""
+        links = self.links
+        assert links is not None
+        source, sequence, envelope = self.inbox.popleft()
+        links.take(source, sequence, envelope)
+        self.batch.taken[source] = sequence
+        self.books.receive(envelope)
+        self.park(stored(envelope), error)
+        self.books.keep(envelope)
+
+    def dispatch(self, envelope: Envelope) -> str | None:
+        """Have a message of nobody's turn delivered: here and now, or by its shard.
+
+        Returns:
+            What undid its turn, None if nothing did.
+        """
+        shard = self.number if self.links is None else self.links.shard_of(envelope.to)
+        if shard == self.number:
+            return self.try_turn(envelope)
+        self.batch.depart(shard, envelope)
+        return None
 
     def try_turn(self, envelope: Envelope) -> str | None:
         """Give an internal message its turn; returns None, or what undid it."""
@@ -138,10 +183,14 @@ class Stage:
     def park(self, row: StoredEnvelope, error: str) -> None:
         """Move a message to its receiver's parked rows; the caller is told OUTCOME_UNKNOWN."""
         self.batch.parked[self.parking.add(row)] = parking.failed(row, error)
-        ask = self._ask_of(row.token)
+        token = row.token
+        ask = self.ask_of(token)
         if ask is not None:
             self.batch.answers.append((ask, OUTCOME_UNKNOWN))
             self.chain_moved(ask, 0)
+        elif token is not None and token[1] != self.number:
+            self.batch.told.append((token, OUTCOME_UNKNOWN))
+            self.batch.moved.append((token, -1))
 
     def fire_timers(self, now_ns: int) -> None:
         """Fire up to a hundred due timers; each row goes in its turn's batch."""
@@ -167,7 +216,8 @@ class Stage:
     def _timer_envelope(self, key: bytes, timer: timers.Timer) -> Envelope:
         address = timers.split_timer_key(key)[1]
         body = self.kinds.read_body(address, timer.body)
-        return Envelope(address, address, body, self.business_date)
+        at_ns = self.now_ns if self.clock.movable else 0
+        return Envelope(address, address, body, self.business_date, at_ns=at_ns)
 
     def _earliest_timer(self) -> int:
         overlays = [batch.timers for batch in (self.committing, self.batch) if batch]
@@ -196,7 +246,8 @@ class Stage:
         turn.address = to
         turn.number = actor.number
         turn.state = actor.state
-        turn.now_ns = self.now_ns
+        turn._at_ns = at_ns = envelope.at_ns
+        turn.now_ns = at_ns or self.now_ns
         turn.business_date = envelope.business_date
         turn.sender = envelope.sender
         turn.token = envelope.token
@@ -262,6 +313,8 @@ class Stage:
                 currency = posting[2]
             posted += amount
             encoded.append(_encode(posting))
+        links = self.links
+        departing: list[tuple[int, Envelope, bytes]] = []
         for message in messages:
             # Sent to nobody, or what its receiver never takes, it would be found out only after
             # this turn has become durable. The receiver is nearly always in memory: 0.1 us.
@@ -269,7 +322,13 @@ class Stage:
             takes = self.kinds.of(message.to).takes if receiver is None else receiver.kind.takes
             if type(message.body) not in takes:
                 raise TurnError(f"{type(message.body).__name__} told to {message.to}")
-            _encode(message.body)
+            shard = self.number
+            if receiver is None and links is not None:
+                shard = links.shard_of(message.to)
+            if shard == self.number:
+                _encode(message.body)
+            else:
+                departing.append((shard, message, encode_stored(stored(message))))
             amount = message.amount_minor
             if amount:
                 if (
@@ -312,18 +371,29 @@ class Stage:
             batch.timers[key] = timer_row
             if timer_row is not None and due < self.next_due:
                 self.next_due = due
-        self.internal += messages
+        if not departing:
+            self.internal += messages
+        else:
+            for shard, message, row in departing:
+                batch.depart(shard, message, row)
+            if len(departing) < len(messages):
+                gone = {id(message) for _, message, _ in departing}
+                self.internal += [each for each in messages if id(each) not in gone]
         batch.turns += 1
         token = turn.token
-        ask = None if token is None else self._ask_of(token)
+        ask = None if token is None else self.ask_of(token)
         for to, body in turn._answers:
-            told = ask if to is token else self._ask_of(to)
+            told = ask if to is token else self.ask_of(to)
             if told is not None:
                 batch.answers.append((told, body))
+            elif to[1] != self.number:
+                batch.told.append((to, body))
         if ask is not None:
             ask.pending += len(messages) - 1
             if not ask.pending:
                 batch.ended.append(ask)
+        elif token is not None and token[1] != self.number and len(messages) != 1:
+            batch.moved.append((token, len(messages) - 1))
 
     @staticmethod
     def _timer_rows(actor: Actor, turn: Turn[Any]) -> list[tuple[int, bytes, bytes | None]]:
@@ -339,7 +409,7 @@ class Stage:
             rows.append((due_ns, key, None if body is None else timers.timer_row(body)))
         return rows
 
-    def _ask_of(self, token: Token | None) -> Ask | None:
+    def ask_of(self, token: Token | None) -> Ask | None:
         """Return the ask of a token, None if it is of an earlier boot or over."""
         if token is None or token[0] != self.store.epoch or token[1] != self.number:
             return None
@@ -432,10 +502,14 @@ class Stage:
 
     # The cut.
 
-    def cut(self) -> tuple[Batch, Writes | None]:
+    def cut(self, now: float) -> tuple[Batch, Writes | None]:
         """Close the batch and begin the next; returns it with its writes, if it has any.
 
-        Messages that are still in memory become outbox rows to this shard itself.
+        Args:
+            now: on Trio's clock, seconds.
+
+        Messages that are still in memory become outbox rows to this shard itself. What leaves for
+        other shards is numbered, and what they have acknowledged is dropped.
 
         Raises:
             ConservationError: the books do not balance; the shard has to stop.
@@ -443,10 +517,18 @@ class Stage:
         batch = self.batch
         for envelope in self.internal:
             self._outbox_last += 1
-            batch.outbox[sequence_key(self._outbox_last)] = parking.encode(stored(envelope))
+            key = outbox_key(self.number, self._outbox_last)
+            batch.outbox[key] = parking.encode(stored(envelope))
             self.books.keep(envelope)
             self.carried.append((self._outbox_last, envelope))
         self.internal.clear()
+        if self.links is not None:
+            if batch.departures:
+                self.links.depart(batch, self.books, now)
+                self.closable = self.closable or bool(self.closing)
+            self.links.write(batch)
+            if batch.writes():
+                self.links.trim(batch)
         if not batch.writes():
             self.batch = Batch(batch.sequence)
             return batch, None
@@ -470,6 +552,7 @@ class Stage:
             OUTBOX: batch.outbox,
             PARKED: batch.parked,
             DATES: batch.dates,
+            LINKS: batch.links,
         }
         self.batch = Batch(batch.sequence + 1)
         rows = {table: rows for table, rows in tables.items() if rows}

@@ -45,7 +45,8 @@ class Turn(Generic[S]):
         number: the part of the address after the slash.
         state: the actor's state as of this turn, None while the actor does not exist. Frozen:
             change it with `become`.
-        now_ns: the shard's clock, nanoseconds since 1970-01-01 UTC.
+        now_ns: the shard's clock, nanoseconds since 1970-01-01 UTC; with a domain clock, its time
+            at the command that began the chain.
         business_date: ISO 8601 date that the command was stamped with.
         sender: the address that sent the message, empty for an external command.
         token: who waits for the answer, None when nobody does.
@@ -55,6 +56,7 @@ class Turn(Generic[S]):
     __slots__ = (
         "_actor",
         "_answers",
+        "_at_ns",
         "_changed",
         "_messages",
         "_postings",
@@ -74,6 +76,7 @@ class Turn(Generic[S]):
 
     _actor: "Actor"
     _stage: "Stage"
+    _at_ns: int
     _changed: bool
     _records: "dict[bytes, tuple[RecordKind[Any], Struct]]"
     _postings: list[tuple[str, int, str, int, int, str, str]]
@@ -93,6 +96,7 @@ class Turn(Generic[S]):
 
     def __init__(self, stage: "Stage") -> None:
         self._stage = stage
+        self._at_ns = 0
         self._changed = False
         self._records = {}
         self._postings = []
@@ -174,6 +178,7 @@ class Turn(Generic[S]):
                 self.token,
                 amount_minor,
                 currency,
+                self._at_ns,
             )
         )
 

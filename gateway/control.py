@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -81,13 +81,13 @@ class ControlSocket:
     Args:
         folder: the node's data folder; its lock is ours, so a socket found there is stale.
         node: for operations that act.
-        store: for those that read.
+        stores: those of its shards, for operations that read.
     """
 
-    def __init__(self, folder: Path, node: Node, store: LmdbStore) -> None:
+    def __init__(self, folder: Path, node: Node, stores: Sequence[LmdbStore]) -> None:
         self._folder = folder
         self._node = node
-        self._store = store
+        self._stores = stores
 
     async def run(
         self,
@@ -136,9 +136,7 @@ class ControlSocket:
             return {"error": Failure(INPUT, f"not an operation: {error}")}
         try:
             if isinstance(asked, Reading):
-                result: Any = await trio.to_thread.run_sync(
-                    partial(operations.read, self._store, asked, trio.from_thread.check_cancelled)
-                )
+                result: Any = await self._read(asked)
             else:
                 result = await self._act(asked)
         except Exception as error:
@@ -147,6 +145,13 @@ class ControlSocket:
                 raise
             return {"error": failure}
         return {"result": result}
+
+    async def _read(self, asked: Reading) -> Any:
+        with operations.closing_all(await self._node.snapshots()) as snapshots:
+            check = trio.from_thread.check_cancelled
+            return await trio.to_thread.run_sync(
+                partial(operations.read, self._stores, snapshots, asked, check)
+            )
 
     async def _act(self, asked: Acting) -> Any:
         outcome = await self._node.ask_control(operations.control_of(asked))

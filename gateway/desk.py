@@ -54,12 +54,11 @@ class Desk:
 
     def business_date(self) -> str:
         """Return the durable business date, ISO 8601: what has been acknowledged, no more."""
-        return self.node.shards[0].store.last.business_date
+        return self.node.business_date()
 
     def fail(self, error: Exception) -> None:
         """Stop the node for good: a row that was read is not what was written."""
-        for shard in self.node.shards:
-            shard.fail(error)
+        self.node.fail(error)
 
     def deadline(self, caller: Caller) -> float:
         """Return the caller's deadline on Trio's clock, for `Node.submit`."""

@@ -6,7 +6,7 @@ as they stand; every row of the journal is a posting.
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -36,11 +36,11 @@ COLUMNS: Final[Mapping[What, str]] = {
 }
 
 
-def export(snapshot: Snapshot, shard: int, what: What, out: Path, check: Callable[[], None]) -> int:
+def export(snapshots: Sequence[Snapshot], what: What, out: Path, check: Callable[[], None]) -> int:
     """Write one export; the file appears under its name once it is whole.
 
     Args:
-        shard: the snapshot's shard number.
+        snapshots: of all shards, in order.
         check: called every now and then; it may raise to break off.
 
     Returns:
@@ -55,11 +55,12 @@ def export(snapshot: Snapshot, shard: int, what: What, out: Path, check: Callabl
         with unfinished.open("w", encoding="ascii", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS[what].split(","))
-            for cells in _ROWS[what](snapshot, shard):
-                if count % 1_000 == 0:
-                    check()
-                writer.writerow(cells)
-                count += 1
+            for shard, snapshot in enumerate(snapshots):
+                for cells in _ROWS[what](snapshot, shard):
+                    if count % 1_000 == 0:
+                        check()
+                    writer.writerow(cells)
+                    count += 1
             file.flush()
             os.fsync(file.fileno())
         unfinished.rename(out)

@@ -110,11 +110,13 @@ def actors_page(
         cursor: from the page before, None for the first.
     """
     after = b"" if cursor is None else _opened(cursor)
-    snapshot = node.snapshot(f"{kind.name}/")
-    try:
-        rows = list(islice(actor_rows(snapshot, kind, after), limit + 1))
-    finally:
-        snapshot.close()
+    rows: list[tuple[bytes, bytes]] = []
+    for shard in node.shards:  # each has a range of slots, in order
+        snapshot = shard.store.snapshot()
+        try:
+            rows += islice(actor_rows(snapshot, kind, after), limit + 1 - len(rows))
+        finally:
+            snapshot.close()
     skip = 2 + len(kind.name) + 1
     items = [
         view(key[skip:].decode("ascii"), _decoded(kind.table, key, payload, kind.decode_state))

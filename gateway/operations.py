@@ -5,7 +5,8 @@ the engine and therefore a running node. Each is a typed request with a typed re
 over the control socket and in the command's own process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,8 +17,10 @@ from engine.parking import decode_stored
 from gateway.exporting import What, export
 from gateway.verification import Report, verify
 from storage.folder import backup
+from storage.journal import newest_commit
 from storage.lmdb_store import LmdbStore
 from storage.row import PARKED
+from storage.store import Snapshot
 
 
 class Operation(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
@@ -76,10 +79,10 @@ class Exported(Struct, frozen=True):
 
 
 class BackedUp(Struct, frozen=True):
-    """A backup that was written; it holds commits up to `durable_seq` at least."""
+    """A backup that was written; `durable_seq` is the newest commit of each shard in it."""
 
     out: str
-    durable_seq: int
+    durable_seq: list[int]
 
 
 class Parked(Struct, frozen=True):
@@ -100,11 +103,16 @@ class ParkedList(Struct, frozen=True):
 
 
 def read(
-    store: LmdbStore, asked: Reading, check: Callable[[], None] = lambda: None
+    stores: Sequence[LmdbStore],
+    snapshots: Sequence[Snapshot],
+    asked: Reading,
+    check: Callable[[], None] = lambda: None,
 ) -> Report | Exported | BackedUp | ParkedList:
     """Perform an operation that only reads; may run in any thread.
 
     Args:
+        stores: all shards, in order.
+        snapshots: a view of each; they fit together.
         check: called every now and then; it may raise to break off.
 
     Raises:
@@ -112,19 +120,27 @@ def read(
         OSError: the file cannot be written.
     """
     if isinstance(asked, Backup):
-        last = store.last.sequence
-        backup(store, Path(asked.out))
-        return BackedUp(asked.out, last)
-    snapshot = store.snapshot()
+        durable_seqs = [newest_commit(snapshot).sequence for snapshot in snapshots]
+        backup(stores, snapshots, Path(asked.out))
+        return BackedUp(asked.out, durable_seqs)
+    if isinstance(asked, Verify):
+        return verify(snapshots, check)
+    if isinstance(asked, Export):
+        rows = export(snapshots, asked.what, Path(asked.out), check)
+        return Exported(asked.what, asked.out, rows)
+    return ParkedList(
+        [_parked(payload) for snapshot in snapshots for _, payload in snapshot.scan(PARKED)]
+    )
+
+
+@contextmanager
+def closing_all(snapshots: list[Snapshot]) -> Iterator[list[Snapshot]]:
+    """Close views when they are done with."""
     try:
-        if isinstance(asked, Verify):
-            return verify(snapshot, check)
-        if isinstance(asked, Export):
-            rows = export(snapshot, store.format.shard, asked.what, Path(asked.out), check)
-            return Exported(asked.what, asked.out, rows)
-        return ParkedList([_parked(payload) for _, payload in snapshot.scan(PARKED)])
+        yield snapshots
     finally:
-        snapshot.close()
+        for snapshot in snapshots:
+            snapshot.close()
 
 
 def _parked(payload: bytes) -> Parked:

@@ -17,7 +17,7 @@ from gateway.exits import STORE, UNREACHABLE, CommandError
 from gateway.operations import Acting, Reading, Verify
 from gateway.verification import unopenable
 from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
-from storage.folder import Folder
+from storage.folder import Folder, release
 
 _ANSWER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FAILURE: Final = msgspec.json.Decoder(Failure)
@@ -46,15 +46,16 @@ def perform(data: Path, asked: Reading) -> Any:
     try:
         with closing(open_folder(data)) as folder:
             try:
-                store = folder.open()
+                stores = folder.open()
             except CorruptRowError as error:
                 if not isinstance(asked, Verify):
                     raise
                 return msgspec.to_builtins(unopenable(error))
             try:
-                return msgspec.to_builtins(operations.read(store, asked))
+                with operations.closing_all([store.snapshot() for store in stores]) as snapshots:
+                    return msgspec.to_builtins(operations.read(stores, snapshots, asked))
             finally:
-                store.release()
+                release(stores)
     except StoreInUseError:
         try:
             return ask(data, asked)

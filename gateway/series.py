@@ -15,7 +15,7 @@ import trio
 from msgspec import Meta, Struct
 
 from actors.answers import instant
-from actors.commands import AnyCommand, FreezeAccount, clearing_account, first_actor
+from actors.commands import AnyCommand, first_actor
 from engine.fault import Fault, FaultCode
 from engine.node import Node
 from gateway.answer import Item, concluded
@@ -41,11 +41,6 @@ class ClockView(Struct, frozen=True, tag_field="object", tag="clock"):
 
 
 Entry = AnyCommand | AdvanceClock
-
-# What moves the clock where no command follows: it is refused whatever there is, since a
-# clearing account does not exist or is internal, and it leaves no trace. XXX is ISO 4217's code
-# for no currency at all.
-_NOTHING: Final = FreezeAccount(clearing_account("XXX"))
 
 
 def nanoseconds(instant_: datetime) -> int:
@@ -154,16 +149,7 @@ class Series:
                 self.items[index] = Item(fault.status, fault)
             self._one_less()
 
-        fault = self._node.submit(
-            first_actor(_NOTHING),
-            _NOTHING,
-            moved,
-            deadline=self._deadline,
-            at_ns=self._at_ns,
-            lane=self,
-        )
-        if fault is not None:
-            moved(fault)
+        self._node.advance(self._at_ns, moved, deadline=self._deadline)
 
     def _submit(self, index: int) -> Fault | None:
         """Hand one command to the engine; returns its refusal at the door, if any."""

@@ -73,23 +73,24 @@ async def serve(
         clock: `wall`, or `domain`, which stands where the store's last commit left it until
             commands move it.
         timeout_s: what a caller waits who says nothing about it.
-        limits: bounds of the shard.
+        limits: bounds of each shard.
 
     Raises:
         ListenError: see there.
         StorageError: the store cannot be used.
     """
     with bound(listen) as sock:
-        store = folder.open()
+        stores = folder.open()
         clean = False
         try:
-            store.begin_epoch()
-            start: Clock = DomainClock(store.last.now_ns) if clock == "domain" else WallClock()
+            for store in stores:
+                store.begin_epoch()
+            start: Clock = DomainClock(0) if clock == "domain" else WallClock()
             failstop = FailStop()
-            node = Node([store], KINDS, start, limits, failstop.begin)
+            node = Node(stores, KINDS, start, limits, failstop.begin)
             desk = Desk(node, timeout_s)
             listener = Listener(web_app(desk, Router(ENDPOINTS)), sock)
-            control = ControlSocket(folder.path, node, store)
+            control = ControlSocket(folder.path, node, stores)
             over = trio.Event()
             stop = trio.Event()
             async with trio.open_nursery() as nursery:
@@ -108,7 +109,8 @@ async def serve(
                 nursery.cancel_scope.cancel()
             clean = True
         finally:
-            store.close(clean=clean)
+            for store in stores:
+                store.close(clean=clean)
 
 
 async def _run(

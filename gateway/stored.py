@@ -4,7 +4,7 @@ One row at a time, in key order; memory does not grow with the store. A row whos
 type does not fit raises `CorruptRowError`, or goes to `skip` where the caller gives one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,8 @@ from msgspec import Struct
 from actors.kinds import KINDS
 from engine.dates import DateState, decode_closed
 from engine.kind import RecordKind
-from engine.message import Envelope
+from engine.links import decode_page
+from engine.message import Envelope, StoredEnvelope, Unreadable
 from engine.parking import decode_stored
 from storage.errors import CorruptRowError
 from storage.row import DATES, OUTBOX, PARKED, RECORDS, unseal
@@ -55,25 +56,43 @@ def records(
             skip(CorruptRowError(RECORDS, key, str(error)))
 
 
-def messages(snapshot: Snapshot, skip: Skip = raise_it) -> Iterator[Envelope]:
-    """Yield every durable message: on its way, or parked."""
+def messages(
+    snapshot: Snapshot, shard: int, cursors: Mapping[int, int], skip: Skip = raise_it
+) -> Iterator[Envelope]:
+    """Yield every durable message of a shard that has not had its turn: on its way, or parked.
+
+    Args:
+        shard: its number.
+        cursors: how far each other shard has taken its messages; what lies in the outbox before
+            that has had its turn there.
+    """
     for table in (OUTBOX, PARKED):
         for key, payload in _rows(snapshot, table, skip):
             try:
-                row = decode_stored(payload)
-                body = KINDS.of(row.to).decode_body(row.body)
-            except (msgspec.DecodeError, KeyError) as error:
+                rows = _message_rows(table, key, payload, shard, cursors)
+            except msgspec.DecodeError as error:
                 skip(CorruptRowError(table, key, str(error)))
                 continue
-            yield Envelope(
-                row.to,
-                row.sender,
-                body,
-                row.business_date,
-                row.token,
-                row.amount_minor,
-                row.currency,
-            )
+            for row in rows:
+                message = KINDS.opened(row)
+                if isinstance(message.body, Unreadable):
+                    skip(CorruptRowError(table, key, message.body.why))
+                else:
+                    yield message
+
+
+def _message_rows(
+    table: str, key: bytes, payload: bytes, shard: int, cursors: Mapping[int, int]
+) -> list[StoredEnvelope]:
+    to, first = int.from_bytes(key[:2], "big"), int.from_bytes(key[2:], "big")
+    if table == PARKED or to == shard:
+        return [decode_stored(payload)]
+    taken = cursors.get(to, 0)
+    return [
+        row
+        for sequence, row in enumerate(decode_page(payload), first)
+        if row.to and sequence > taken
+    ]
 
 
 def closed_through(snapshot: Snapshot, skip: Skip = raise_it) -> str:

@@ -6,7 +6,8 @@ a worker thread where the node is running.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from actors.audit import PostingRow, StoreView, audit
 from actors.merchant import Merchant
 from engine.message import Envelope
 from gateway import stored
+from gateway.link_verification import LinkVerification
 from storage.errors import CorruptRowError
 from storage.store import Snapshot
 from storage.verify import Verification, readable
@@ -57,10 +59,11 @@ class Report(Struct, frozen=True):
     sums: dict[str, CurrencySums]
 
 
-def verify(snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> Report:
-    """Verify one shard's snapshot.
+def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: None) -> Report:
+    """Verify a store.
 
     Args:
+        snapshots: of all shards, in order; they fit together (`Node.snapshots`).
         check: called every now and then; it may raise to break off.
     """
     found: list[Violation] = []
@@ -73,7 +76,7 @@ def verify(snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> Repo
             found.append(Violation("row", error.table, readable(error.key), error.detail))
 
     def states() -> Iterator[tuple[str, Struct]]:
-        for address, state in stored.states(snapshot, skip):
+        for address, state in chain.from_iterable(stored.states(each, skip) for each in snapshots):
             if isinstance(state, Account):
                 accounts[state.currency] += state.posted_minor
             elif isinstance(state, Merchant):
@@ -81,28 +84,33 @@ def verify(snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> Repo
             yield address, state
 
     def messages() -> Iterator[Envelope]:
-        for message in stored.messages(snapshot, skip):
-            if message.amount_minor:
-                in_messages[message.currency] += message.amount_minor
-            yield message
+        for shard, snapshot in enumerate(snapshots):
+            for message in stored.messages(snapshot, shard, links.cursors(shard), skip):
+                if message.amount_minor:
+                    in_messages[message.currency] += message.amount_minor
+                yield message
 
     def postings() -> Iterator[PostingRow]:
-        for sequence, posting in verification.postings():
-            yield sequence, *posting
+        for verification in verifications:
+            for sequence, posting in verification.postings():
+                yield sequence, *posting
 
-    verification = Verification(snapshot, check)
-    verification.rows()
+    verifications = [Verification(snapshot, check) for snapshot in snapshots]
+    for verification in verifications:
+        verification.rows()
+    links = LinkVerification(snapshots)
     view = StoreView(
         states(),
-        stored.records(snapshot, skip=skip),
+        chain.from_iterable(stored.records(each, skip=skip) for each in snapshots),
         postings(),
         messages(),
-        stored.closed_through(snapshot, skip),
+        min(stored.closed_through(each, skip) for each in snapshots),
     )
     for each in audit(view):
         if len(found) < VIOLATIONS_MAX:
             found.append(Violation(*each))
-    violations = [*(Violation(*damage) for damage in verification.damages), *found]
+    damages = [damage for each in verifications for damage in each.damages] + links.damages
+    violations = [*(Violation(*damage) for damage in damages), *found]
     sums = {
         currency: CurrencySums(
             accounts[currency],
@@ -114,9 +122,9 @@ def verify(snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> Repo
     return Report(
         ok=not violations and not any(each.difference for each in sums.values()),
         violations=violations[:VIOLATIONS_MAX],
-        shards=1,
-        journal_rows=verification.postings_read,
-        chain_heads=[verification.chain_head.hex()],
+        shards=len(snapshots),
+        journal_rows=sum(each.postings_read for each in verifications),
+        chain_heads=[each.chain_head.hex() for each in verifications],
         sums=sums,
     )
 

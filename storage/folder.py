@@ -2,7 +2,7 @@
 
 Layout: `lock` (held by the one process that has the store open), `control.sock` (the running
 node listens there), `shard-0/`, `shard-1/`, … Creation and restoring happen under another name
-and end with a rename, so that a folder either holds a whole store or none.
+and end with renames, shard 0 last, so that a folder either holds a whole store or none.
 """
 
 import fcntl
@@ -10,8 +10,11 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from storage import lmdb_store
 from storage.errors import (
@@ -21,7 +24,7 @@ from storage.errors import (
     StoreMissingError,
 )
 from storage.lmdb_store import LmdbStore
-from storage.store import Format
+from storage.store import Format, Snapshot
 
 SOCKET_NAME: Final = "control.sock"
 _SHARD: Final = "shard-{}"
@@ -63,10 +66,19 @@ class Folder:
         """Return whether there is a store in the folder."""
         return self._shard(0).is_dir()
 
+    def shards(self) -> int:
+        """Return how many shards the store has, 0 where there is none."""
+        return len(_shard_folders(self.path)) if self.exists() else 0
+
     def create(
-        self, business_date: str, now_ns: int, *, map_bytes: int = lmdb_store.MAP_BYTES
+        self,
+        business_date: str,
+        now_ns: int,
+        *,
+        shards: int = 1,
+        map_bytes: int = lmdb_store.MAP_BYTES,
     ) -> None:
-        """Create a store of one shard that begins on `business_date` (ISO 8601).
+        """Create a store of so many shards that begins on `business_date` (ISO 8601).
 
         Raises:
             StoreExistsError: there is one already.
@@ -74,29 +86,32 @@ class Folder:
         """
         if self.exists():
             raise StoreExistsError(f"there is a store in {self.path} already")
-        format_ = Format(
-            version=lmdb_store.VERSION,
-            incarnation=secrets.token_hex(8),
-            shard=0,
-            shards=1,
-            slots=1024,
-            slot_map_version=1,
-            created_ns=now_ns,
-        )
+        incarnation = secrets.token_hex(8)
         unfinished = self._unfinished()
-        lmdb_store.create(unfinished, format_, business_date, map_bytes)
+        for number in range(shards):
+            format_ = Format(
+                version=lmdb_store.VERSION,
+                incarnation=incarnation,
+                shard=number,
+                shards=shards,
+                slots=1024,
+                slot_map_version=1,
+                created_ns=now_ns,
+            )
+            lmdb_store.create(_shard(unfinished, number), format_, business_date, map_bytes)
         self._finish(unfinished)
 
-    def open(self, *, map_bytes: int = lmdb_store.MAP_BYTES) -> LmdbStore:
-        """Open the store.
+    def open(self, *, map_bytes: int = lmdb_store.MAP_BYTES) -> list[LmdbStore]:
+        """Open the store: all of its shards, in order.
 
         Raises:
             StoreMissingError: there is none.
             StoreVersionError, CorruptRowError: it cannot be used.
+            StorageError: a shard is missing, or belongs to another store.
         """
         if not self.exists():
             raise StoreMissingError(f"there is no store in {self.path}")
-        return lmdb_store.open_store(self._shard(0), map_bytes)
+        return _open_shards(self.path, map_bytes)
 
     def restore(self, backup: Path) -> None:
         """Make the folder's store from a backup, with an incarnation of its own.
@@ -108,21 +123,25 @@ class Folder:
         """
         if self.exists():
             raise StoreExistsError(f"there is a store in {self.path} already")
-        source = backup / _SHARD.format(0)
-        if not (source / "data.mdb").exists():
+        sources = _shard_folders(backup)
+        if not sources or not (sources[0] / "data.mdb").exists():
             raise StoreMissingError(f"there is no backup in {backup}")
         unfinished = self._unfinished()
         try:
-            unfinished.mkdir()
-            shutil.copyfile(source / "data.mdb", unfinished / "data.mdb")
-            _sync_file(unfinished / "data.mdb")
+            for number, source in enumerate(sources):
+                target = _shard(unfinished, number)
+                target.mkdir(parents=True)
+                shutil.copyfile(source / "data.mdb", target / "data.mdb")
+                _sync_file(target / "data.mdb")
         except OSError as error:
             raise StorageError(f"cannot write to {self.path}: {error.strerror}") from error
-        store = lmdb_store.open_store(unfinished)
+        stores = _open_shards(unfinished, lmdb_store.MAP_BYTES)
         try:
-            store.renew_incarnation(secrets.token_hex(8))
+            incarnation = secrets.token_hex(8)
+            for store in stores:
+                store.renew_incarnation(incarnation)
         finally:
-            store.release()
+            release(stores)
         self._finish(unfinished)
 
     def close(self) -> None:
@@ -130,47 +149,107 @@ class Folder:
         os.close(self._lock)
 
     def _shard(self, number: int) -> Path:
-        return self.path / _SHARD.format(number)
+        return _shard(self.path, number)
 
     def _unfinished(self) -> Path:
+        """Return an empty place to build a store in; there is none in the folder yet."""
         path = self.path / "unfinished"
-        shutil.rmtree(path, ignore_errors=True)
+        for left in (path, *_shard_folders(self.path)):
+            shutil.rmtree(left, ignore_errors=True)
         return path
 
     def _finish(self, unfinished: Path) -> None:
-        """Make the folder's store of one that is whole."""
+        """Make the folder's store of one that is whole: where shard 0 is, the others are."""
         try:
-            _sync_folder(unfinished)
-            unfinished.rename(self._shard(0))
-            _sync_folder(self.path)
+            _publish(unfinished, self.path)
         except OSError as error:
             raise StorageError(f"cannot write to {self.path}: {error.strerror}") from error
 
 
-def backup(store: LmdbStore, target: Path) -> None:
-    """Write a consistent, durable copy of an open store into the new folder `target`.
+def release(stores: Sequence[LmdbStore]) -> None:
+    """Close stores that were only read."""
+    for store in stores:
+        store.release()
+
+
+def backup(stores: Sequence[LmdbStore], snapshots: Sequence[Snapshot], target: Path) -> None:
+    """Write a consistent, durable copy of what the shards' snapshots show into a new folder.
 
     Raises:
         StoreExistsError: the target is there already and not empty.
         StorageError: it cannot be written.
     """
-    shard = target / _SHARD.format(0)
     unfinished = target / f"unfinished-{time.time_ns()}"
     try:
         if target.exists() and any(target.iterdir()):
             raise StoreExistsError(f"{target} is not empty")
         unfinished.mkdir(parents=True)
         try:
-            store.copy(unfinished)
-            _sync_file(unfinished / "data.mdb")
-            _sync_folder(unfinished)
-            unfinished.rename(shard)
+            for number, (store, snapshot) in enumerate(zip(stores, snapshots, strict=True)):
+                copy = _shard(unfinished, number)
+                copy.mkdir()
+                store.copy(copy, snapshot)
+                _sync_file(copy / "data.mdb")
+            _publish(unfinished, target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        _sync_folder(target)
         _sync_folder(target.parent)
     except OSError as error:
         raise StorageError(f"cannot write the backup {target}: {error.strerror}") from error
+
+
+def _open_shards(path: Path, map_bytes: int) -> list[LmdbStore]:
+    """Open all shards of a store and see that they belong together."""
+    stores: list[LmdbStore] = []
+    try:
+        count = 1
+        while len(stores) < count:
+            stores.append(_open_shard(path, stores, map_bytes))
+            count = stores[0].format.shards
+    except StorageError:
+        release(stores)
+        raise
+    return stores
+
+
+def _open_shard(path: Path, before: Sequence[LmdbStore], map_bytes: int) -> LmdbStore:
+    """Open the shard that comes after those `before` it."""
+    number = len(before)
+    folder = _shard(path, number)
+    if not (folder / "data.mdb").exists():
+        count = before[0].format.shards if before else 1
+        raise StorageError(f"{path} has no shard {number} of {count}")
+    store = lmdb_store.open_store(folder, map_bytes)
+    of_first = store.format if not before else before[0].format
+    there = len(_shard_folders(path))
+    if store.format != msgspec.structs.replace(of_first, shard=number) or there > of_first.shards:
+        store.release()
+        raise StorageError(f"{folder} belongs to another store than its neighbours")
+    return store
+
+
+def _shard(path: Path, number: int) -> Path:
+    return path / _SHARD.format(number)
+
+
+def _shard_folders(path: Path) -> list[Path]:
+    """Return the folders of a store's shards that are there, in order from shard 0."""
+    numbers = sorted(
+        int(name)
+        for each in path.glob(_SHARD.format("*"))
+        for name in (each.name.removeprefix(_SHARD.format("")),)
+        if name.isascii() and name.isdigit()
+    )
+    return [_shard(path, number) for number in numbers]
+
+
+def _publish(unfinished: Path, target: Path) -> None:
+    """Move shards that are whole into their folder, shard 0 last: it makes them a store."""
+    for shard in reversed(_shard_folders(unfinished)):
+        _sync_folder(shard)
+        shard.rename(target / shard.name)
+        _sync_folder(target)
+    unfinished.rmdir()
 
 
 def _sync_file(path: Path) -> None:

@@ -43,18 +43,30 @@ class Posting(NamedTuple):
 class Sum(Struct, array_like=True, frozen=True):
     """Running sums of one open business date and currency, as of a commit.
 
-    `postings_minor` is the sum of all postings; `messages_minor` the money in durable messages.
-    They add up to zero.
+    `postings_minor` is the sum of all postings; `messages_minor` the money in messages that the
+    shard still has to give their turn: on their way to itself, or parked. `sent_minor` has gone
+    to other shards, `received_minor` has come from them. Postings, messages and sent less
+    received add up to zero.
     """
 
     business_date: str
     currency: str
     postings_minor: int
     messages_minor: int
+    sent_minor: int = 0
+    received_minor: int = 0
+
+    @property
+    def off_minor(self) -> int:
+        """What has come or gone without a trace: zero."""
+        return self.postings_minor + self.messages_minor + self.sent_minor - self.received_minor
 
 
 class Commit(Struct, array_like=True, frozen=True):
-    """One commit: what it held, where the shard stood after it, and the chain."""
+    """One commit: what it held, where the shard stood after it, and the chain.
+
+    `outbox_last` is the number of the newest message that the shard has written to itself.
+    """
 
     sequence: int
     epoch: int
@@ -142,6 +154,18 @@ def open_page(key: bytes, payload: bytes) -> Iterator[tuple[int, Posting]]:
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise CorruptRowError(JOURNAL, key, str(error)) from error
     return enumerate(postings, int.from_bytes(key, "big"))
+
+
+def newest_commit(snapshot: Snapshot) -> Commit:
+    """Return a store's newest commit.
+
+    Raises:
+        CorruptRowError: it is damaged, or there is none.
+    """
+    row = next(snapshot.scan(COMMITS, reverse=True), None)
+    if row is None:
+        raise CorruptRowError(COMMITS, sequence_key(0), "no commit at all")
+    return open_commit(*row)
 
 
 def open_commit(key: bytes, payload: bytes) -> Commit:

@@ -19,6 +19,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from storage import link
 from storage.aside import ROWS_MIN, StandingAside
 from storage.errors import (
     CommitError,
@@ -35,15 +36,16 @@ from storage.journal import (
     chained,
     encode,
     first_commit,
+    newest_commit,
     open_commit,
     page_postings,
     pages,
     sequence_key,
 )
-from storage.row import COMMITS, JOURNAL, META, TABLES, seal, unseal
-from storage.store import CommitTimes, Format, Opening, Writes
+from storage.row import COMMITS, JOURNAL, LINKS, META, TABLES, seal, unseal
+from storage.store import CommitTimes, Format, Opening, Snapshot, Writes
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAP_BYTES: Final = 1 << 40
 HEADROOM_BYTES: Final = 256 << 20
 """Free space below which new work is refused; on a small disk a tenth of it, if that is less."""
@@ -154,7 +156,7 @@ class LmdbStore:
             if opening is None:
                 raise CorruptRowError(META, EPOCH_KEY, "missing")
             self.epoch, self.was_clean = msgspec.structs.astuple(_decode_opening(opening))
-            self.last = _newest(snapshot)
+            self.last = newest_commit(snapshot)
             _check_tail(snapshot, self.last)
         finally:
             snapshot.close()
@@ -281,15 +283,16 @@ class LmdbStore:
         used: int = self._env.info()["last_pgno"] * _PAGE
         return used < self._map_bytes - self._map_bytes // 10
 
-    def copy(self, target: Path) -> None:
-        """Write a consistent copy of the store into the empty folder `target`; may run beside
-        commits, which it never holds up.
+    def copy(self, target: Path, snapshot: Snapshot) -> None:
+        """Write what the snapshot shows into the empty folder `target`; may run beside commits,
+        which it never holds up. Unused pages are left out.
 
         Raises:
             StorageError: it cannot be written.
         """
+        assert isinstance(snapshot, LmdbSnapshot)
         with _mapped(f"cannot copy to {target}"):
-            self._env.copy(str(target))
+            self._env.copy(str(target), compact=True, txn=snapshot._txn)
 
     def close(self, *, clean: bool) -> None:
         """See `Store.close`. Where it cannot be recorded, the next start recovers with caution."""
@@ -308,22 +311,27 @@ class LmdbStore:
         self._env.close()
 
     def renew_incarnation(self, incarnation: str) -> None:
-        """Give a restored store an identity of its own."""
+        """Give a restored store, and its ends of all links, an identity of its own."""
         self.format = replace(self.format, incarnation=incarnation)
-        payload = encode(self.format)
+        snapshot = self.snapshot()
+        try:
+            outgoing, incoming = link.ends(snapshot)
+        finally:
+            snapshot.close()
+        rows = {
+            **{link.outgoing_key(other): end for other, end in outgoing.items()},
+            **{link.incoming_key(other): end for other, end in incoming.items()},
+        }
         with _mapped(f"{self.path} cannot be written"), self._env.begin(write=True) as txn:
+            payload = encode(self.format)
             txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, payload), db=self._tables[META])
+            for key, end in rows.items():
+                payload = link.encode(replace(end, incarnation=incarnation))
+                txn.put(key, seal(LINKS, key, payload), db=self._tables[LINKS])
 
     def _put_opening(self, txn: lmdb.Transaction, *, clean: bool) -> None:
         payload = encode(Opening(self.epoch, clean))
         txn.put(EPOCH_KEY, seal(META, EPOCH_KEY, payload), db=self._tables[META])
-
-
-def _newest(snapshot: LmdbSnapshot) -> Commit:
-    row = next(snapshot.scan(COMMITS, reverse=True), None)
-    if row is None:
-        raise CorruptRowError(COMMITS, sequence_key(0), "no commit at all")
-    return open_commit(*row)
 
 
 def _check_tail(snapshot: LmdbSnapshot, last: Commit) -> None:
@@ -374,6 +382,9 @@ def create(path: Path, format_: Format, business_date: str, map_bytes: int = MAP
                 (EPOCH_KEY, encode(Opening(0, clean=True))),
             ):
                 txn.put(key, seal(META, key, payload), db=tables[META])
+            ends = link.new_ends(format_.shard, format_.shards, format_.incarnation)
+            for key, payload in ends.items():
+                txn.put(key, seal(LINKS, key, payload), db=tables[LINKS])
             key = sequence_key(0)
             commit = encode(first_commit(format_.created_ns, business_date))
             txn.put(key, seal(COMMITS, key, commit), db=tables[COMMITS])

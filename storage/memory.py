@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from storage.errors import CommitError, StorageError
 from storage.journal import chained, encode, first_commit, pages, sequence_key
-from storage.row import COMMITS, JOURNAL, TABLES, seal, unseal
+from storage.link import new_ends
+from storage.row import COMMITS, JOURNAL, LINKS, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Writes
 
 _Table = dict[bytes, bytes]
@@ -78,6 +79,8 @@ class MemoryStore:
         self._tables: dict[str, _Table] = {table: {} for table in TABLES}
         key = sequence_key(0)
         self._tables[COMMITS][key] = seal(COMMITS, key, encode(self.last))
+        for key, payload in new_ends(format_.shard, format_.shards, format_.incarnation).items():
+            self._tables[LINKS][key] = seal(LINKS, key, payload)
         self._clean = False
         self._failed = False
 

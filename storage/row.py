@@ -22,8 +22,21 @@ TIMERS: Final = "timers"
 OUTBOX: Final = "outbox"
 PARKED: Final = "parked"
 DATES: Final = "dates"
+LINKS: Final = "links"
 
-TABLES: Final = (META, ACTORS, HUBS, RECORDS, JOURNAL, COMMITS, TIMERS, OUTBOX, PARKED, DATES)
+TABLES: Final = (
+    META,
+    ACTORS,
+    HUBS,
+    RECORDS,
+    JOURNAL,
+    COMMITS,
+    TIMERS,
+    OUTBOX,
+    PARKED,
+    DATES,
+    LINKS,
+)
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
 """The checksum of a table's name: where the checksum of each of its rows starts."""
 

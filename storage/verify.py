@@ -177,8 +177,11 @@ class Verification:
             if total != each.postings_minor:
                 detail = f"{about}: {each.postings_minor}, the journal says {total}"
                 self._note("sums", COMMITS, key, detail)
-            if each.postings_minor + each.messages_minor:
-                detail = f"{about}: {each.postings_minor} and {each.messages_minor} in messages"
+            if each.off_minor:
+                detail = (
+                    f"{about}: {each.postings_minor}, {each.messages_minor} in messages, "
+                    f"{each.sent_minor} sent, {each.received_minor} received"
+                )
                 self._note("sums", COMMITS, key, detail)
 
     def _note(self, invariant: str, table: str, key: bytes, detail: str) -> None:

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter, validators
 
 app = App(name="piaohao bench", help_format="plaintext", version_flags=())
 
+_Shards = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))]
 _Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
@@ -22,6 +23,7 @@ def engine(
     rounds: _Count = 5,
     seed: int = 1,
     never_idle: Annotated[bool, Parameter(negative=())] = False,
+    shards: _Shards = 1,
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -51,6 +53,8 @@ def engine(
         Seeds the choice of payers.
     never_idle:
         After each round another one beside a Trio task that is always runnable.
+    shards:
+        Shards of the store that is made; a store in --data has its own.
     data:
         Folder of a store filled by `piaohao bench fill`; without it one is made and removed.
     json:
@@ -69,6 +73,7 @@ def engine(
         rounds=rounds,
         seed=seed,
         never_idle=never_idle,
+        shards=shards,
     )
     return engine_run.run(settings, data, as_json=json)
 
@@ -80,6 +85,7 @@ def fill(
     accounts: _Count,
     merchants: _Count = 1_000,
     paid: Annotated[bool, Parameter(negative=())] = False,
+    shards: _Shards = 1,
 ) -> int:
     """Fill a new store with funded accounts and their agreements, in bulk.
 
@@ -95,10 +101,12 @@ def fill(
         How many merchants.
     paid:
         Every account has paid once already.
+    shards:
+        How many shards the store has.
     """
     from bench import engine_run
 
-    return engine_run.fill(data, accounts, merchants, paid=paid)
+    return engine_run.fill(data, accounts, merchants, paid=paid, shards=shards)
 
 
 @app.command

@@ -13,6 +13,7 @@ def demo(
     *,
     data: Path | None = None,
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    shards: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=64))] = None,
     exit_: Annotated[bool, Parameter(name="--exit", negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -32,6 +33,8 @@ def demo(
         Folder of the store, made if need be; a fresh temporary one otherwise.
     limit:
         Replay the first N baskets only.
+    shards:
+        Shards of the store that is made, 1 if not given; one that is there has its own.
     exit_:
         End when everything is replayed and verified.
     json:
@@ -39,4 +42,4 @@ def demo(
     """
     from bench.demo import Options, run
 
-    return run(Options(data=data, limit=limit, stay=not exit_, json=json))
+    return run(Options(data=data, limit=limit, stay=not exit_, json=json, shards=shards))

@@ -23,7 +23,7 @@ def backup(*, data: Path, out: Path, json: Annotated[bool, Parameter(negative=()
     json:
         Print one JSON object.
     """
-    from gateway.commands.printing import give, give_json
+    from gateway.commands.printing import give, give_json, shown
     from gateway.operations import Backup
     from gateway.operator import perform
 
@@ -31,4 +31,4 @@ def backup(*, data: Path, out: Path, json: Annotated[bool, Parameter(negative=()
     if json:
         give_json(result)
     else:
-        give(f"wrote a backup to {out}, commit {result['durable_seq']} and all before it")
+        give(f"wrote a backup to {out}, commit {shown(result['durable_seq'])} and all before it")

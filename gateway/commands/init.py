@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 app = App(name="piaohao init", version_flags=())
 
@@ -15,9 +15,10 @@ def init(
     data: Path,
     begins_at: str | None = None,
     business_date: str | None = None,
+    shards: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))] = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Make a new, empty store of one shard.
+    """Make a new, empty store.
 
     Example: piaohao init --data bank
 
@@ -29,6 +30,8 @@ def init(
         RFC 3339 instant at which a domain clock begins, for replays of the past; now if absent.
     business_date:
         First business date, ISO 8601; the UTC date of the beginning if absent.
+    shards:
+        How many shards it has, 1 to 64; fixed for its life.
     json:
         Print one JSON object.
     """
@@ -48,8 +51,9 @@ def init(
     if begins.tzinfo is None or begins.year < 1970:
         raise CommandError(INPUT, f"--begins-at {begins_at}: an RFC 3339 instant is wanted")
     with closing(Folder(data, create=True)) as folder:
-        folder.create(first.isoformat(), nanoseconds(begins))
+        folder.create(first.isoformat(), nanoseconds(begins), shards=shards)
     if json:
-        give_json({"data": str(data), "business_date": first.isoformat()})
+        give_json({"data": str(data), "business_date": first.isoformat(), "shards": shards})
     else:
-        give(f"made a store in {data}; its first business date is {first.isoformat()}")
+        made = "a store" if shards == 1 else f"a store of {shards} shards"
+        give(f"made {made} in {data}; its first business date is {first.isoformat()}")

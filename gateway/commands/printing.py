@@ -11,6 +11,11 @@ def give(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+def shown(sequences: list[int]) -> str:
+    """Return one sequence number a shard, for people."""
+    return ", ".join(map(str, sequences))
+
+
 def give_json(result: Any) -> None:
     """Print the result as one JSON object."""
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")

@@ -30,21 +30,22 @@ def restore(
     """
     from contextlib import closing
 
-    from gateway.commands.printing import give, give_json
-    from storage.folder import Folder
+    from gateway.commands.printing import give, give_json, shown
+    from storage.folder import Folder, release
 
     with closing(Folder(data, create=True)) as folder:
         folder.restore(backup)
-        store = folder.open()
-        last = store.last
-        store.release()
+        stores = folder.open()
+        durable_seq = [store.last.sequence for store in stores]
+        business_date = min(store.last.business_date for store in stores)
+        release(stores)
     if json:
         give_json(
             {
                 "data": str(data),
-                "durable_seq": last.sequence,
-                "business_date": last.business_date,
+                "durable_seq": durable_seq,
+                "business_date": business_date,
             }
         )
     else:
-        give(f"restored {data} from {backup}, as of commit {last.sequence}")
+        give(f"restored {data} from {backup}, as of commit {shown(durable_seq)}")

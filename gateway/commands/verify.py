@@ -40,5 +40,6 @@ def verify(*, data: Path, json: Annotated[bool, Parameter(negative=())] = False)
                 f"difference {sums['difference']}"
             )
         found = "all holds" if report["ok"] else f"{len(report['violations'])} violations"
-        give(f"{report['journal_rows']} postings, {report['shards']} shard: {found}")
+        shards = "1 shard" if report["shards"] == 1 else f"{report['shards']} shards"
+        give(f"{report['journal_rows']} postings, {shards}: {found}")
     return OK if report["ok"] else CHECK_FAILED

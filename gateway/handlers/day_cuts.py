@@ -6,14 +6,13 @@ import trio
 from msgspec import Meta, Struct
 
 from actors.answers import instant, instant_if
-from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState, decode_closed
+from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
 from engine.fault import OUTCOME_UNKNOWN, Fault
 from gateway.answer import Answer, failed
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode, faulted, problem
 from gateway.lookup import found
-from storage.row import DATES
 
 BusinessDate = Annotated[
     str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", description="ISO 8601")
@@ -68,13 +67,8 @@ async def cut_day(desk: Desk, caller: Caller, cut: DayCut) -> Answer:
 
 async def get_day_cut(desk: Desk, caller: Caller, cut: DayCut) -> Answer:
     """Return a date that was cut."""
-    snapshot = desk.node.snapshot("")
-    try:
-        payload = snapshot.get(DATES, cut.business_date.encode("ascii"))
-    finally:
-        snapshot.close()
-    view = None if payload is None else view_day_cut(decode_closed(payload))
-    return found(view, RequestCode.NO_SUCH_DAY_CUT)
+    date = desk.node.closed_date(cut.business_date)
+    return found(None if date is None else view_day_cut(date), RequestCode.NO_SUCH_DAY_CUT)
 
 
 ENDPOINTS: Final = (

@@ -8,21 +8,26 @@ import pytest
 from bench import engine_run
 from bench.bulk import fill
 from bench.engine_bench import Settings, choose_payers
+from gateway.operations import closing_all
 from gateway.verification import verify
 from storage.folder import Folder
 
 
 @pytest.mark.parametrize("paid", [False, True])
-def test_filled_store_verifies(tmp_path: Path, paid: bool) -> None:
+@pytest.mark.parametrize("shards", [1, 3])
+def test_filled_store_verifies(tmp_path: Path, paid: bool, shards: int) -> None:
     folder = Folder(tmp_path, create=True)
-    folder.create("2026-01-01", 1_767_225_600_000_000_000)
-    store = folder.open()
-    store.begin_epoch()
-    fill(store, 300, 7, paid=paid)
-    report = verify(store.snapshot())
+    folder.create("2026-01-01", 1_767_225_600_000_000_000, shards=shards)
+    stores = folder.open()
+    for store in stores:
+        store.begin_epoch()
+    fill(stores, 300, 7, paid=paid)
+    with closing_all([store.snapshot() for store in stores]) as snapshots:
+        report = verify(snapshots)
     assert report.violations == []
     assert report.journal_rows == 300 * (4 if paid else 2)
-    store.close(clean=True)
+    for store in stores:
+        store.close(clean=True)
     folder.close()
 
 

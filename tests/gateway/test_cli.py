@@ -183,7 +183,11 @@ def test_init_says_what_it_has_made(tmp_path: Path, capsys: pytest.CaptureFixtur
         capsys, "init", "--data", data, "--begins-at", "2017-01-01T23:30:00-01:00", "--json"
     )
     assert (code, err) == (OK, "")
-    assert json.loads(out) == {"data": str(data), "business_date": "2017-01-02"}
+    assert json.loads(out) == {
+            "data": str(data),
+            "business_date": "2017-01-02",
+            "shards": 1,
+        }
 
 
 def test_folder_that_cannot_be_made_is_exit_3(
@@ -288,9 +292,9 @@ def test_backup_and_restore_give_an_equal_store_of_its_own(
 
     assert report(again) == report(bank)
     with closing(Folder(bank)) as one, closing(Folder(again)) as other:
-        stores = one.open(), other.open()
-        assert stores[0].format.incarnation != stores[1].format.incarnation
-        for store in stores:
+        (first,), (second,) = one.open(), other.open()
+        assert first.format.incarnation != second.format.incarnation
+        for store in (first, second):
             store.release()
 
 

@@ -27,7 +27,7 @@ async def _store() -> MemoryStore:
 
 
 def _rows(store: MemoryStore, what: What, out: Path) -> list[dict[str, Any]]:
-    count = export(store.snapshot(), 0, what, out, lambda: None)
+    count = export([store.snapshot()], what, out, lambda: None)
     with out.open(newline="", encoding="ascii") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count
@@ -87,7 +87,7 @@ async def test_export_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export(store.snapshot(), 0, "payments", out, stop)
+        export([store.snapshot()], "payments", out, stop)
     assert _contents(tmp_path) == {"out.csv": "before"}
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from actors.answers import Refused, Replayed, View
 from actors.commands import CaptureAuthorization, CreateAuthorization, CreatePayment
 from actors.refusal import Refusal
+from engine.control import ClockMoved
 from engine.fault import INTERNAL, NODE_BUSY, OUTCOME_UNKNOWN, STOPPING, TIMEOUT, Fault
 from engine.shard import Limits
 from gateway.answer import Item
@@ -53,6 +54,10 @@ class Engine:
         self.at_ns.append(at_ns)
         self.replies.append(reply)
         return None
+
+    def advance(self, at_ns: int, reply: Callable[[Any], None], *, deadline: float) -> None:
+        self.at_ns.append(at_ns)
+        self.replies.append(reply)
 
     def series(self, *entries: Entry | Problem) -> Series:
         series = Series(self, entries, 0.0, movable=True)  # type: ignore[arg-type]
@@ -152,7 +157,7 @@ def test_clock_at_the_end_takes_effect_and_is_answered_then() -> None:
     assert engine.at_ns == [0, 50 * SECOND]
     engine.replies[0](Done())
     assert not series._done.is_set()
-    engine.replies[1](Refused(Refusal.ACCOUNT_NOT_FOUND, "clearing-XXX"))
+    engine.replies[1](ClockMoved(50 * SECOND))
     assert series._done.is_set()
     assert series.items[1] is not None
     assert series.items[1].status == 200

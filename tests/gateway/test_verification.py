@@ -49,7 +49,7 @@ async def _do_everything(client: Client, suffix: str) -> None:
 
 
 def _report(store: MemoryStore) -> Report:
-    return verify(store.snapshot())
+    return verify([store.snapshot()])
 
 
 def _found(store: MemoryStore) -> set[tuple[str, str]]:
@@ -207,4 +207,4 @@ async def test_verification_can_be_broken_off() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verify(store.snapshot(), stop)
+        verify([store.snapshot()], stop)

@@ -18,7 +18,8 @@ from storage.errors import (
     StoreInUseError,
     StoreMissingError,
 )
-from storage.folder import Folder, backup
+from storage.folder import Folder, backup, release
+from storage.lmdb_store import LmdbStore
 from tests.engine.purses import balances, check_books, give_ok, running
 from tests.storage.stores import DATE, NOW_NS
 
@@ -69,7 +70,7 @@ def test_store_is_created_once(folder: Folder) -> None:
     folder.create(DATE, NOW_NS)
     with pytest.raises(StoreExistsError):
         folder.create(DATE, NOW_NS)
-    store = folder.open()
+    (store,) = folder.open()
     assert (store.last.business_date, store.format.shards) == (DATE, 1)
     store.release()
 
@@ -92,7 +93,7 @@ def test_creation_that_was_interrupted_leaves_no_store(
     monkeypatch.undo()
     assert not folder.exists()
     folder.create(DATE, NOW_NS)
-    folder.open().release()
+    release(folder.open())
 
 
 async def test_backup_beside_commits_restores_to_a_store_that_balances(
@@ -100,7 +101,7 @@ async def test_backup_beside_commits_restores_to_a_store_that_balances(
 ) -> None:
     """It holds everything that was acknowledged before it began, and is a store of its own."""
     folder.create(DATE, NOW_NS)
-    store = folder.open()
+    (store,) = folder.open()
     store.begin_epoch()
     acknowledged: list[int] = []
     async with running(store, clock=DomainClock(NOW_NS)) as shard:
@@ -116,13 +117,13 @@ async def test_backup_beside_commits_restores_to_a_store_that_balances(
             for number in range(20):
                 before = -balances(store)["bank"]
                 target = tmp_path / f"backup-{number}"
-                await trio.to_thread.run_sync(backup, store, target)
+                await trio.to_thread.run_sync(_back_up, store, target)
                 acknowledged.append(before)
     store.close(clean=True)
     for number, minor in enumerate(acknowledged):
         restored = Folder(tmp_path / f"restored-{number}", create=True)
         restored.restore(tmp_path / f"backup-{number}")
-        copy = restored.open()
+        (copy,) = restored.open()
         assert copy.format.incarnation != store.format.incarnation
         copy.begin_epoch()
         check_books(copy)
@@ -137,21 +138,29 @@ async def test_backup_beside_commits_restores_to_a_store_that_balances(
     assert first < second, "there was nothing beside the backups"
 
 
+def _back_up(store: LmdbStore, target: Path) -> None:
+    snapshot = store.snapshot()
+    try:
+        backup([store], [snapshot], target)
+    finally:
+        snapshot.close()
+
+
 def _backed_up(folder: Folder, target: Path) -> Path:
     folder.create(DATE, NOW_NS)
-    store = folder.open()
-    backup(store, target)
+    (store,) = folder.open()
+    _back_up(store, target)
     store.release()
     return target
 
 
 def test_backup_goes_into_a_new_folder_only(folder: Folder, tmp_path: Path) -> None:
     target = _backed_up(folder, tmp_path / "b")
-    store = folder.open()
+    (store,) = folder.open()
     (tmp_path / "file").write_text("")
     for wrong in (target, tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StorageError):
-            backup(store, wrong)
+            _back_up(store, wrong)
     store.release()
 
 
@@ -159,14 +168,14 @@ def test_backup_that_was_interrupted_is_none_and_can_be_repeated(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.create(DATE, NOW_NS)
-    store = folder.open()
+    (store,) = folder.open()
     monkeypatch.setattr(folders, "_sync_file", _interrupt)
     with pytest.raises(Interrupted):
-        backup(store, tmp_path / "b")
+        _back_up(store, tmp_path / "b")
     monkeypatch.undo()
     with pytest.raises(StoreMissingError):
         Folder(tmp_path / "r", create=True).restore(tmp_path / "b")
-    backup(store, tmp_path / "b")
+    _back_up(store, tmp_path / "b")
     store.release()
 
 
@@ -196,7 +205,7 @@ def test_restore_that_was_interrupted_leaves_no_store(
     monkeypatch.undo()
     assert not restored.exists()
     restored.restore(target)
-    restored.open().release()
+    release(restored.open())
     restored.close()
 
 

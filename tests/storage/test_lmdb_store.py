@@ -129,16 +129,16 @@ def test_first_commit_that_was_changed_refuses_to_open(tmp_path: Path) -> None:
 def test_version_that_is_not_known_refuses_to_open(tmp_path: Path, format_: bytes) -> None:
     path = filled(tmp_path / "s")
     change(path, META, FORMAT_KEY, seal(META, FORMAT_KEY, format_))
-    with pytest.raises(StoreVersionError, match="this version knows format 1 only"):
+    with pytest.raises(StoreVersionError, match="this version knows format 2 only"):
         lmdb_store.open_store(path)
 
 
 def test_newer_version_with_other_tables_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    row = seal(META, FORMAT_KEY, encode({"version": 2}))
+    row = seal(META, FORMAT_KEY, encode({"version": 3}))
     path.mkdir()
     change(path, META, FORMAT_KEY, row)
-    with pytest.raises(StoreVersionError, match="holds format 2"):
+    with pytest.raises(StoreVersionError, match="holds format 3"):
         lmdb_store.open_store(path)
 
 

@@ -1,0 +1,147 @@
+"""The timekeeper: moves a domain clock so that what is due on the way comes first, everywhere.
+
+A command that is given at a later time begins once no timer of an earlier one is left on any
+shard: until then it waits here, and what comes after it waits behind it. To let timers fire the
+keeper waits until all that was begun has ended, moves every shard's clock to the earliest that is
+due, waits for what follows from it, and looks again. Where nothing is due, nothing waits: time
+travels with the messages, and shards need not agree on it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+from msgspec import Struct
+
+from engine.control import MoveClock
+from engine.fault import NODE_BUSY, TIMEOUT, Fault
+
+if TYPE_CHECKING:
+    from engine.admission import Reply
+    from engine.clock import Clock
+    from engine.shard import Shard
+
+_LOOK_S: Final = 0.001
+
+
+class Waiting(Struct, eq=False):
+    """What waits for its time: a command, or the mere passing of time where `shard` is None."""
+
+    shard: Shard | None
+    to: str
+    body: Any
+    reply: Reply
+    deadline: float
+    at_ns: int
+    lane: object
+
+
+class Timekeeper:
+    """Keeps the time of a node's shards.
+
+    Args:
+        shards: those of the node; with several, each has a clock of its own.
+        clock: the node's time: no command is given at an earlier one.
+    """
+
+    def __init__(self, shards: Sequence[Shard], clock: Clock) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._waiting: deque[Waiting] = deque()
+        self._wake = trio.Event()
+
+    def submit(
+        self,
+        shard: Shard,
+        to: str,
+        body: Struct,
+        reply: Reply,
+        deadline: float,
+        at_ns: int,
+        lane: object,
+    ) -> Fault | None:
+        """Give a command to its shard once its time has come. See `Shard.submit`."""
+        if len(self._shards) == 1 and not self._waiting:
+            return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
+        at_ns = max(at_ns, self._clock.now_ns())
+        if not self._waiting and self._next_due() > at_ns:
+            self._clock.advance_to(at_ns)
+            return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
+        if len(self._waiting) >= shard.limits.unconfirmed_max:
+            return NODE_BUSY
+        self._wait(Waiting(shard, to, body, reply, deadline, at_ns, lane))
+        return None
+
+    def advance(self, at_ns: int, reply: Reply, deadline: float) -> None:
+        """Move the clock to `at_ns`, durably; `reply` is told a `ClockMoved` or a `Fault`."""
+        self._wait(Waiting(None, "", None, reply, deadline, at_ns, None))
+
+    def _wait(self, waiting: Waiting) -> None:
+        self._waiting.append(waiting)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Let time pass for those that wait, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._waiting:
+                first = self._waiting[0]
+                await self._pass_to(first)
+                self._waiting.popleft()
+                if first.deadline <= trio.current_time():
+                    first.reply(TIMEOUT)
+                    continue
+                self._clock.advance_to(first.at_ns)
+                if first.shard is None:
+                    first.reply(await self._move(max(first.at_ns, self._clock.now_ns())))
+                else:
+                    self._hand_on(first.shard, first)
+
+    @staticmethod
+    def _hand_on(shard: Shard, waiting: Waiting) -> None:
+        fault = shard.submit(
+            waiting.to,
+            waiting.body,
+            waiting.reply,
+            deadline=waiting.deadline,
+            at_ns=waiting.at_ns,
+            lane=waiting.lane,
+        )
+        if fault is not None:
+            waiting.reply(fault)
+
+    async def _pass_to(self, waiting: Waiting) -> None:
+        """Return when nothing is due before or at the time that is waited for."""
+        while waiting.deadline > trio.current_time():
+            if waiting.shard is not None and self._next_due() > waiting.at_ns:
+                return
+            if not self._quiet():
+                await trio.sleep(_LOOK_S)
+            elif self._next_due() <= waiting.at_ns:
+                await self._move(self._next_due())
+            else:
+                return
+
+    def _next_due(self) -> int:
+        return min(shard.stage.next_due for shard in self._shards)
+
+    def _quiet(self) -> bool:
+        return all(
+            shard.at_rest()
+            and not shard.admission.unconfirmed
+            and shard.stage.next_due > shard.clock.now_ns()
+            for shard in self._shards
+        )
+
+    async def _move(self, to_ns: int) -> Any:
+        """Move every shard's clock; returns the answer, once it is durable on all of them."""
+        answer = None
+        for shard in self._shards:
+            answer = await shard.ask_control(MoveClock(to_ns))
+            if isinstance(answer, Fault):
+                return answer
+        return answer
