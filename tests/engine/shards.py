@@ -176,7 +176,8 @@ def check_all_books(stores: Sequence[MemoryStore]) -> None:
     links = LinkVerification([store.snapshot() for store in stores])
     assert links.damages == []
     total: Counter[tuple[str, str]] = Counter()
-    for store in stores:
+    for shard, store in enumerate(stores):
+        assert all(shard_of(f"purse/{number}", SHARDS) == shard for number in purses(store))
         verification = Verification(store.snapshot())
         verification.rows()
         assert [posting for _, posting in verification.postings()] == [

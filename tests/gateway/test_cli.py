@@ -184,10 +184,10 @@ def test_init_says_what_it_has_made(tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     assert (code, err) == (OK, "")
     assert json.loads(out) == {
-            "data": str(data),
-            "business_date": "2017-01-02",
-            "shards": 1,
-        }
+        "data": str(data),
+        "business_date": "2017-01-02",
+        "shards": 1,
+    }
 
 
 def test_folder_that_cannot_be_made_is_exit_3(
