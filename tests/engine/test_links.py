@@ -347,7 +347,7 @@ async def test_ends_that_do_not_belong_together_refuse_to_open() -> None:
     _opens(reopened(left))
     into, out = link.incoming_key(here), link.outgoing_key(there)
     sent = link.ends(left[here].snapshot())[0][there]
-    wrong = [
+    wrong: list[tuple[int, bytes, dict[str, Any]]] = [
         (there, into, {"cursor": sent.last + 1}),
         (there, into, {"incarnation": "other"}),
         (there, into, {"cursor": 0}),
