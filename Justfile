@@ -42,6 +42,10 @@ demo *ARGS: setup
 test *ARGS: setup check
     {{ quote(bin / "pytest") }} "$@"
 
+# The tests of everything that can have several shards, with three.
+test-shards *ARGS: setup
+    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} tests/actors tests/bench tests/e2e tests/gateway "$@"
+
 # The gates: lint, format, types, arrows between packages.
 check: setup
     .venv/bin/ruff check

@@ -206,6 +206,9 @@ class Node:
                 shard.end()
 
     async def _cut_day(self, cut: CutDay, timeout_s: float) -> Any:
+        for shard in self.shards:
+            # They are cut at the node's time, not where each of them happens to be.
+            shard.clock.advance_to(self.clock.now_ns())
         answers: list[Any] = [None] * len(self.shards)
 
         async def cut_shard(number: int) -> None:

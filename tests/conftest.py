@@ -10,6 +10,8 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+from tests.shards import SHARDS
+
 # A deadline per example measures the machine's neighbours, not us. print_blob prints what
 # reproduces a failure; Hypothesis prints its seed by itself.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None, print_blob=True)
@@ -23,6 +25,14 @@ def _fail_if_skipped(report: Report) -> None:
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which counts as a failure in CI: {report.longrepr}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests about one shard by itself out of a run with several."""
+    if SHARDS > 1:
+        alone = [item for item in items if item.get_closest_marker("one_shard")]
+        config.hook.pytest_deselected(items=alone)
+        items[:] = [item for item in items if item not in alone]
 
 
 @pytest.hookimpl(wrapper=True)

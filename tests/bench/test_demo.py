@@ -52,8 +52,8 @@ async def test_tally_counts_what_succeeded_and_what_failed_for_good() -> None:
         )
         await client.post("/v1/day-cuts", {"business_date": "2026-01-05"})
         await client.commands(payment("P1", 1_000), payment("P1", 1_001), payment("P4", 300))
-        tally = count([client.store.snapshot()])
-        assert tally.commits == client.store.last.sequence
+        tally = count([store.snapshot() for store in client.stores])
+        assert tally.commits == sum(store.last.sequence for store in client.stores)
     assert (tally.payments, tally.holds, tally.captures) == (2, 2, 1)
     assert tally.refused == {
         "INSUFFICIENT_FUNDS": 2,

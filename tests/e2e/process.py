@@ -13,6 +13,7 @@ import trio
 
 from gateway.series import nanoseconds
 from storage.folder import Folder
+from tests.shards import SHARDS
 
 PIAOHAO: Final = (sys.executable, "-c", "from gateway.cli import main; main()")
 READY: Final = re.compile(r"piaohao serves (.+) on (http://127\.0\.0\.1:[0-9]+)\n")
@@ -107,7 +108,12 @@ async def piaohao(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def store_files(data: Path) -> list[Path]:
+    """Return the files of a store's shards."""
+    return [data / f"shard-{shard}" / "data.mdb" for shard in range(SHARDS)]
+
+
 async def make_store(data: Path) -> None:
     """Make a store that begins on a fixed morning, without the second that a process takes."""
     with closing(Folder(data, create=True)) as folder:
-        folder.create(BEGINS.date().isoformat(), nanoseconds(BEGINS))
+        folder.create(BEGINS.date().isoformat(), nanoseconds(BEGINS), shards=SHARDS)

@@ -28,6 +28,7 @@ from bench import journey
 from gateway import cli
 from storage.folder import Folder
 from tests.bench.receipts import Receipt, by, receipts
+from tests.shards import SHARDS
 
 PIAOHAO = str(Path(sys.executable).with_name("piaohao"))
 LIMIT = 3_000
@@ -48,7 +49,7 @@ class Demo:
         self._said = data.with_name(data.name + ".stderr")
         with self._said.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [PIAOHAO, "demo", "--data", str(data), *arguments],
+                [PIAOHAO, "demo", "--data", str(data), "--shards", str(SHARDS), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
             )
@@ -310,7 +311,7 @@ def test_folder_that_cannot_be_used_ends_with_3(
 def test_store_of_another_bank_is_left_alone(tmp_path: Path) -> None:
     """Its business date is no date of 2017, so it cannot be one of the demo's."""
     folder = Folder(tmp_path / "bank", create=True)
-    folder.create("2026-01-05", 1_767_571_200_000_000_000)
+    folder.create("2026-01-05", 1_767_571_200_000_000_000, shards=SHARDS)
     folder.close()
     with _running(tmp_path / "bank", "--exit") as demo:
         assert demo.finish() == (2, ANY)

@@ -17,7 +17,7 @@ from gateway.exits import FAIL_STOP
 from gateway.operations import Verify
 from gateway.operator import perform
 from tests.e2e import failing_sync
-from tests.e2e.process import make_store, node
+from tests.e2e.process import make_store, node, store_files
 
 WORKERS = 32
 
@@ -80,12 +80,14 @@ async def test_corrupt_row_met_by_a_read_ends_the_node_by_its_name(tmp_path: Pat
             merchant = {"merchant_no": number, "currency": "USD"}
             await client.post(f"{running.address}/v1/merchants", json=merchant)
         assert await running.end() == 0
-    file = trio.Path(tmp_path / "shard-0" / "data.mdb")
     # The merchant's key, its row's checksum, its currency: in every page that has a copy.
     row = re.compile(rb"(merchant/M1.{4,8}?\xa3)USD", re.DOTALL)
-    content, changed = row.subn(rb"\1EUR", await file.read_bytes())
+    changed = 0
+    for file in map(trio.Path, store_files(tmp_path)):
+        content, times = row.subn(rb"\1EUR", await file.read_bytes())
+        await file.write_bytes(content)
+        changed += times
     assert changed
-    await file.write_bytes(content)
     async with node(tmp_path) as running, httpx2.AsyncClient() as client:
         assert (await client.get(f"{running.address}/v1/merchants/M2")).status_code == 200
         answer = await client.get(f"{running.address}/v1/merchants/M1")

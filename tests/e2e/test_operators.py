@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.e2e.process import make_store, node, piaohao
+from tests.e2e.process import make_store, node, piaohao, store_files
 
 SHOP: list[dict[str, Any]] = [
     {"command": "open_merchant", "merchant_no": "M1", "currency": "USD", "fee_bps": 100},
@@ -108,13 +108,16 @@ async def test_verify_finds_damage_with_exit_1(
         if not newest:
             # The array's last commit holds its payments; then comes one with nothing of them.
             async with httpx2.AsyncClient() as client:
-                account = {"account_no": "A2", "currency": "USD"}
-                await client.post(f"{running.address}/v1/accounts", json=account)
+                for number in range(2, 20):  # on every shard
+                    account = {"account_no": f"A{number}", "currency": "USD"}
+                    await client.post(f"{running.address}/v1/accounts", json=account)
         assert await running.end() == 0
-    file = trio.Path(tmp_path / "shard-0" / "data.mdb")
-    content = await file.read_bytes()
-    assert b"payment/M1/O49" in content
-    await file.write_bytes(content.replace(b"payment/M1/O49", b"payment/M1/X49"))
+    found = 0
+    for file in map(trio.Path, store_files(tmp_path)):
+        content = await file.read_bytes()
+        found += content.count(b"payment/M1/O49")
+        await file.write_bytes(content.replace(b"payment/M1/O49", b"payment/M1/X49"))
+    assert found
     run = await piaohao("verify", "--data", tmp_path, "--json")
     assert run.returncode == 1
     report = json.loads(run.stdout)

@@ -18,24 +18,30 @@ from gateway.errors import RequestError
 from gateway.table import ENDPOINTS
 from storage.memory import MemoryStore
 from storage.store import Format
+from tests.shards import SHARDS
 
 SECOND = 1_000_000_000
 MORNING = 1_767_600_000 * SECOND
 """2026-01-05T08:00:00Z, when every test begins."""
 
 
-def new_store() -> MemoryStore:
-    """Return an empty store that begins on that morning."""
-    format_ = Format(1, "cafe", 0, 1, 1024, 1, MORNING)
+def new_store(shard: int = 0, shards: int = 1) -> MemoryStore:
+    """Return an empty store, or one shard of it, that begins on that morning."""
+    format_ = Format(1, "cafe", shard, shards, 1024, 1, MORNING)
     return MemoryStore(format_, "2026-01-05")
+
+
+def new_stores() -> list[MemoryStore]:
+    """Return the shards of an empty store, as many as the test run has."""
+    return [new_store(shard, SHARDS) for shard in range(SHARDS)]
 
 
 class Client:
     """Calls endpoints as a listener would; bodies go through JSON both ways."""
 
-    def __init__(self, node: Node, store: MemoryStore) -> None:
+    def __init__(self, node: Node, stores: list[MemoryStore]) -> None:
         self.node = node
-        self.store = store
+        self.stores = stores
         self.desk = Desk(node)
         self.router = Router(ENDPOINTS)
 
@@ -91,12 +97,16 @@ async def open_desk(
     limits: Limits | None = None,
     store: MemoryStore | None = None,
 ) -> AsyncIterator[Client]:
-    """Run a node for the length of a test; it is stopped in good order at the end."""
-    store = new_store() if store is None else store
-    node = Node([store], KINDS, clock or DomainClock(MORNING), limits)
+    """Run a node for the length of a test; it is stopped in good order at the end.
+
+    Args:
+        store: the only shard; without, there are as many as the test run has.
+    """
+    stores = new_stores() if store is None else [store]
+    node = Node(stores, KINDS, clock or DomainClock(MORNING), limits)
     async with trio.open_nursery() as nursery:
         await nursery.start(node.run)
-        yield Client(node, store)
+        yield Client(node, stores)
         node.stop()
 
 

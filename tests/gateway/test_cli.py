@@ -18,8 +18,9 @@ import pytest
 from gateway import cli
 from gateway.commands import parked
 from gateway.exits import INPUT, OK, STORE, UNREACHABLE
-from storage.folder import SOCKET_NAME, Folder
+from storage.folder import SOCKET_NAME, Folder, release
 from storage.row import META, seal
+from tests.shards import SHARDS
 
 GATEWAY = ("backup", "day", "export", "init", "restore", "serve", "verify")
 
@@ -45,7 +46,7 @@ def _one_line(err: str) -> str:
 def bank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """A folder with a new store in it."""
     data = tmp_path / "bank"
-    assert _run(capsys, "init", "--data", data)[0] == OK
+    assert _run(capsys, "init", "--data", data, "--shards", str(SHARDS))[0] == OK
     return data
 
 
@@ -292,10 +293,9 @@ def test_backup_and_restore_give_an_equal_store_of_its_own(
 
     assert report(again) == report(bank)
     with closing(Folder(bank)) as one, closing(Folder(again)) as other:
-        (first,), (second,) = one.open(), other.open()
-        assert first.format.incarnation != second.format.incarnation
-        for store in (first, second):
-            store.release()
+        stores, copies = one.open(), other.open()
+        assert stores[0].format.incarnation != copies[0].format.incarnation
+        release([*stores, *copies])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from gateway.operator import act, perform
 from gateway.server import Serving, serve
 from storage.folder import Folder
 from tests.gateway.desk_client import MORNING, payment
+from tests.shards import SHARDS
 
 ADDRESS = "merchant/M1"
 OPENING = [
@@ -57,7 +58,7 @@ class Node:
 async def node(tmp_path: Path, nursery: trio.Nursery) -> Any:
     """A node with a shop, stopped in good order after the test."""
     folder = Folder(tmp_path, create=True)
-    folder.create("2026-01-05", MORNING)
+    folder.create("2026-01-05", MORNING, shards=SHARDS)
     with closing(folder):
         async with trio.open_nursery() as serving_nursery, httpx2.AsyncClient() as client:
             serving = await serving_nursery.start(partial(serve, folder, listen="127.0.0.1:0"))

@@ -283,7 +283,7 @@ async def test_node_says_where_it_stands() -> None:
         status, node = await client.get("/v1/node")
         assert (status, node["object"], node["clock"]) == (200, "node", "domain")
         assert node["now"] == "2026-01-05T08:00:00.000Z"
-        assert node["durable_seq"] == [client.store.last.sequence]
+        assert node["durable_seq"] == [store.last.sequence for store in client.stores]
         assert node["counts"]["unconfirmed"] == 0
         assert node["counts"]["actors"] == 3  # A1, M1 and clearing-USD
 

@@ -13,6 +13,7 @@ import trio
 from gateway.server import ListenError, Serving, bound, loopback, serve
 from gateway.web import DISCARDED_BYTES
 from storage.folder import Folder
+from tests.shards import SHARDS
 
 JSON = {"content-type": "application/json"}
 
@@ -20,7 +21,7 @@ JSON = {"content-type": "application/json"}
 @asynccontextmanager
 async def _serving(data: Path) -> AsyncIterator[Serving]:
     with closing(Folder(data, create=True)) as folder:
-        folder.create("2026-01-05", 1_767_600_000 * 10**9)
+        folder.create("2026-01-05", 1_767_600_000 * 10**9, shards=SHARDS)
         async with trio.open_nursery() as nursery:
             serving = await nursery.start(partial(serve, folder, listen="127.0.0.1:0"))
             try:
