@@ -38,13 +38,15 @@ setup:
 demo *ARGS: setup
     @{{ quote(bin / "piaohao") }} demo "$@"
 
-# All gates, then all tests but the long ones; arguments go to pytest.
+# All gates, then all tests but the long ones: with one shard, and again with three whatever can
+# have several. Arguments go to pytest, which then runs once.
 test *ARGS: setup check
     {{ quote(bin / "pytest") }} "$@"
+    [ $# -gt 0 ] || {{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} test-shards
 
-# The tests of everything that can have several shards, with three.
+# The tests of whatever can have several shards, with three.
 test-shards *ARGS: setup
-    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} tests/actors tests/bench tests/e2e tests/gateway "$@"
+    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} tests/bench tests/e2e tests/gateway "$@"
 
 # The gates: lint, format, types, arrows between packages.
 check: setup

@@ -31,9 +31,9 @@ def new_store(shard: int = 0, shards: int = 1) -> MemoryStore:
     return MemoryStore(format_, "2026-01-05")
 
 
-def new_stores() -> list[MemoryStore]:
-    """Return the shards of an empty store, as many as the test run has."""
-    return [new_store(shard, SHARDS) for shard in range(SHARDS)]
+def new_stores(shards: int) -> list[MemoryStore]:
+    """Return the shards of an empty store."""
+    return [new_store(shard, shards) for shard in range(shards)]
 
 
 class Client:
@@ -96,13 +96,14 @@ async def open_desk(
     clock: Clock | None = None,
     limits: Limits | None = None,
     store: MemoryStore | None = None,
+    shards: int = SHARDS,
 ) -> AsyncIterator[Client]:
     """Run a node for the length of a test; it is stopped in good order at the end.
 
     Args:
-        store: the only shard; without, there are as many as the test run has.
+        store: the only shard; without, there are as many as the test run has, or `shards`.
     """
-    stores = new_stores() if store is None else [store]
+    stores = new_stores(shards) if store is None else [store]
     node = Node(stores, KINDS, clock or DomainClock(MORNING), limits)
     async with trio.open_nursery() as nursery:
         await nursery.start(node.run)
