@@ -23,19 +23,22 @@ from engine.links import RESEND_S, Links
 from engine.message import Envelope
 from engine.node import Node
 from engine.shard import Limits
+from gateway.link_verification import LinkVerification
 from storage import link
 from storage.errors import CorruptRowError
 from storage.link import Marker
-from storage.memory import MemoryStore
+from storage.memory import MemorySnapshot, MemoryStore
 from storage.row import LINKS, OUTBOX, PARKED, seal, unseal
 from tests.engine.purses import (
     KINDS,
     MIDNIGHT_NS,
     Give,
     Given,
+    Look,
     Mending,
     Receive,
     Send,
+    SetAlarms,
     purses,
     settled,
 )
@@ -518,3 +521,54 @@ async def test_stream_of_messages_does_not_shut_out_commands() -> None:
         assert len(answers) < 150
     check_all_books(stores)
     assert purses(stores[BANK_SHARD])[NEAR.removeprefix("purse/")].balance_minor > 0
+
+
+# Views of all shards.
+
+
+async def test_views_of_all_shards_fit_together_whenever_they_are_opened() -> None:
+    """Nothing is taken in one that another has not sent; turns go on while they are opened."""
+    stores = new_stores()
+    views: list[list[MemorySnapshot]] = []
+    async with (
+        running_node(stores, Limits(batch_s=0.0)) as node,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(3):
+            nursery.start_soon(_gifts, node, {}, 4)
+        for _ in range(40):
+            opened: Any = await node.snapshots()
+            views.append(opened)
+            await trio.lowlevel.checkpoint()
+    on_their_way = 0
+    for view in views:
+        assert LinkVerification(view).damages == []
+        on_their_way += sum(snapshot.count(OUTBOX) for snapshot in view)
+    assert on_their_way, "nothing was ever under way"
+
+
+async def test_opening_views_waits_for_commits_and_not_for_turns() -> None:
+    stores = new_stores()
+    async with running_node(stores) as node:
+        stores[0].held = True
+        answers: list[Any] = []
+        node.submit(on(0), Look(), answers.append)
+        node.submit(on(0), SetAlarms(((2**62, "x", "ring"),)), answers.append)
+        await settled()
+        opened: list[Any] = []
+
+        async def open_views() -> None:
+            opened.extend(await node.snapshots())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_views)
+            await settled()
+            assert opened == []
+            before = len(node.shards[1].stage.history)
+            node.submit(on(1), SetAlarms(((2**62, "x", "ring"),)), answers.append)
+            await settled()
+            assert len(node.shards[1].stage.history) == before + 1, "its turn had to wait"
+            stores[0].let()
+        await settled()
+        assert len(opened) == SHARDS
+        assert len(answers) == 3
