@@ -83,6 +83,10 @@ class Timekeeper:
         self._waiting.append(waiting)
         self._wake.set()
 
+    def waits(self) -> bool:
+        """Return whether anything waits for its time."""
+        return bool(self._waiting)
+
     async def run(self) -> None:
         """Let time pass for those that wait, until cancelled."""
         while True:

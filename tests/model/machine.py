@@ -6,7 +6,7 @@ same time the model says only that there is some order, one after the other, wit
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -136,6 +136,7 @@ class Domain(RuleBasedStateMachine):
     """The bank and its model, side by side."""
 
     world: World
+    make_world: Callable[[Limits], World] = World
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +174,9 @@ class Domain(RuleBasedStateMachine):
         """Three accounts and three merchants; the shard has time for everything, or for one turn
         in each slice, when chains run beside each other."""
         self._hurried = not slice_s
-        self.world = World(Limits(actors_max=actors_max, slice_s=slice_s, batch_s=batch_s))
+        self.world = type(self).make_world(
+            Limits(actors_max=actors_max, slice_s=slice_s, batch_s=batch_s)
+        )
         self._do(
             *(_opening(account_no) for account_no in ("A1", "A2", "B1")),
             _opening_merchant("M1", fee_bps, over_capture),

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import Domain
+from tests.model.sharded import ShardedWorld
 
 _settings = settings(
     stateful_step_count=40,
@@ -15,6 +16,21 @@ _settings = settings(
 
 def test_bank_does_what_the_model_says() -> None:
     run_state_machine_as_test(Domain, settings=settings(_settings, max_examples=300))
+
+
+class ShardedDomain(Domain):
+    """The same on three shards."""
+
+    make_world = ShardedWorld
+
+
+def test_bank_on_three_shards_does_what_the_model_says() -> None:
+    run_state_machine_as_test(ShardedDomain, settings=settings(_settings, max_examples=200))
+
+
+@pytest.mark.long
+def test_bank_on_three_shards_does_what_the_model_says_for_long() -> None:
+    run_state_machine_as_test(ShardedDomain, settings=settings(_settings, max_examples=5_000))
 
 
 @pytest.mark.long

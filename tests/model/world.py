@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -249,6 +249,7 @@ class World:
         self._logged = _log.level
         _log.setLevel(logging.CRITICAL + 1)  # Whatever fails here fails on purpose.
         self._ledgers: dict[str, tuple[int, int]] = {}
+        self._read: Counter[int] = Counter()
         self._sums: Counter[tuple[str, str]] = Counter()
         self._rows: dict[tuple[bytes, bytes], _Row] = {}
         self._started = threading.Event()
@@ -286,12 +287,13 @@ class World:
         self._call(self._close)
         self._thread.join()
         _log.setLevel(self._logged)
-        verification = Verification(self.store.snapshot())
-        verification.rows()
-        for _ in verification.postings():
-            pass
-        if verification.damages:
-            raise ViolationError(str(verification.damages))
+        for store in self._stores():
+            verification = Verification(store.snapshot())
+            verification.rows()
+            for _ in verification.postings():
+                pass
+            if verification.damages:
+                raise ViolationError(str(verification.damages))
 
     async def _close(self) -> None:
         self._closed.set()
@@ -403,20 +405,17 @@ class World:
         Raises:
             ViolationError: what does not hold.
         """
-        snapshot = self.store.snapshot()
-        for table in (OUTBOX, PARKED):
-            if snapshot.count(table):
-                raise ViolationError(f"{table}: {snapshot.count(table)} messages are left over")
+        self._check_messages()
         known = len(self.postings)
         self._read_journal()
-        states = [self._state(*row) for table in (ACTORS, HUBS) for row in snapshot.scan(table)]
-        records = [self._record(*row) for row in snapshot.scan(RECORDS)]
+        states = [self._state(*row) for table in (ACTORS, HUBS) for row in self._scan(table)]
+        records = [self._record(*row) for row in self._scan(RECORDS)]
         view = StoreView(
             states=[(row.address, row.value) for row in states],
             records=[(row.address, row.kind, row.name, row.value) for row in records if row.kind],
             postings=self.postings,
             messages=(),
-            closed_through=max((key.decode() for key, _ in snapshot.scan(DATES)), default=""),
+            closed_through=max((key.decode() for key, _ in self._scan(DATES)), default=""),
         )
         violations = list(audit(view))
         if violations:
@@ -426,7 +425,7 @@ class World:
                 raise ViolationError(f"somebody still waits for {row.title}")
         self._check_books(states)
         things = {row.title: row.figures for row in (*states, *records)}
-        for key, _ in snapshot.scan(TIMERS):
+        for key, _ in self._scan(TIMERS):
             due_ns, address, name = timers.split_timer_key(key)
             things[f"timer/{address.partition('/')[2]}/{name}"] = {"due_ns": due_ns}
         posted = Counter(
@@ -437,14 +436,30 @@ class World:
         )
         return Sight(things, posted)
 
+    def _stores(self) -> list[MemoryStore]:
+        """Return the shards' stores, in order."""
+        return [self.store]
+
+    def _scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        for store in self._stores():
+            yield from store.snapshot().scan(table)
+
+    def _check_messages(self) -> None:
+        """Check that no message is left over."""
+        for table in (OUTBOX, PARKED):
+            for key, _ in self._scan(table):
+                raise ViolationError(f"{table}: a message is left over: {key!r}")
+
     def _read_journal(self) -> None:
-        start = sequence_key(len(self.postings) + 1)
-        for key, payload in self.store.snapshot().scan(JOURNAL, start):
-            for sequence, posting in open_page(key, payload):
-                if sequence != len(self.postings) + 1:
-                    raise ViolationError(f"posting {sequence} after {len(self.postings)}")
-                self.postings.append((sequence, *posting))
-                self._check_posting(sequence, posting)
+        for shard, store in enumerate(self._stores()):
+            start = sequence_key(self._read[shard] + 1)
+            for key, payload in store.snapshot().scan(JOURNAL, start):
+                for sequence, posting in open_page(key, payload):
+                    if sequence != self._read[shard] + 1:
+                        raise ViolationError(f"posting {sequence} after {self._read[shard]}")
+                    self._read[shard] = sequence
+                    self.postings.append((sequence, *posting))
+                    self._check_posting(sequence, posting)
 
     def _check_posting(self, sequence: int, posting: Posting) -> None:
         """Check a posting by itself, without the audit: it goes on where its ledger stood."""
