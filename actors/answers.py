@@ -55,11 +55,16 @@ class AgreementView(View, frozen=True, tag="agreement"):
 
 
 class TransferView(View, frozen=True, tag="transfer"):
-    """Money on its way into or out of an account through clearing."""
+    """Money on its way from account to account, or into or out of one through clearing.
 
-    direction: Literal["funding", "withdrawal"]
+    `account_no` is the account that is debited, for a funding the one that is credited; `to` is
+    the receiving account of a transfer between customers, None for the other two.
+    """
+
+    direction: Literal["funding", "withdrawal", "transfer"]
     account_no: str
     number: str
+    to: str | None
     amount_minor: int
     currency: str
     state: str

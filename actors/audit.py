@@ -16,7 +16,8 @@ balance                 an account's balance and newest posting are those of its
 overdraft               neither available funds nor a merchant's ledger are below zero
 circulation             no balance is beyond 10**18
 held                    what an account holds is the rests of its open holds
-closed-account          a closed account is empty
+closed-account          a closed account is empty, and nothing can come back to it
+transfers-out           what an account counts as under way is its transfers that are
 daily-limit             no agreement is used beyond its daily limit
 hold-limit              no hold is captured beyond its limit
 projection              an authorization agrees with its hold, once nothing of it is in flight
@@ -130,6 +131,7 @@ class _Audit:
         self._in_flight: set[tuple[str, str]] = set()
         self._ledgers: dict[str, tuple[int, int, str]] = {}
         self._held = _Tally("held", "actors", "held_minor", "holds_open")
+        self._out = _Tally("transfers-out", "actors", "transfers_out")
         self._books = _Tally("merchant-book", "actors", "posted_minor", "fees_minor")
         self._refunds = _Tally("refunds", "records", "refunded_minor", "refunding_minor", "refunds")
         self._operations = _Tally(
@@ -138,6 +140,7 @@ class _Audit:
         self._reversals = _Tally("reversals", "records", "reversals")
         self._tallies = (
             self._held,
+            self._out,
             self._books,
             self._refunds,
             self._operations,
@@ -215,9 +218,11 @@ class _Audit:
         if account.kind != "clearing" and not 0 <= account.held_minor <= account.posted_minor:
             detail = f"{account.held_minor} held of {account.posted_minor}"
             yield Violation("overdraft", "actors", address, detail)
-        if account.status == "CLOSED" and (account.posted_minor or account.holds_open):
-            detail = f"{account.posted_minor} in it, {account.holds_open} holds open"
+        out = account.transfers_out
+        if account.status == "CLOSED" and (account.posted_minor or account.holds_open or out):
+            detail = f"{account.posted_minor} in it, {account.holds_open} holds open, {out} out"
             yield Violation("closed-account", "actors", address, detail)
+        self._out.add(address, out)
         self._held.add(address, account.held_minor, account.holds_open)
 
     def _merchant(self, address: str, merchant: Merchant) -> Iterator[Violation]:
@@ -261,6 +266,7 @@ class _Audit:
         self, address: str, name: str, transfer: Transfer, key: str
     ) -> Iterator[Violation]:
         if transfer.state == "PROCESSING":
+            self._out.take(address, 1)
             yield from self._waits(address, name, key)
 
     # A merchant's records

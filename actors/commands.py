@@ -54,8 +54,18 @@ class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
     currency: Currency
 
 
+class CreateTransfer(Command, frozen=True, tag="create_transfer"):
+    """Move money from one customer's account to another; the one that is debited names it."""
+
+    account_no: Number
+    transfer_no: Number
+    to: Number
+    amount_minor: AmountMinor
+    currency: Currency
+
+
 class FreezeAccount(Command, frozen=True, tag="freeze_account"):
-    """Let no new payment, hold or withdrawal leave the account; holds and credits go on."""
+    """Let nothing new leave the account, transfers included; open holds and credits go on."""
 
     account_no: Number
 
@@ -67,7 +77,7 @@ class UnfreezeAccount(Command, frozen=True, tag="unfreeze_account"):
 
 
 class CloseAccount(Command, frozen=True, tag="close_account"):
-    """Close an account that has neither balance nor open holds, for ever."""
+    """Close an account with no balance, open hold or outgoing transfer under way, for ever."""
 
     account_no: Number
 
@@ -173,7 +183,13 @@ class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
 
 
 AccountCommand = (
-    OpenAccount | WithdrawFunds | FreezeAccount | UnfreezeAccount | CloseAccount | SignAgreement
+    OpenAccount
+    | WithdrawFunds
+    | CreateTransfer
+    | FreezeAccount
+    | UnfreezeAccount
+    | CloseAccount
+    | SignAgreement
 )
 MerchantCommand = (
     OpenMerchant

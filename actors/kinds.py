@@ -29,6 +29,7 @@ ACCOUNT: Final = ActorKind(
         commands.SignAgreement: agreement.sign_agreement,
         commands.FundAccount: transfer.fund_account,
         commands.WithdrawFunds: transfer.withdraw_funds,
+        commands.CreateTransfer: transfer.create_transfer,
     },
     messages={
         messages.DebitPayment: agreement.debit_payment,

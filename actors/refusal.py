@@ -42,7 +42,9 @@ class Refusal(StrEnum):
     ACCOUNT_FROZEN                  nothing new may leave the account
     CURRENCY_MISMATCH               the account, or the merchant, is kept in another currency
     ACCOUNT_INTERNAL                internal accounts are not a caller's to use
+    SAME_ACCOUNT                    a transfer goes to another account than it comes from
     HOLDS_OPEN                      the account has open holds
+    OPEN_LIABILITIES                a transfer or withdrawal of the account is still under way
     ACCOUNT_NOT_EMPTY               the account has money in it
     AGREEMENT_NOT_FOUND             the payer signed no agreement with the merchant
     PAYMENT_LIMIT_EXCEEDED          above the agreement's limit for one payment
@@ -80,7 +82,9 @@ class Refusal(StrEnum):
     ACCOUNT_FROZEN = "ACCOUNT_FROZEN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
     ACCOUNT_INTERNAL = "ACCOUNT_INTERNAL"
+    SAME_ACCOUNT = "SAME_ACCOUNT"
     HOLDS_OPEN = "HOLDS_OPEN"
+    OPEN_LIABILITIES = "OPEN_LIABILITIES"
     ACCOUNT_NOT_EMPTY = "ACCOUNT_NOT_EMPTY"
     AGREEMENT_NOT_FOUND = "AGREEMENT_NOT_FOUND"
     PAYMENT_LIMIT_EXCEEDED = "PAYMENT_LIMIT_EXCEEDED"

@@ -88,7 +88,7 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.NO_SUCH_TRANSFER: Meaning(
         404,
-        "The account has no funding or withdrawal of this number.",
+        "The account has no transfer, funding or withdrawal of this number.",
         "Correct the number; a funding in another currency than the account's needs ?currency=.",
     ),
     RequestCode.NO_SUCH_DAY_CUT: Meaning(
@@ -143,6 +143,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.HOLDS_OPEN: Meaning(
         409, "The account has open holds.", "Wait until they are captured, voided or expired."
     ),
+    Refusal.OPEN_LIABILITIES: Meaning(
+        409,
+        "A transfer or withdrawal of the account is still under way.",
+        "Wait until it has arrived or come back.",
+    ),
     Refusal.ACCOUNT_NOT_EMPTY: Meaning(409, "The account has money in it.", "Withdraw it first."),
     RequestCode.DATE_NOT_OPEN: Meaning(
         409,
@@ -165,6 +170,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     Refusal.ACCOUNT_INTERNAL: Meaning(
         422, "Internal accounts are not a caller's to use.", _NEW_NUMBER
+    ),
+    Refusal.SAME_ACCOUNT: Meaning(
+        422, "A transfer goes to another account than it comes from.", _NEW_NUMBER
     ),
     Refusal.CAPTURE_LIMIT: Meaning(422, "50 captures of this hold are done.", "Place a new hold."),
     Refusal.INCREMENT_LIMIT: Meaning(

@@ -16,6 +16,7 @@ from actors import commands
 _Key = Callable[[Any], Any]
 _account: Final[_Key] = attrgetter("account_no")
 _payer: Final[_Key] = attrgetter("payer")
+_to: Final[_Key] = attrgetter("to")
 _merchant: Final[_Key] = attrgetter("merchant_no")
 _signed: Final[_Key] = attrgetter("account_no", "merchant_no")
 _paid: Final[_Key] = attrgetter("payer", "merchant_no")
@@ -37,6 +38,7 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
     commands.OpenAccount: _OWN_ACCOUNT,
     commands.FundAccount: _OWN_ACCOUNT,
     commands.WithdrawFunds: _OWN_ACCOUNT,
+    commands.CreateTransfer: (*_OWN_ACCOUNT, (_ACCOUNTS, _to)),
     commands.FreezeAccount: _OWN_ACCOUNT,
     commands.UnfreezeAccount: _OWN_ACCOUNT,
     commands.CloseAccount: _OWN_ACCOUNT,
@@ -58,6 +60,11 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
 }
 """Type of a command → what it refers to; the first is also what later commands wait for."""
 
+_ALSO: Final[Mapping[type[Struct], tuple[int, _Key]]] = {
+    commands.CreateTransfer: (_ACCOUNTS, _to),
+}
+"""A second number that later commands wait for: whoever is sent money can spend it."""
+
 
 class References:
     """The numbers that the items of one array bear, each with the newest item that bears it."""
@@ -72,11 +79,15 @@ class References:
         """
         newest = self._newest
         earlier: tuple[int, ...] = ()
-        needs = _NEEDS[type(command)]
+        type_ = type(command)
+        needs = _NEEDS[type_]
         for space, key in needs:
             bearers = newest[space]
             if bearers and (found := bearers.get(key(command))) is not None:
                 earlier = (*earlier, found)
         space, key = needs[0]
         newest[space][key(command)] = index
+        if type_ in _ALSO:
+            space, key = _ALSO[type_]
+            newest[space][key(command)] = index
         return earlier

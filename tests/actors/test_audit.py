@@ -47,6 +47,8 @@ def _bank() -> Bank:
     bank.do(commands.WithdrawFunds("A1", "W1", 100, "USD"))
     bank.do(commands.OpenAccount("A2", "USD"))
     bank.do(commands.CloseAccount("A2"))
+    bank.do(commands.OpenAccount("A3", "USD"))
+    bank.do(commands.CreateTransfer("A1", "T1", "A3", 100, "USD"))
     bank.audited = False
     return bank
 
@@ -64,6 +66,8 @@ def test_audit_of_bank_in_mid_flight_is_silent() -> None:
     bank = _bank()
     bank.send(payment("O5"))
     bank.send(commands.FundAccount("A1", "F5", 5, "USD"))
+    bank.send(commands.CreateTransfer("A1", "T5", "A3", 5, "USD"))
+    bank.send(commands.CreateTransfer("A1", "T6", "A2", 5, "USD"))
     bank.send(authorization("H5"))
     bank.send(commands.RefundPayment("M1", "R5", "O1", 5))
     bank.send(commands.CaptureAuthorization("M1", "H1", "C5", 5))
@@ -189,9 +193,14 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("refund-failed-after-all", "refunds merchant-book",
      _record(MERCHANT, REFUNDS, "R2", state="FAILED")),
     ("refund-waiting", "at-rest refunds", _record(MERCHANT, REFUNDS, "R1", state="PROCESSING")),
-    ("funding-waiting", "at-rest",
+    ("funding-waiting", "at-rest transfers-out",
      _record(CLEARING, TRANSFERS, "funding/A1/F1", state="PROCESSING")),
-    ("withdrawal-waiting", "at-rest",
+    ("account-with-other-count-of-transfers", "transfers-out", _state(PAYER, transfers_out=1)),
+    ("closed-account-with-transfer-out", "closed-account transfers-out",
+     _state("account/A2", transfers_out=1)),
+    ("transfer-waiting", "at-rest transfers-out",
+     _record(PAYER, TRANSFERS, "transfer/T1", state="PROCESSING")),
+    ("withdrawal-waiting", "at-rest transfers-out",
      _record(PAYER, TRANSFERS, "withdrawal/W1", state="PROCESSING")),
 ]  # fmt: skip
 

@@ -97,6 +97,20 @@ TRANSFERS = table("""
     withdrawal  ACCOUNT_INTERNAL    binds  internal
     withdrawal  INSUFFICIENT_FUNDS  binds  poor
     withdrawal  -                   binds
+    transfer    NUMBER_USED         free   number-used closed other-currency
+    transfer    ACCOUNT_NOT_FOUND   free   no-account other-currency to-internal
+    transfer    ACCOUNT_CLOSED      free   closed other-currency
+    transfer    ACCOUNT_FROZEN      free   frozen other-currency poor
+    transfer    CURRENCY_MISMATCH   binds  other-currency internal
+    transfer    ACCOUNT_INTERNAL    binds  internal to-nobody
+    transfer    ACCOUNT_INTERNAL    binds  to-internal poor
+    transfer    SAME_ACCOUNT        binds  to-itself poor
+    transfer    INSUFFICIENT_FUNDS  binds  poor to-nobody
+    transfer    -                   binds
+    arrival     ACCOUNT_NOT_FOUND   binds  to-nobody
+    arrival     ACCOUNT_CLOSED      binds  to-closed to-foreign
+    arrival     CURRENCY_MISMATCH   binds  to-foreign
+    arrival     -                   binds  to-frozen
     funding     NUMBER_USED         free   number-used
     funding     ACCOUNT_INTERNAL    binds  internal full
     funding     BALANCE_LIMIT       binds  full no-account
@@ -122,6 +136,7 @@ def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
         if "number-used" in faults:
             bank.ask(commands.WithdrawFunds("A1", "X1", 77, "USD"))
             bank.ask(commands.FundAccount("A1", "X1", 77, "USD"))
+            bank.ask(commands.CreateTransfer("A1", "X1", "other", 77, "USD"))
             bank.force(PAYER, posted_minor=0)
         if "closed" in faults:
             bank.do(commands.CloseAccount("A1"))
@@ -132,8 +147,24 @@ def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
     account_no = "clearing-USD" if "internal" in faults else "A1"
     currency = "EUR" if "other-currency" in faults else "USD"
     type_ = commands.WithdrawFunds if family == "withdrawal" else commands.FundAccount
-    command = type_(account_no, "X1", 1_000, currency)
+    command: commands.Command = type_(account_no, "X1", 1_000, currency)
+    if family in {"transfer", "arrival"}:
+        to = _receiver(bank, faults)
+        command = commands.CreateTransfer(account_no, "X1", to, 1_000, currency)
     _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
+
+
+def _receiver(bank: Bank, faults: list[str]) -> str:
+    """Return the number of an account to send money to, with what is wrong with it."""
+    if "to-foreign" in faults:
+        bank.do(commands.OpenAccount("A2", "EUR"))
+    elif "to-nobody" not in faults:
+        bank.do(commands.OpenAccount("A2", "USD"))
+    if "to-closed" in faults:
+        bank.do(commands.CloseAccount("A2"))
+    if "to-frozen" in faults:
+        bank.do(commands.FreezeAccount("A2"))
+    return "A1" if "to-itself" in faults else "clearing-USD" if "to-internal" in faults else "A2"
 
 
 # The life of an account.
@@ -153,7 +184,8 @@ LIVES = table("""
     unfreeze  ACCOUNT_INTERNAL   internal
     close     ACCOUNT_NOT_FOUND  no-account
     close     ACCOUNT_INTERNAL   internal
-    close     HOLDS_OPEN         hold money
+    close     HOLDS_OPEN         hold sending money
+    close     OPEN_LIABILITIES   sending money
     close     ACCOUNT_NOT_EMPTY  money
 """)
 
@@ -176,6 +208,11 @@ def test_account_command_with_faults_is_refused_in_order(row: list[str]) -> None
             bank.do(authorization("H1"))
         if "closed" in faults:
             bank.do(commands.CloseAccount("A1"))
+        if "sending" in faults:
+            bank.do(commands.FundAccount("A1", "F2", 5, "USD"))
+            bank.send(commands.WithdrawFunds("A1", "W1", 5, "USD"))
+            bank.queue.clear()
+            bank.audited = False
     account_no = "clearing-USD" if "internal" in faults else "A1"
     command: commands.Command = {
         "open": commands.OpenAccount(account_no, "EUR"),

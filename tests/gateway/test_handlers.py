@@ -167,6 +167,26 @@ async def test_funding_that_was_refused_is_found_with_its_currency() -> None:
         assert (status, found["state"], found["code"]) == (200, "FAILED", "ACCOUNT_NOT_FOUND")
 
 
+async def test_transfer_is_made_found_and_listed_beside_withdrawals() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        await client.post("/v1/accounts", {"account_no": "A2", "currency": "USD"})
+        made = []
+        for number in ("T1", "T2", "T3"):
+            transfer = {"account_no": "A1", "transfer_no": number, "to": "A2", "amount_minor": 9}
+            status, view = await client.post("/v1/transfers", transfer | {"currency": "USD"})
+            assert (status, view["state"], view["direction"]) == (201, "SUCCEEDED", "transfer")
+            assert await client.get(f"/v1/transfers/A1/{number}") == (200, view)
+            made.append(view)
+        withdrawal = {"withdrawal_no": "T4", "amount_minor": 9, "currency": "USD"}
+        assert (await client.post("/v1/accounts/A1/withdrawals", withdrawal))[0] == 201
+        for missing in ("A1/T4", "A2/T1"):
+            status, problem = await client.get(f"/v1/transfers/{missing}")
+            assert (status, problem["code"]) == (404, "NO_SUCH_TRANSFER")
+        assert await _pages(client, "/v1/transfers?account_no=A1&", 2) == made
+        assert await _pages(client, "/v1/transfers?account_no=A2&", 2) == []
+
+
 async def test_agreement_is_signed_and_found() -> None:
     async with open_desk() as client:
         await client.shop()

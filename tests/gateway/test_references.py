@@ -7,6 +7,7 @@ from actors.commands import (
     CaptureAuthorization,
     CreateAuthorization,
     CreatePayment,
+    CreateTransfer,
     FreezeAccount,
     FundAccount,
     OpenAccount,
@@ -58,6 +59,16 @@ HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
         ),
         ([HOLD, _payment("H1")], [[], []]),
         ([WithdrawFunds("A1", "W1", 1, "USD"), FreezeAccount("A1")], [[], [0]]),
+        (
+            [
+                ACCOUNT,
+                OpenAccount("A2", "USD"),
+                CreateTransfer("A1", "T1", "A2", 1, "USD"),
+                _payment("O1", payer="A2"),
+                FreezeAccount("A1"),
+            ],
+            [[], [], [0, 1], [2], [2]],
+        ),
     ],
 )
 def test_item_waits_for_the_numbers_it_refers_to(

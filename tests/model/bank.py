@@ -51,6 +51,7 @@ PRECEDENCE = (
     "ACCOUNT_FROZEN",
     "CURRENCY_MISMATCH",
     "ACCOUNT_INTERNAL",
+    "SAME_ACCOUNT",
     "HOLDS_OPEN",
     "ACCOUNT_NOT_EMPTY",
     "AGREEMENT_NOT_FOUND",
@@ -411,6 +412,33 @@ class Bank:
 
         return self._once(name, number, command, decide)
 
+    def _create_transfer(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["transfer_no"]
+        currency, amount, to = command["currency"], command["amount_minor"], command["to"]
+        account = self.things.get(f"account/{account_no}")
+        if account is None:
+            return refused("ACCOUNT_NOT_FOUND", number)
+        name = f"transfer/{account_no}/{number}"
+        if name not in self.bound and account["status"] != "OPEN":
+            return refused(f"ACCOUNT_{account['status']}", number)
+
+        def decide(command: Command) -> Answer:
+            code = first_of(
+                {
+                    "CURRENCY_MISMATCH": account["currency"] != currency,
+                    "ACCOUNT_INTERNAL": account["kind"] != "customer" or is_internal(to),
+                    "SAME_ACCOUNT": account_no == to,
+                    "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
+                }
+            )
+            if code is None:
+                self._post(account_no, -amount, name)
+                code = self.refuse_credit(to, currency)
+                self._post(account_no if code else to, amount, name)
+            return self._transfer(name, "transfer", account_no, number, command, code)
+
+        return self._once(name, number, command, decide)
+
     def _clearing(self, currency: str) -> str:
         """Return the clearing account's number; it opens itself on first use."""
         clearing = f"clearing-{currency}"
@@ -436,7 +464,12 @@ class Bank:
         if code is not None:
             return refused(code, number)
         return self._view(
-            "transfer", transfer, direction=direction, account_no=account_no, number=number
+            "transfer",
+            transfer,
+            direction=direction,
+            account_no=account_no,
+            number=number,
+            to=command.get("to"),
         )
 
     # Merchants

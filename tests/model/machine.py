@@ -30,6 +30,8 @@ MERCHANTS = ("M1", "M1", "M2", "N1", "O1")
 """M1 and M2 take dollars, N1 yuan; O1 is opened late, if at all."""
 SIGNED = (("A1", "M1"), ("A2", "M1"), ("A1", "M2"), ("B1", "N1"))
 """Who pays whom, mostly: those that have signed an agreement."""
+RECEIVERS = ("A1", "A2", "A2", "A1", "A2", "A2", "B1", "C1", "clearing-USD", "missing")
+"""To whom transfers go, by a wish's `original`."""
 CURRENCIES = {"A": "USD", "M": "USD", "c": "USD"}
 
 OPEN = ("HELD", "PARTIALLY_CAPTURED")
@@ -116,7 +118,8 @@ def _wishes(*kinds: str) -> SearchStrategy[Wish]:
     )
 
 
-_PAYING = ("create_payment", "create_authorization", "withdraw_funds")
+_PAYING = ("create_payment", "create_authorization", "withdraw_funds", "create_transfer")
+_MOVING = ("fund_account", "withdraw_funds", "create_transfer")
 _OPERATING = (
     "capture_authorization",
     "capture_authorization",
@@ -239,7 +242,7 @@ class Domain(RuleBasedStateMachine):
     def reverse(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
-    @rule(wish=_wishes("fund_account", "withdraw_funds"))
+    @rule(wish=_wishes("fund_account", "withdraw_funds", "create_transfer"))
     def transfer(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
@@ -322,7 +325,15 @@ class Domain(RuleBasedStateMachine):
         """Ask for something else under a number that is used."""
         command = self.asked[-1 - back % len(self.asked)]
         number = NUMBERS.get(command["command"], ("", "number"))[1]
-        owners = {"command", "account_no", "merchant_no", "funding_no", "withdrawal_no", number}
+        owners = {
+            "command",
+            "account_no",
+            "merchant_no",
+            "funding_no",
+            "withdrawal_no",
+            "transfer_no",
+        }
+        owners.add(number)
         others = [name for name in command if name not in owners]
         if others:
             name = others[field % len(others)]
@@ -466,18 +477,21 @@ class Domain(RuleBasedStateMachine):
     def _command(self, wish: Wish) -> Command:
         """Return the command that a wish comes to, as things stand."""
         account_no = wish.account
-        owner = account_no if wish.kind in {"fund_account", "withdraw_funds"} else wish.merchant
+        owner = account_no if wish.kind in _MOVING else wish.merchant
         currency = CURRENCIES.get(owner[0], "CNY")
         if wish.foreign:
             currency = "CNY" if currency == "USD" else "USD"
         if wish.kind == "fund_account":
             amount = wish.amount if isinstance(wish.amount, int) else 5_000 + wish.amount[1]
             return _funding(account_no, self._number("funding", wish.number), amount, currency)
-        if wish.kind == "withdraw_funds":
+        if wish.kind in _MOVING:
+            transfer = wish.kind == "create_transfer"
+            space = "transfer" if transfer else "withdrawal"
             return {
                 "command": wish.kind,
                 "account_no": account_no,
-                "withdrawal_no": self._number("withdrawal", wish.number),
+                f"{space}_no": self._number(space, wish.number),
+                **({"to": RECEIVERS[wish.original]} if transfer else {}),
                 "amount_minor": self._amount(wish, None),
                 "currency": currency,
             }
@@ -607,8 +621,9 @@ class Domain(RuleBasedStateMachine):
         self._explain(commands, self.world.submit(commands, plan), dying=dying)
 
     def _comes_back(self, command: Command) -> bool:
-        if command["command"] == "fund_account":
-            account_no, currency = command["account_no"], command["currency"]
+        if command["command"] in {"fund_account", "create_transfer"}:
+            account_no = command.get("to", command["account_no"])
+            currency = command["currency"]
             return self.model.refuse_credit(account_no, currency) is not None
         kind = _original_kind(command["command"])
         field = "hold_no" if kind == "authorization" else "order_no"
@@ -728,7 +743,7 @@ def _something_else(name: str, value: Any) -> Any:
         return value + 1
     if value is None:
         return 1
-    return {"currency": "EUR", "payer": "A3"}.get(name, "other")
+    return {"currency": "EUR", "payer": "A3", "to": "A3"}.get(name, "other")
 
 
 def _opening(account_no: str) -> Command:
