@@ -165,21 +165,40 @@ class ReleaseAuthorization(Command, frozen=True, tag="release_authorization"):
 
 
 class RefundPayment(Command, frozen=True, tag="refund_payment"):
-    """Return some or all of a payment to its payer."""
+    """Return some or all of a payment to its payer, at once or when the money is there."""
 
     merchant_no: Number
     refund_no: Number
     order_no: Number
     amount_minor: AmountMinor
+    wait_for_funds: bool = False
 
 
 class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
-    """Return some or all of what was captured under an authorization."""
+    """Return some or all of what was captured, at once or when the money is there."""
 
     merchant_no: Number
     refund_no: Number
     hold_no: Number
     amount_minor: AmountMinor
+    wait_for_funds: bool = False
+
+
+class RedirectRefund(Command, frozen=True, tag="redirect_refund"):
+    """Send a refund whose payer's account is closed to another account."""
+
+    merchant_no: Number
+    refund_no: Number
+    redirect_no: Number
+    account_no: Number
+
+
+class CloseRefund(Command, frozen=True, tag="close_refund"):
+    """Give up a refund that waits for funds, or whose payer's account is closed."""
+
+    merchant_no: Number
+    refund_no: Number
+    close_no: Number
 
 
 AccountCommand = (
@@ -202,6 +221,8 @@ MerchantCommand = (
     | ReleaseAuthorization
     | RefundPayment
     | RefundAuthorization
+    | RedirectRefund
+    | CloseRefund
 )
 AnyCommand = AccountCommand | FundAccount | MerchantCommand
 

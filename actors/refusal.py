@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     MERCHANT_SUSPENDED              the merchant may give money back, but not take any
     NO_SUCH_PAYMENT                 the merchant has no payment of this number
     NO_SUCH_HOLD                    the merchant has no authorization of this number
+    NO_SUCH_REFUND                  the merchant has no refund of this number
     IN_FLIGHT                       the original has an operation under way; ask again
     PAYMENT_NOT_SUCCEEDED           the payment failed, or was reversed
     HOLD_EXPIRED                    the hold's time ran out before anything was captured
@@ -61,6 +62,7 @@ class Refusal(StrEnum):
     MERCHANT_SUSPENDED = "MERCHANT_SUSPENDED"
     NO_SUCH_PAYMENT = "NO_SUCH_PAYMENT"
     NO_SUCH_HOLD = "NO_SUCH_HOLD"
+    NO_SUCH_REFUND = "NO_SUCH_REFUND"
     IN_FLIGHT = "IN_FLIGHT"
     PAYMENT_NOT_SUCCEEDED = "PAYMENT_NOT_SUCCEEDED"
     HOLD_EXPIRED = "HOLD_EXPIRED"

@@ -27,7 +27,6 @@ class RequestCode(StrEnum):
     BODY_TIMEOUT = "BODY_TIMEOUT"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    NO_SUCH_REFUND = "NO_SUCH_REFUND"
     NO_SUCH_OPERATION = "NO_SUCH_OPERATION"
     NO_SUCH_TRANSFER = "NO_SUCH_TRANSFER"
     NO_SUCH_DAY_CUT = "NO_SUCH_DAY_CUT"
@@ -80,7 +79,7 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.NO_SUCH_HOLD: Meaning(
         404, "The merchant has no authorization of this number.", "Correct the number."
     ),
-    RequestCode.NO_SUCH_REFUND: Meaning(
+    Refusal.NO_SUCH_REFUND: Meaning(
         404, "The merchant has no refund of this number.", "Correct the number."
     ),
     RequestCode.NO_SUCH_OPERATION: Meaning(
@@ -188,7 +187,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
         422, "It is more than is left to refund.", _NEW_NUMBER
     ),
     Refusal.MERCHANT_BALANCE_INSUFFICIENT: Meaning(
-        422, "The merchant's receivable does not cover it.", "Refund later under a new number."
+        422,
+        "The merchant's receivable does not cover it.",
+        "Refund later under a new number, or with wait_for_funds.",
     ),
     Refusal.PAYMENT_LIMIT_EXCEEDED: Meaning(
         422, "It is above the agreement's limit for one payment.", _NEW_NUMBER

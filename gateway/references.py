@@ -22,8 +22,9 @@ _signed: Final[_Key] = attrgetter("account_no", "merchant_no")
 _paid: Final[_Key] = attrgetter("payer", "merchant_no")
 _order: Final[_Key] = attrgetter("merchant_no", "order_no")
 _hold: Final[_Key] = attrgetter("merchant_no", "hold_no")
+_refund: Final[_Key] = attrgetter("merchant_no", "refund_no")
 
-_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS = range(5)
+_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS, _REFUNDS = range(6)
 
 _OWN_ACCOUNT: Final = ((_ACCOUNTS, _account),)
 _PAYMENT: Final = (
@@ -33,6 +34,7 @@ _PAYMENT: Final = (
     (_AGREEMENTS, _paid),
 )
 _HOLD: Final = ((_HOLDS, _hold), (_MERCHANTS, _merchant))
+_REFUND: Final = ((_REFUNDS, _refund), (_MERCHANTS, _merchant))
 
 _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
     commands.OpenAccount: _OWN_ACCOUNT,
@@ -57,20 +59,25 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
     commands.VoidAuthorization: _HOLD,
     commands.ReleaseAuthorization: _HOLD,
     commands.RefundAuthorization: _HOLD,
+    commands.RedirectRefund: (*_REFUND, (_ACCOUNTS, _account)),
+    commands.CloseRefund: _REFUND,
 }
 """Type of a command → what it refers to; the first is also what later commands wait for."""
 
 _ALSO: Final[Mapping[type[Struct], tuple[int, _Key]]] = {
     commands.CreateTransfer: (_ACCOUNTS, _to),
+    commands.RefundPayment: (_REFUNDS, _refund),
+    commands.RefundAuthorization: (_REFUNDS, _refund),
 }
-"""A second number that later commands wait for: whoever is sent money can spend it."""
+"""A second number that later commands wait for: whoever is sent money can spend it, and a
+refund has a number beside its original's."""
 
 
 class References:
     """The numbers that the items of one array bear, each with the newest item that bears it."""
 
     def __init__(self) -> None:
-        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {})
+        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {}, {})
 
     def note(self, index: int, command: Struct) -> tuple[int, ...]:
         """Note the next item of the array; returns the earlier items that it refers to.

@@ -47,6 +47,25 @@ def _history() -> list[commands.Command]:
         commands.RefundAuthorization("M1", "R6", "H1", 800),
         commands.RefundAuthorization("M1", "R7", "H3", 1),
         commands.VoidAuthorization("M1", "H3", "V3"),
+        commands.SignAgreement("A9", "M1"),
+        commands.FundAccount("A9", "F10", 1_000, "USD"),
+        commands.CreatePayment("M1", "O10", "A9", 1_500, "USD"),
+        commands.CloseAccount("A9"),
+        commands.RefundPayment("M1", "R8", "O10", 500),
+        commands.RefundPayment("M1", "R9", "O10", 600),
+        commands.RedirectRefund("M1", "R8", "D1", "nobody"),
+        commands.RedirectRefund("M1", "R8", "D2", "A1"),
+        commands.RedirectRefund("M1", "R8", "D3", "A1"),
+        commands.CloseRefund("M1", "R9", "X1"),
+        commands.CloseRefund("M1", "R8", "X2"),
+        commands.CloseRefund("M1", "nothing", "X3"),
+        commands.RefundPayment("M1", "R10", "O10", 1_000, wait_for_funds=True),
+        commands.OpenMerchant("M8", "USD", 10_000),
+        commands.SignAgreement("A1", "M8"),
+        commands.CreatePayment("M8", "O1", "A1", 1_000, "USD"),
+        commands.RefundPayment("M8", "R1", "O1", 100, wait_for_funds=True),
+        commands.RefundPayment("M8", "R2", "O1", 100, wait_for_funds=True),
+        commands.CloseRefund("M8", "R1", "X1"),
         commands.CaptureAuthorization("M1", "nothing", "C5", 1),
         commands.CaptureAuthorization("M1", "H2", "C6", 1),
     ]
@@ -65,6 +84,8 @@ def test_repetition_of_anything_gets_the_very_same_answer() -> None:
     bank.force("merchant/M1", status="CLOSED")
     before = (dict(bank.states), dict(bank.rows), list(bank.postings), dict(bank.timers))
     for command, first in firsts:
+        if isinstance(command, commands.CloseAccount):
+            continue  # It has no number.
         assert bank.ask(command) == Replayed(first), command  # type: ignore[arg-type]
     assert before == (bank.states, bank.rows, bank.postings, bank.timers)
 
@@ -86,6 +107,9 @@ def test_number_with_any_other_content_is_refused_and_nothing_changes() -> None:
         payment("O3", 1),
         commands.CreatePayment("M1", "O1", "A9", 1_000, "USD"),
         commands.RefundPayment("M1", "R1", "O2", 300),
+        commands.RefundPayment("M1", "R1", "O1", 300, wait_for_funds=True),
+        commands.RedirectRefund("M1", "R8", "D2", "A9"),
+        commands.CloseRefund("M1", "R8", "X1"),
         commands.ReversePayment("M1", "O1", "V2"),
         authorization("H1", valid_s=3_601),
         commands.IncrementAuthorization("M1", "H3", "I1", 200),

@@ -271,7 +271,6 @@ def test_frozen_account_honours_its_holds_but_nothing_new(command: str, outcome:
 
 MISSING = table("""
     nobody    ACCOUNT_NOT_FOUND
-    closed    ACCOUNT_CLOSED
     foreign   CURRENCY_MISMATCH
     frozen    -
 """)
@@ -281,8 +280,6 @@ MISSING = table("""
 def test_refund_to_account_that_cannot_take_it_comes_back(who: str, outcome: str) -> None:
     bank = shop(funds_minor=1_000)
     bank.do(payment("O1"))
-    if who == "closed":
-        bank.do(commands.CloseAccount("A1"))
     if who == "frozen":
         bank.do(commands.FreezeAccount("A1"))
     refund = commands.RefundPayment("M1", "R1", "O1", 1_000)
