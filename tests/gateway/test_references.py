@@ -5,6 +5,7 @@ import pytest
 from actors.commands import (
     AnyCommand,
     CaptureAuthorization,
+    CloseRefund,
     CreateAuthorization,
     CreatePayment,
     CreateTransfer,
@@ -12,6 +13,7 @@ from actors.commands import (
     FundAccount,
     OpenAccount,
     OpenMerchant,
+    RedirectRefund,
     RefundAuthorization,
     RefundPayment,
     ReversePayment,
@@ -58,6 +60,18 @@ HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
             [[], [0], [1]],
         ),
         ([HOLD, _payment("H1")], [[], []]),
+        (
+            [
+                RefundPayment("M1", "R1", "O1", 1),
+                RedirectRefund("M1", "R1", "D1", "A1"),
+                CloseRefund("M1", "R1", "X1"),
+                CloseRefund("M1", "R2", "X2"),
+                RefundPayment("M1", "R2", "O1", 1),
+                OpenAccount("A2", "USD"),
+                RedirectRefund("M1", "R2", "D2", "A2"),
+            ],
+            [[], [0], [1], [], [0], [], [4, 5]],
+        ),
         ([WithdrawFunds("A1", "W1", 1, "USD"), FreezeAccount("A1")], [[], [0]]),
         (
             [

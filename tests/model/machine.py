@@ -43,6 +43,8 @@ FIT = {
     "refund_authorization": ("PARTIALLY_CAPTURED", "CAPTURED"),
     "refund_payment": ("SUCCEEDED",),
     "reverse_payment": ("SUCCEEDED",),
+    "redirect_refund": ("ABNORMAL",),
+    "close_refund": ("PENDING_FUNDS", "ABNORMAL"),
 }
 """States of the original in which a command is worth a try."""
 AmountWish = int | tuple[int, int]
@@ -61,6 +63,7 @@ class Wish(NamedTuple):
         original: which payment or hold, counted from the newest that it may fit; from 7 on it
             may be any, and 9 is one that does not exist.
         number: 0 is the number used last, all others are fresh ones.
+        final: of a capture; a refund may wait for funds.
         foreign: in the wrong currency.
     """
 
@@ -128,7 +131,8 @@ _OPERATING = (
     "release_authorization",
 )
 _REFUNDING = ("refund_payment", "refund_authorization")
-_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account")
+_REMEDIES = ("redirect_refund", "close_refund")
+_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account", *_REMEDIES)
 LATE = 25
 """Commands after which accounts may be closed and years may pass."""
 MANY = 60
@@ -236,6 +240,23 @@ class Domain(RuleBasedStateMachine):
 
     @rule(wish=_wishes(*_REFUNDING))
     def refund(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(
+        wishes=st.lists(_wishes("refund_payment"), min_size=2, max_size=4),
+        then=_wishes("create_payment", "create_payment", "capture_authorization"),
+    )
+    def wait_for_funds(self, wishes: list[Wish], then: Wish) -> None:
+        """Give back more than the merchant has left after its fees, and earn some of it."""
+        waiting = wishes[-1]._replace(account="A1", merchant="M1", final=True)
+        self._do(self._command(waiting._replace(kind="create_payment", number=9, amount=900)))
+        for wish in wishes:
+            refund = wish._replace(original=wish.original % 3, number=9, final=True)
+            self._do(self._command(refund))
+        self._do(self._command(then))
+
+    @rule(wish=_wishes(*_REMEDIES))
+    def remedy(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
     @rule(wish=_wishes("reverse_payment"))
@@ -397,6 +418,20 @@ class Domain(RuleBasedStateMachine):
         self._race(_together(wishes), twice, Plan(choices))
 
     @rule(
+        wishes=st.lists(
+            _wishes("create_payment", "refund_payment", *_REMEDIES), min_size=2, max_size=4
+        ),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_for_receivable(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
+        """Money comes, and many want it: refunds that wait, some that do not, redirects."""
+        refund = Wish("refund_payment", "A1", "M1", 0, 9, (0, 0), final=True)
+        self._do(self._command(refund._replace(kind="create_payment", amount=900)))
+        self._do(self._command(refund), self._command(refund._replace(original=1, amount=300)))
+        self._race([wish._replace(merchant="M1") for wish in wishes], twice, Plan(choices))
+
+    @rule(
         wishes=st.lists(_wishes(*_PAYING, "fund_account"), min_size=2, max_size=4),
         twice=_flags,
         choices=_choices,
@@ -452,7 +487,7 @@ class Domain(RuleBasedStateMachine):
         at_ns = self._expiry(wish.original) + delta_ns
         command = self._command(wish)
         told = self.world.submit([command], at_ns=at_ns)
-        self.model.advance(at_ns)
+        self.model.advance(at_ns, in_steps=True)
         self._compare([command], told)
 
     @rule(which=_small)
@@ -514,12 +549,18 @@ class Domain(RuleBasedStateMachine):
             "command": wish.kind,
             "merchant_no": merchant_no,
             field: self._number(f"{space}/{merchant_no}", wish.number),
-            "hold_no" if kind == "authorization" else "order_no": original,
+            {"authorization": "hold_no", "refund": "refund_no"}.get(kind, "order_no"): original,
         }
+        if wish.kind == "redirect_refund":
+            command["account_no"] = wish.account
+        if wish.kind in _REMEDIES:
+            return command
         if wish.kind not in {"reverse_payment", "void_authorization", "release_authorization"}:
             command["amount_minor"] = self._amount(wish, self.model.things.get(name))
         if wish.kind == "capture_authorization":
             command["final"] = wish.final
+        if wish.kind in _REFUNDING:
+            command["wait_for_funds"] = wish.final
         return command
 
     def _number(self, space: str, number: int) -> str:
@@ -573,7 +614,7 @@ class Domain(RuleBasedStateMachine):
         amount, captured = original["amount_minor"], original.get("captured_minor", 0)
         if wish.kind in _REFUNDING:
             taken = amount if wish.kind == "refund_payment" else captured
-            left = taken - original["refunded_minor"]
+            left = taken - original["refunded_minor"] - original["refunding_minor"]
             return [left, left // 2 + 1, taken, left // 3]
         available = self.model.available_minor(original["payer"])
         if wish.kind == "increment_authorization":
@@ -624,15 +665,23 @@ class Domain(RuleBasedStateMachine):
         if command["command"] in {"fund_account", "create_transfer"}:
             account_no = command.get("to", command["account_no"])
             currency = command["currency"]
-            return self.model.refuse_credit(account_no, currency) is not None
+            return self._refuses(account_no, currency)
+        if command["command"] == "redirect_refund" and self._refuses(command["account_no"], "USD"):
+            return True
+        merchant = self.model.things.get(f"merchant/{command.get('merchant_no')}", {})
+        for number in merchant.get("pending", ()):
+            refund = self.model.things[f"refund/{command['merchant_no']}/{number}"]
+            if self._refuses(refund["payer"], refund["currency"]):
+                return True
         kind = _original_kind(command["command"])
         field = "hold_no" if kind == "authorization" else "order_no"
         original = self.model.things.get(
             f"{kind}/{command.get('merchant_no')}/{command.get(field)}"
         )
-        if original is None:
-            return False
-        return self.model.refuse_credit(original["payer"], original["currency"]) is not None
+        return original is not None and self._refuses(original["payer"], original["currency"])
+
+    def _refuses(self, account_no: str, currency: str) -> bool:
+        return self.model.refuse_credit(account_no, currency) is not None
 
     def _compare(
         self, commands: Sequence[Command], told: Sequence[Answer | FaultCode | None]
@@ -706,6 +755,8 @@ def _together(wishes: list[Wish]) -> list[Wish]:
 
 
 def _original_kind(kind: str) -> str:
+    if kind in _REMEDIES:
+        return "refund"
     return "authorization" if "authorization" in kind else "payment"
 
 
@@ -730,6 +781,9 @@ def _is_in_flight(answer: Answer | FaultCode | None) -> bool:
 
 
 def _same_original(one: Command, other: Command) -> bool:
+    if one["command"] in _REMEDIES:
+        # Whatever brings the merchant money may have sent the refund on its way.
+        return bool(one["merchant_no"] == other.get("merchant_no"))
     fields = ("order_no", "hold_no")
     return one.get("merchant_no") == other.get("merchant_no") and any(
         field in one and one[field] == other.get(field) for field in fields
