@@ -111,9 +111,11 @@ def _remedy(
     """Yield the two endpoints of one kind of remedy: do it, and look it up by its number."""
 
     async def remedy(desk: Desk, caller: Caller, command: Command) -> Answer:
+        """Redirect a refund, or close it."""
         return await desk.execute(caller, command)  # type: ignore[arg-type]
 
     async def get_remedy(desk: Desk, caller: Caller, key: RefundKey) -> Answer:
+        """Return a redirect or a closing."""
         remedy_no: str = getattr(key, number)
         record = record_of(desk.node, f"merchant/{key.merchant_no}", kind, remedy_no)
         if record is None or record.refund_no != key.refund_no:
