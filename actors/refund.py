@@ -223,7 +223,7 @@ def _begin(
     turn.put(_ORIGINALS[kind], name, reserved)
     covered = merchant.pending is None and merchant.posted_minor >= amount
     if command.wait_for_funds and not covered:
-        refund = _enqueue(turn, number, replace(refund, state="PENDING_FUNDS"))
+        refund = _enqueue(turn, number, refund)
         turn.answer(first_refund(turn.number, number, refund))
     else:
         send(turn, number, refund)
@@ -246,7 +246,7 @@ def send(turn: Turn[Merchant], refund_no: str, refund: Refund) -> None:
 
 
 def moved(refund: Refund, state: RefundState, **changes: Any) -> Refund:
-    """Return the refund in another state; that this is legal is up to the caller."""
+    """Return the refund in another state: the one way from state to state once it exists."""
     assert state in TRANSITIONS[refund.state], f"{refund.state} to {state}"
     return replace(refund, state=state, **changes)
 
@@ -254,7 +254,7 @@ def moved(refund: Refund, state: RefundState, **changes: Any) -> Refund:
 def refund_credited(turn: Turn[Merchant], message: RefundCredited) -> None:
     """The money has arrived: what was reserved is refunded."""
     refund = _processing(turn, message.refund_no)
-    _reserve(turn, refund, refunded_minor=refund.amount_minor)
+    _end_reservation(turn, refund, refunded_minor=refund.amount_minor)
     _conclude(turn, message.refund_no, refund, "SUCCEEDED", None)
 
 
@@ -271,7 +271,7 @@ def refund_returned(turn: Turn[Merchant], message: RefundReturned) -> None:
     if refund.redirect_no or message.code is Refusal.ACCOUNT_CLOSED:
         _conclude(turn, number, refund, "ABNORMAL", message.code)
     else:
-        _reserve(turn, refund, refunds=-1)
+        _end_reservation(turn, refund, refunds=-1)
         _conclude(turn, number, refund, "FAILED", message.code)
 
 
@@ -315,7 +315,7 @@ def _conclude(
         tell_all(turn, before.joined, first_refund(turn.number, refund_no, refund))
 
 
-def _reserve(
+def _end_reservation(
     turn: Turn[Merchant], refund: Refund, *, refunded_minor: int = 0, refunds: int = 0
 ) -> None:
     """End a refund's reservation in its original, which changes by these figures."""
@@ -338,7 +338,7 @@ def _reserve(
 
 
 def _enqueue(turn: Turn[Merchant], refund_no: str, refund: Refund) -> Refund:
-    """Write a new refund that is PENDING_FUNDS at the end of the queue, and set its timer."""
+    """Write a new refund as PENDING_FUNDS at the end of the queue, and set its timer."""
     merchant = existing(turn)
     pending = merchant.pending
     if pending is None:
@@ -350,7 +350,7 @@ def _enqueue(turn: Turn[Merchant], refund_no: str, refund: Refund) -> Refund:
         pending = replace(
             pending, count=pending.count + 1, last=refund_no, position=queued.position
         )
-    refund = replace(refund, first="PENDING_FUNDS", queued=queued)
+    refund = replace(refund, state="PENDING_FUNDS", first="PENDING_FUNDS", queued=queued)
     turn.put(REFUNDS, refund_no, refund)
     turn.become(replace(merchant, pending=pending))
     turn.set_timer(refund.created_ns + WAIT_NS, f"pending/{refund_no}", ExpireRefund(refund_no))
@@ -444,7 +444,7 @@ def close(turn: Turn[Merchant], refund_no: str, refund: Refund, close_no: str = 
     """Give up a refund that waits or is ABNORMAL; what waits behind it may go on."""
     if refund.queued is not None:
         refund = _dequeue(turn, refund_no, refund)
-    _reserve(turn, refund, refunds=-1)
+    _end_reservation(turn, refund, refunds=-1)
     closed = moved(refund, "CLOSED", settled_ns=turn.now_ns, close_no=close_no)
     turn.put(REFUNDS, refund_no, closed)
     _resume(turn)
