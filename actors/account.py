@@ -34,6 +34,7 @@ class Account(Struct, frozen=True, array_like=True, gc=False):
         digest: of the command that opened it; empty for an internal account.
         used_date, used_minor: payments and captures debited on the newest business date with any,
             less what was reversed on it. It informs; limits are the agreements' own.
+        transfers_out: how many transfers that it owns are under way and may still come back.
     """
 
     kind: Literal["customer", "clearing", "suspense"]
@@ -47,6 +48,7 @@ class Account(Struct, frozen=True, array_like=True, gc=False):
     holds_open: int = 0
     used_date: str = ""
     used_minor: int = 0
+    transfers_out: int = 0
 
 
 def is_internal(account_no: str) -> bool:
@@ -171,7 +173,8 @@ def unfreeze_account(turn: Turn[Account], command: UnfreezeAccount) -> None:
 def close_account(turn: Turn[Account], command: CloseAccount) -> None:
     """Close the account for ever; a frozen one may be closed too, as nothing is left in it.
 
-    Refusals: ACCOUNT_NOT_FOUND, ACCOUNT_INTERNAL, HOLDS_OPEN, ACCOUNT_NOT_EMPTY.
+    Refusals: ACCOUNT_NOT_FOUND, ACCOUNT_INTERNAL, HOLDS_OPEN, OPEN_LIABILITIES,
+    ACCOUNT_NOT_EMPTY.
     """
     _change_status(turn, "CLOSED")
 
@@ -202,6 +205,8 @@ def _refuse_change(account: Account | None, target: AccountStatus) -> Refusal | 
         return Refusal.ACCOUNT_INTERNAL
     if target == "CLOSED" and account.holds_open:
         return Refusal.HOLDS_OPEN
+    if target == "CLOSED" and account.transfers_out:
+        return Refusal.OPEN_LIABILITIES
     if target == "CLOSED" and account.posted_minor:
         return Refusal.ACCOUNT_NOT_EMPTY
     return None

@@ -55,11 +55,16 @@ class AgreementView(View, frozen=True, tag="agreement"):
 
 
 class TransferView(View, frozen=True, tag="transfer"):
-    """Money on its way into or out of an account through clearing."""
+    """Money on its way from account to account, or into or out of one through clearing.
 
-    direction: Literal["funding", "withdrawal"]
+    `account_no` is the account that is debited, for a funding the one that is credited; `to` is
+    the receiving account of a transfer between customers, None for the other two.
+    """
+
+    direction: Literal["funding", "withdrawal", "transfer"]
     account_no: str
     number: str
+    to: str | None
     amount_minor: int
     currency: str
     state: str
@@ -142,15 +147,38 @@ class OperationView(View, frozen=True, tag="operation"):
 
 
 class RefundView(View, frozen=True, tag="refund"):
-    """A refund of a payment, or of what was captured under an authorization."""
+    """A refund of a payment, or of what was captured under an authorization.
+
+    `redirected_to` is the account that gets the money in place of the payer's, which is closed.
+    """
 
     merchant_no: str
     refund_no: str
     original_kind: str
     original: str
     payer: str
+    redirected_to: str | None
     amount_minor: int
     currency: str
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+    settled_at: str | None
+
+
+class RemedyView(View, frozen=True, tag="remedy"):
+    """What was done about a refund that waits or went astray: it was redirected, or closed.
+
+    `account_no` is where it was redirected to, None for a closing.
+    """
+
+    remedy: str
+    merchant_no: str
+    number: str
+    refund_no: str
+    account_no: str | None
+    amount_minor: int
     state: str
     code: Refusal | None
     business_date: str
@@ -168,6 +196,7 @@ Outcome = (
     | AuthorizationView
     | OperationView
     | RefundView
+    | RemedyView
 )
 
 

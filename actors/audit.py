@@ -16,7 +16,8 @@ balance                 an account's balance and newest posting are those of its
 overdraft               neither available funds nor a merchant's ledger are below zero
 circulation             no balance is beyond 10**18
 held                    what an account holds is the rests of its open holds
-closed-account          a closed account is empty
+closed-account          a closed account is empty, and nothing can come back to it
+transfers-out           what an account counts as under way is its transfers that are
 daily-limit             no agreement is used beyond its daily limit
 hold-limit              no hold is captured beyond its limit
 projection              an authorization agrees with its hold, once nothing of it is in flight
@@ -24,8 +25,11 @@ operations              an authorization's figures are the sums of its operation
 refund-limit            no more is refunded, or being refunded, than was taken
 refunds                 what an original says was refunded is the sum of its refunds
 reversals               a payment is reversed exactly if a reversal of it succeeded
+remedies                a refund is redirected, or was closed, exactly if a remedy of it says so
+pending-queue           a merchant's queue holds its refunds that wait for funds, oldest first
 merchant-book           a merchant's two ledgers are the sums of its payments and the rest
-at-rest                 what waits for an answer has a message on its way
+at-rest                 what waits for an answer has a message on its way, and so has a queue of
+                        refunds whose first one is covered
 ======================  ===================================================================
 """
 
@@ -40,11 +44,12 @@ from actors.agreement import Agreement
 from actors.authorization import Authorization
 from actors.hold import OPEN_STATES, Hold, rest_minor
 from actors.merchant import Merchant
-from actors.messages import CreditTransfer
+from actors.messages import CreditTransfer, ResumeRefunds
 from actors.money import BALANCE_MAX, share_minor
 from actors.operation import Operation
 from actors.payment import Payment
 from actors.refund import Refund
+from actors.remedy import Remedy
 from actors.transfer import Transfer
 from engine.kind import RecordKind
 from engine.message import Envelope
@@ -130,18 +135,25 @@ class _Audit:
         self._in_flight: set[tuple[str, str]] = set()
         self._ledgers: dict[str, tuple[int, int, str]] = {}
         self._held = _Tally("held", "actors", "held_minor", "holds_open")
+        self._out = _Tally("transfers-out", "actors", "transfers_out")
         self._books = _Tally("merchant-book", "actors", "posted_minor", "fees_minor")
         self._refunds = _Tally("refunds", "records", "refunded_minor", "refunding_minor", "refunds")
         self._operations = _Tally(
             "operations", "records", "captured_minor", "captures", "incremented", "increments"
         )
         self._reversals = _Tally("reversals", "records", "reversals")
+        self._remedies = _Tally("remedies", "records", "remedies")
+        self._pending = _Tally("pending-queue", "actors", "count", "first_minor")
+        self._links: dict[tuple[str, str, str], tuple[str, int]] = {}
         self._tallies = (
             self._held,
+            self._out,
             self._books,
             self._refunds,
             self._operations,
             self._reversals,
+            self._remedies,
+            self._pending,
         )
         self._projections: dict[tuple[str, str], tuple[str, tuple[int | str, ...]]] = {}
 
@@ -162,6 +174,9 @@ class _Audit:
         for (merchant, hold_no), (key, _) in self._projections.items():
             if (merchant, hold_no) not in self._in_flight:
                 yield Violation("projection", "records", key, "has no other side")
+        for (merchant, before, after), (side, _) in self._links.items():
+            detail = f"{before or 'its start'} and {after or 'its end'}: only {side} says so"
+            yield Violation("pending-queue", "records", merchant, detail)
         for tally in self._tallies:
             yield from tally.left()
 
@@ -215,9 +230,11 @@ class _Audit:
         if account.kind != "clearing" and not 0 <= account.held_minor <= account.posted_minor:
             detail = f"{account.held_minor} held of {account.posted_minor}"
             yield Violation("overdraft", "actors", address, detail)
-        if account.status == "CLOSED" and (account.posted_minor or account.holds_open):
-            detail = f"{account.posted_minor} in it, {account.holds_open} holds open"
+        out = account.transfers_out
+        if account.status == "CLOSED" and (account.posted_minor or account.holds_open or out):
+            detail = f"{account.posted_minor} in it, {account.holds_open} holds open, {out} out"
             yield Violation("closed-account", "actors", address, detail)
+        self._out.add(address, out)
         self._held.add(address, account.held_minor, account.holds_open)
 
     def _merchant(self, address: str, merchant: Merchant) -> Iterator[Violation]:
@@ -230,6 +247,14 @@ class _Audit:
             detail = f"receivable {merchant.posted_minor}, fees {merchant.fees_minor}"
             yield Violation("overdraft", "actors", address, detail)
         self._books.add(address, merchant.posted_minor, merchant.fees_minor)
+        pending = merchant.pending
+        if pending is not None:
+            self._pending.add(address, pending.count, pending.first_minor)
+            yield from self._link(address, "", pending.first, "the one before", 0)
+            yield from self._link(address, pending.last, "", "the one after", pending.position + 1)
+            if merchant.posted_minor >= pending.first_minor:
+                detail = f"{pending.first} waits for {pending.first_minor}, which is there"
+                yield from self._waits(address, "", f"{address}: {detail}")
 
     def _balance(self, account: str, balance: int, last: int, currency: str) -> Iterator[Violation]:
         """Check an actor's own figures against its ledger, and count the ledger as owned."""
@@ -261,6 +286,7 @@ class _Audit:
         self, address: str, name: str, transfer: Transfer, key: str
     ) -> Iterator[Violation]:
         if transfer.state == "PROCESSING":
+            self._out.take(address, 1)
             yield from self._waits(address, name, key)
 
     # A merchant's records
@@ -307,10 +333,49 @@ class _Audit:
             elif operation.kind == "reversal":
                 self._reversals.take(original, 1)
 
+    def _remedy(self, address: str, name: str, remedy: Remedy, key: str) -> Iterator[Violation]:
+        if remedy.state != "FAILED":
+            refund = f"{address} {remedy.refund_no} {remedy.account_no}"
+            self._remedies.take(f"{refund} by {remedy.kind} {name} {remedy.state}", 1)
+        if remedy.state == "PROCESSING":
+            yield from self._waits(address, remedy.refund_no, key)
+
+    def _link(
+        self, merchant: str, before: str, after: str, side: str, position: int
+    ) -> Iterator[Violation]:
+        """Keep the side of a queue's link that is met first, and compare it with the other.
+
+        Each link is known to both its ends, and positions ascend along it: so there is one
+        chain from the queue's start to its end, and nothing beside it.
+        """
+        other = self._links.pop((merchant, before, after), None)
+        if other is None:
+            self._links[merchant, before, after] = (side, position)
+            return
+        ends = (position, other[1]) if side == "the one before" else (other[1], position)
+        if side == other[0] or ends[0] >= ends[1]:
+            detail = f"{before or 'its start'} and {after or 'its end'}: {ends}"
+            yield Violation("pending-queue", "records", merchant, detail)
+
     def _refund(self, address: str, name: str, refund: Refund, key: str) -> Iterator[Violation]:
         original = f"{address} {refund.original_kind} {refund.original}"
         amount = refund.amount_minor
-        if refund.state == "PROCESSING":
+        queued = refund.queued
+        if queued is not None:
+            at = queued.position
+            yield from self._link(address, queued.before, name, "the one after", at)
+            yield from self._link(address, name, queued.after, "the one before", at)
+            self._pending.take(address, 0, 0 if queued.before else amount)
+        if refund.state == "PENDING_FUNDS":
+            self._pending.take(address, 1, 0)
+        if refund.redirect_no:
+            by = f"redirect {refund.redirect_no} {refund.state}"
+            self._remedies.add(f"{address} {name} {refund.redirected_to} by {by}", 1)
+        if refund.close_no:
+            self._remedies.add(f"{address} {name}  by closing {refund.close_no} SUCCEEDED", 1)
+        if refund.state in {"PENDING_FUNDS", "ABNORMAL"}:
+            self._refunds.take(original, 0, amount, 1)
+        elif refund.state == "PROCESSING":
             yield from self._waits(address, name, key)
             self._refunds.take(original, 0, amount, 1)
             self._books.add(address, amount, 0)
@@ -362,6 +427,8 @@ def _concerns(message: Envelope) -> Iterator[tuple[str, str]]:
         name = getattr(body, field, None)
         if name is not None:
             yield from ((end, name) for end in ends if end.startswith("merchant/"))
+    if isinstance(body, ResumeRefunds):
+        yield message.to, ""
     name = getattr(body, "name", None)
     if name is not None:
         yield message.sender if isinstance(body, CreditTransfer) else message.to, name
@@ -382,4 +449,5 @@ _RECORDS: Final[
     Authorization: _Audit._authorization,
     Operation: _Audit._operation,
     Refund: _Audit._refund,
+    Remedy: _Audit._remedy,
 }

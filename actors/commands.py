@@ -54,8 +54,18 @@ class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
     currency: Currency
 
 
+class CreateTransfer(Command, frozen=True, tag="create_transfer"):
+    """Move money from one customer's account to another; the one that is debited names it."""
+
+    account_no: Number
+    transfer_no: Number
+    to: Number
+    amount_minor: AmountMinor
+    currency: Currency
+
+
 class FreezeAccount(Command, frozen=True, tag="freeze_account"):
-    """Let no new payment, hold or withdrawal leave the account; holds and credits go on."""
+    """Let nothing new leave the account, transfers included; open holds and credits go on."""
 
     account_no: Number
 
@@ -67,7 +77,7 @@ class UnfreezeAccount(Command, frozen=True, tag="unfreeze_account"):
 
 
 class CloseAccount(Command, frozen=True, tag="close_account"):
-    """Close an account that has neither balance nor open holds, for ever."""
+    """Close an account with no balance, open hold or outgoing transfer under way, for ever."""
 
     account_no: Number
 
@@ -155,25 +165,50 @@ class ReleaseAuthorization(Command, frozen=True, tag="release_authorization"):
 
 
 class RefundPayment(Command, frozen=True, tag="refund_payment"):
-    """Return some or all of a payment to its payer."""
+    """Return some or all of a payment to its payer, at once or when the money is there."""
 
     merchant_no: Number
     refund_no: Number
     order_no: Number
     amount_minor: AmountMinor
+    wait_for_funds: bool = False
 
 
 class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
-    """Return some or all of what was captured under an authorization."""
+    """Return some or all of what was captured, at once or when the money is there."""
 
     merchant_no: Number
     refund_no: Number
     hold_no: Number
     amount_minor: AmountMinor
+    wait_for_funds: bool = False
+
+
+class RedirectRefund(Command, frozen=True, tag="redirect_refund"):
+    """Send a refund whose payer's account is closed to another account."""
+
+    merchant_no: Number
+    refund_no: Number
+    redirect_no: Number
+    account_no: Number
+
+
+class CloseRefund(Command, frozen=True, tag="close_refund"):
+    """Give up a refund that waits for funds, or whose payer's account is closed."""
+
+    merchant_no: Number
+    refund_no: Number
+    close_no: Number
 
 
 AccountCommand = (
-    OpenAccount | WithdrawFunds | FreezeAccount | UnfreezeAccount | CloseAccount | SignAgreement
+    OpenAccount
+    | WithdrawFunds
+    | CreateTransfer
+    | FreezeAccount
+    | UnfreezeAccount
+    | CloseAccount
+    | SignAgreement
 )
 MerchantCommand = (
     OpenMerchant
@@ -186,6 +221,8 @@ MerchantCommand = (
     | ReleaseAuthorization
     | RefundPayment
     | RefundAuthorization
+    | RedirectRefund
+    | CloseRefund
 )
 AnyCommand = AccountCommand | FundAccount | MerchantCommand
 

@@ -12,7 +12,9 @@ from actors import (
     messages,
     operation,
     payment,
+    redirect,
     refund,
+    remedy,
     transfer,
 )
 from engine.kind import ActorKind, Kinds
@@ -29,6 +31,7 @@ ACCOUNT: Final = ActorKind(
         commands.SignAgreement: agreement.sign_agreement,
         commands.FundAccount: transfer.fund_account,
         commands.WithdrawFunds: transfer.withdraw_funds,
+        commands.CreateTransfer: transfer.create_transfer,
     },
     messages={
         messages.DebitPayment: agreement.debit_payment,
@@ -56,6 +59,8 @@ MERCHANT: Final = ActorKind(
         authorization.AUTHORIZATIONS,
         *operation.OPERATIONS.values(),
         refund.REFUNDS,
+        remedy.REDIRECTS,
+        remedy.CLOSINGS,
     ),
     commands={
         commands.OpenMerchant: merchant.open_merchant,
@@ -68,17 +73,22 @@ MERCHANT: Final = ActorKind(
         commands.ReleaseAuthorization: authorization.release_authorization,
         commands.RefundPayment: refund.refund_payment,
         commands.RefundAuthorization: refund.refund_authorization,
+        commands.RedirectRefund: redirect.redirect_refund,
+        commands.CloseRefund: redirect.close_refund,
     },
     messages={
-        messages.PaymentDebited: payment.payment_debited,
+        # What brings money to the merchant has refunds that wait for it gone on with.
+        messages.PaymentDebited: refund.then_resume(payment.payment_debited),
         messages.PaymentDeclined: payment.payment_declined,
         messages.ReversalCredited: payment.reversal_credited,
-        messages.ReversalReturned: payment.reversal_returned,
+        messages.ReversalReturned: refund.then_resume(payment.reversal_returned),
         messages.RefundCredited: refund.refund_credited,
-        messages.RefundReturned: refund.refund_returned,
+        messages.RefundReturned: refund.then_resume(refund.refund_returned),
+        messages.ResumeRefunds: refund.resume_refunds,
+        messages.ExpireRefund: refund.expire_refund,
         messages.HoldPlaced: authorization.hold_placed,
         messages.HoldDeclined: authorization.hold_declined,
-        messages.OperationApplied: authorization.operation_applied,
+        messages.OperationApplied: refund.then_resume(authorization.operation_applied),
         messages.OperationRefused: authorization.operation_refused,
         messages.HoldEnded: authorization.hold_ended,
     },

@@ -20,6 +20,23 @@ from engine.kind import RecordKind
 from engine.turn import Turn
 
 
+class Pending(Struct, frozen=True, array_like=True, gc=False):
+    """A merchant's refunds that wait for funds: a queue, its links in the refunds themselves.
+
+    Attributes:
+        count: how many they are.
+        first, last: refund_no of the oldest and of the newest.
+        first_minor: amount of the oldest; it goes on once the receivable covers it.
+        position: of the newest; the first that comes to an empty queue has 1.
+    """
+
+    count: int
+    first: str
+    last: str
+    first_minor: int
+    position: int
+
+
 class Merchant(Struct, frozen=True, array_like=True, gc=False):
     """The state of a merchant actor.
 
@@ -29,6 +46,7 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         posted_minor, posted_last: balance and newest posting of the receivable, 0 if none.
         fees_minor, fees_last: the same of the fee account.
         digest: of the command that opened it.
+        pending: refunds that wait for funds, None if there are none.
     """
 
     currency: str
@@ -41,6 +59,7 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
     posted_last: int = 0
     fees_minor: int = 0
     fees_last: int = 0
+    pending: Pending | None = None
 
 
 def existing(turn: Turn[Merchant]) -> Merchant:

@@ -1,4 +1,4 @@
-"""Messages between account and merchant actors, and the timer of a hold.
+"""Messages between account and merchant actors, and the timers of holds and refunds.
 
 Whoever asks is told the outcome: every question here has answers named in its docstring. Money
 never stands in a body; it travels in the envelope, where the runtime can count it. Numbers in a
@@ -57,6 +57,16 @@ class RefundReturned(Message, frozen=True):
 
     refund_no: str
     code: Refusal
+
+
+class ExpireRefund(Message, frozen=True):
+    """A merchant's timer: the refund has waited for funds long enough."""
+
+    refund_no: str
+
+
+class ResumeRefunds(Message, frozen=True):
+    """Merchant to itself: go on with the refunds whose funds have come; there are many."""
 
 
 class CreditReversal(Message, frozen=True):

@@ -43,6 +43,10 @@ class Bound(Struct, frozen=True, array_like=True, gc=False):
     settled_ns: int
     joined: tuple[Token, ...]
 
+    def undecided(self) -> bool:
+        """Return whether there is no outcome yet, so that a repetition has to wait for it."""
+        return self.state == "PROCESSING"
+
 
 B = TypeVar("B", bound=Bound)
 
@@ -66,7 +70,7 @@ def repeat(
     """
     if first.digest != content:
         turn.answer(Refused(Refusal.NUMBER_USED, number))
-    elif first.state != "PROCESSING":
+    elif not first.undecided():
         turn.answer(Replayed(outcome(turn.number, name, first)))
     elif len(first.joined) >= JOINED_MAX:
         turn.answer(Refused(Refusal.IN_FLIGHT, number))
@@ -99,7 +103,11 @@ def settle(
     joined = record.joined
     record = replace(record, settled_ns=turn.now_ns, joined=(), **changes)
     turn.put(kind, name, record)
-    answer = outcome(turn.number, name, record)
+    tell_all(turn, joined, outcome(turn.number, name, record))
+
+
+def tell_all(turn: Turn[Any], joined: tuple[Token, ...], answer: answers.Outcome) -> None:
+    """Answer a command's first caller, and the repetitions that have joined it."""
     turn.answer(answer)
     if joined:
         again = Replayed(answer)

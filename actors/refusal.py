@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     MERCHANT_SUSPENDED              the merchant may give money back, but not take any
     NO_SUCH_PAYMENT                 the merchant has no payment of this number
     NO_SUCH_HOLD                    the merchant has no authorization of this number
+    NO_SUCH_REFUND                  the merchant has no refund of this number
     IN_FLIGHT                       the original has an operation under way; ask again
     PAYMENT_NOT_SUCCEEDED           the payment failed, or was reversed
     HOLD_EXPIRED                    the hold's time ran out before anything was captured
@@ -42,7 +43,9 @@ class Refusal(StrEnum):
     ACCOUNT_FROZEN                  nothing new may leave the account
     CURRENCY_MISMATCH               the account, or the merchant, is kept in another currency
     ACCOUNT_INTERNAL                internal accounts are not a caller's to use
+    SAME_ACCOUNT                    a transfer goes to another account than it comes from
     HOLDS_OPEN                      the account has open holds
+    OPEN_LIABILITIES                a transfer or withdrawal of the account is still under way
     ACCOUNT_NOT_EMPTY               the account has money in it
     AGREEMENT_NOT_FOUND             the payer signed no agreement with the merchant
     PAYMENT_LIMIT_EXCEEDED          above the agreement's limit for one payment
@@ -59,6 +62,7 @@ class Refusal(StrEnum):
     MERCHANT_SUSPENDED = "MERCHANT_SUSPENDED"
     NO_SUCH_PAYMENT = "NO_SUCH_PAYMENT"
     NO_SUCH_HOLD = "NO_SUCH_HOLD"
+    NO_SUCH_REFUND = "NO_SUCH_REFUND"
     IN_FLIGHT = "IN_FLIGHT"
     PAYMENT_NOT_SUCCEEDED = "PAYMENT_NOT_SUCCEEDED"
     HOLD_EXPIRED = "HOLD_EXPIRED"
@@ -80,7 +84,9 @@ class Refusal(StrEnum):
     ACCOUNT_FROZEN = "ACCOUNT_FROZEN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
     ACCOUNT_INTERNAL = "ACCOUNT_INTERNAL"
+    SAME_ACCOUNT = "SAME_ACCOUNT"
     HOLDS_OPEN = "HOLDS_OPEN"
+    OPEN_LIABILITIES = "OPEN_LIABILITIES"
     ACCOUNT_NOT_EMPTY = "ACCOUNT_NOT_EMPTY"
     AGREEMENT_NOT_FOUND = "AGREEMENT_NOT_FOUND"
     PAYMENT_LIMIT_EXCEEDED = "PAYMENT_LIMIT_EXCEEDED"

@@ -1,11 +1,15 @@
-"""Transfers: money that enters and leaves the bank through a currency's clearing account.
+"""Transfers: money from account to account, and in and out of the bank through clearing.
 
 The account that is debited owns the transfer and binds its number: clearing owns a funding, the
-customer's account a withdrawal. Both run alike: debit and send, credit or send back, settle. The
-money that an operator takes out of a discarded message ends in a suspense account.
+customer's account a withdrawal or a transfer to another customer. All run alike: debit and send,
+credit or send back, settle. While one is under way its owner counts it and cannot be closed, for
+the money may come back. The money that an operator takes out of a discarded message ends in a
+suspense account.
 """
 
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from actors.account import (
     SUSPENSE,
@@ -19,7 +23,13 @@ from actors.account import (
     refuse_status,
 )
 from actors.answers import Outcome, Refused, TransferView, instant, instant_if
-from actors.commands import FundAccount, WithdrawFunds, clearing_account, digest
+from actors.commands import (
+    CreateTransfer,
+    FundAccount,
+    WithdrawFunds,
+    clearing_account,
+    digest,
+)
 from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
 from actors.money import BALANCE_MAX
 from actors.outcome import Bound, bind, repeat, settle
@@ -29,7 +39,7 @@ from engine.turn import Turn
 
 
 class Transfer(Bound, frozen=True, array_like=True):
-    """A record under the debited account: `funding/ACCOUNT/NO` or `withdrawal/NO`.
+    """A record under the debited account: `funding/ACCOUNT/NO`, `withdrawal/NO`, `transfer/NO`.
 
     Attributes:
         counterparty: number of the account to be credited.
@@ -52,6 +62,11 @@ def funding_name(account_no: str, funding_no: str) -> str:
 def withdrawal_name(withdrawal_no: str) -> str:
     """Return the name of a withdrawal's record, which is under the withdrawing account."""
     return f"withdrawal/{withdrawal_no}"
+
+
+def transfer_name(transfer_no: str) -> str:
+    """Return the name of a transfer's record, which is under the debited account."""
+    return f"transfer/{transfer_no}"
 
 
 def fund_account(turn: Turn[Account], command: FundAccount) -> None:
@@ -83,21 +98,13 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
     Refusals: ACCOUNT_NOT_FOUND, NUMBER_USED, ACCOUNT_CLOSED, ACCOUNT_FROZEN; these, bound:
     CURRENCY_MISMATCH, ACCOUNT_INTERNAL, INSUFFICIENT_FUNDS.
     """
-    account = turn.state
     number = command.withdrawal_no
-    if account is None:
-        turn.answer(Refused(Refusal.ACCOUNT_NOT_FOUND, number))
-        return
-    content = digest(command)
     name = withdrawal_name(number)
-    first = turn.get(TRANSFERS, name)
-    if first is not None:
-        repeat(turn, TRANSFERS, name, number, content, first, first_transfer)
+    admitted = _admit(turn, command, name, number)
+    if admitted is None:
         return
-    code = refuse_status(account)
-    if code is not None:
-        turn.answer(Refused(code, number))
-        return
+    account, content = admitted
+    code = None
     if account.currency != command.currency:
         code = Refusal.CURRENCY_MISMATCH
     elif account.kind != "customer":
@@ -108,9 +115,58 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
     _begin(turn, command, name, reference, clearing_account(command.currency), content, code)
 
 
+def create_transfer(turn: Turn[Account], command: CreateTransfer) -> None:
+    """Send money from one customer's account to another's; the turn is the debited one's.
+
+    Refusals: those of `_admit`; these, bound: CURRENCY_MISMATCH, ACCOUNT_INTERNAL (either of the
+    two), SAME_ACCOUNT, INSUFFICIENT_FUNDS, then those of `account.refuse_credit`.
+    """
+    number = command.transfer_no
+    name = transfer_name(number)
+    admitted = _admit(turn, command, name, number)
+    if admitted is None:
+        return
+    account, content = admitted
+    code = None
+    if account.currency != command.currency:
+        code = Refusal.CURRENCY_MISMATCH
+    elif account.kind != "customer" or is_internal(command.to):
+        code = Refusal.ACCOUNT_INTERNAL
+    elif command.to == turn.number:
+        code = Refusal.SAME_ACCOUNT
+    elif available_minor(account) < command.amount_minor:
+        code = Refusal.INSUFFICIENT_FUNDS
+    reference = f"transfer/{turn.number}/{number}"
+    _begin(turn, command, name, reference, command.to, content, code)
+
+
+def _admit(
+    turn: Turn[Account], command: WithdrawFunds | CreateTransfer, name: str, number: str
+) -> tuple[Account, bytes] | None:
+    """Return the account that is to send money, and the command's digest to be bound with it.
+
+    Where nothing is decided now it is answered here, and None returned: ACCOUNT_NOT_FOUND, a
+    repetition or NUMBER_USED, ACCOUNT_CLOSED, ACCOUNT_FROZEN.
+    """
+    account = turn.state
+    if account is None:
+        turn.answer(Refused(Refusal.ACCOUNT_NOT_FOUND, number))
+        return None
+    content = digest(command)
+    first = turn.get(TRANSFERS, name)
+    if first is not None:
+        repeat(turn, TRANSFERS, name, number, content, first, first_transfer)
+        return None
+    code = refuse_status(account)
+    if code is not None:
+        turn.answer(Refused(code, number))
+        return None
+    return account, content
+
+
 def _begin(
     turn: Turn[Account],
-    command: FundAccount | WithdrawFunds,
+    command: FundAccount | WithdrawFunds | CreateTransfer,
     name: str,
     reference: str,
     counterparty: str,
@@ -129,7 +185,8 @@ def _begin(
     if code is not None:
         turn.answer(first_transfer(turn.number, name, transfer))
         return
-    post(turn, existing(turn), -amount, reference)
+    account = existing(turn)
+    post(turn, account, -amount, reference, transfers_out=account.transfers_out + 1)
     turn.tell(
         f"account/{counterparty}",
         CreditTransfer(name, reference),
@@ -156,13 +213,17 @@ def credit_transfer(turn: Turn[Account], message: CreditTransfer) -> None:
 def transfer_credited(turn: Turn[Account], message: TransferCredited) -> None:
     """The money has arrived."""
     _settle(turn, message.name, None)
+    account = existing(turn)
+    turn.become(replace(account, transfers_out=account.transfers_out - 1))
 
 
 def transfer_returned(turn: Turn[Account], message: TransferReturned) -> None:
-    """Take the money back into the account it came from, whatever became of it meanwhile."""
+    """Take the money back into the account it came from: it may be frozen, but is not closed."""
     transfer = _settle(turn, message.name, message.code)
     assert turn.amount_minor == transfer.amount_minor
-    post(turn, existing(turn), turn.amount_minor, message.reference)
+    account = existing(turn)
+    out = account.transfers_out - 1
+    post(turn, account, turn.amount_minor, message.reference, transfers_out=out)
 
 
 def take_suspense(turn: Turn[Account], message: TakeSuspense) -> None:
@@ -195,11 +256,14 @@ def number_of(name: str) -> str:
 
 def view_transfer(owner_no: str, name: str, transfer: Transfer) -> TransferView:
     """Return what the bank sees of a transfer; `owner_no` is the debited account's number."""
-    funding = name.startswith("funding/")
+    direction: Literal["funding", "withdrawal", "transfer"] = "funding"
+    if not name.startswith("funding/"):
+        direction = "transfer" if name.startswith("transfer/") else "withdrawal"
     return TransferView(
-        direction="funding" if funding else "withdrawal",
-        account_no=transfer.counterparty if funding else owner_no,
+        direction=direction,
+        account_no=transfer.counterparty if direction == "funding" else owner_no,
         number=number_of(name),
+        to=transfer.counterparty if direction == "transfer" else None,
         amount_minor=transfer.amount_minor,
         currency=transfer.currency,
         state=transfer.state,

@@ -21,11 +21,13 @@ class Exchange:
 
     Args:
         rested: called when a shard that is to stop has come to rest.
+        committed: called after each commit.
     """
 
-    def __init__(self, rested: Callable[[], None]) -> None:
+    def __init__(self, rested: Callable[[], None], committed: Callable[[], None]) -> None:
         self.shards: list[Shard] = []
         self._rested = rested
+        self._committed = committed
 
     def carry(self, source: int, to: int, first: int, messages: Sequence[Envelope]) -> None:
         """See `Way.carry`."""
@@ -46,6 +48,10 @@ class Exchange:
     def rested(self) -> None:
         """See `Way.rested`."""
         self._rested()
+
+    def committed(self) -> None:
+        """See `Way.committed`."""
+        self._committed()
 
     def open_links(self) -> None:
         """Check that both ends of every link agree, and deliver what the outboxes hold.

@@ -60,7 +60,7 @@ class Node:
         self._failed = False
         self._one_barrier = trio.Lock()
         clock.not_before(max(store.last.now_ns for store in stores))
-        exchange = Exchange(self._end_if_at_rest)
+        exchange = Exchange(self._end_if_at_rest, self._look_at_time)
         way = exchange if len(stores) > 1 else None
         self.shards = exchange.shards
         for store in stores:
@@ -204,6 +204,10 @@ class Node:
         if all(shard.at_rest() for shard in self.shards):
             for shard in self.shards:
                 shard.end()
+
+    def _look_at_time(self) -> None:
+        if self.clock.movable:
+            self._timekeeper.look()
 
     async def _cut_day(self, cut: CutDay, timeout_s: float) -> Any:
         for shard in self.shards:

@@ -68,6 +68,9 @@ class Way(Protocol):
     def rested(self) -> None:
         """Hear that a shard that is to stop has come to rest, for now."""
 
+    def committed(self) -> None:
+        """Hear that a shard has made something durable, and told who waited for it."""
+
 
 class ShardFailedError(Exception):
     """The shard has stopped for good; what was not acknowledged may or may not have happened."""
@@ -589,6 +592,8 @@ class Shard:
             self._check_headroom()
         if self.failure is None:
             self._open_gate(batch)
+            if self._way is not None:
+                self._way.committed()
 
     async def hold_commits(self) -> None:
         """Begin no further commit until `let_commits`; returns once none is running.

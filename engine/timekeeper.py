@@ -92,7 +92,10 @@ class Timekeeper:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            while self._waiting:
+            while self._waiting or self._late():
+                if not self._waiting:
+                    await self._catch_up()
+                    continue
                 first = self._waiting[0]
                 await self._pass_to(first)
                 self._waiting.popleft()
@@ -104,6 +107,21 @@ class Timekeeper:
                     first.reply(await self._move(max(first.at_ns, self._clock.now_ns())))
                 else:
                     self._hand_on(first.shard, first)
+
+    def look(self) -> None:
+        """See whether a timer was set that time has passed already: elsewhere, later commands
+        had begun before the one that set it."""
+        if not self._wake.is_set() and self._late():
+            self._wake.set()
+
+    def _late(self) -> bool:
+        return self._next_due() <= self._clock.now_ns()
+
+    async def _catch_up(self) -> None:
+        if self._quiet():
+            await self._move(self._next_due())
+        else:
+            await trio.sleep(_LOOK_S)
 
     @staticmethod
     def _hand_on(shard: Shard, waiting: Waiting) -> None:

@@ -27,7 +27,6 @@ class RequestCode(StrEnum):
     BODY_TIMEOUT = "BODY_TIMEOUT"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    NO_SUCH_REFUND = "NO_SUCH_REFUND"
     NO_SUCH_OPERATION = "NO_SUCH_OPERATION"
     NO_SUCH_TRANSFER = "NO_SUCH_TRANSFER"
     NO_SUCH_DAY_CUT = "NO_SUCH_DAY_CUT"
@@ -80,7 +79,7 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.NO_SUCH_HOLD: Meaning(
         404, "The merchant has no authorization of this number.", "Correct the number."
     ),
-    RequestCode.NO_SUCH_REFUND: Meaning(
+    Refusal.NO_SUCH_REFUND: Meaning(
         404, "The merchant has no refund of this number.", "Correct the number."
     ),
     RequestCode.NO_SUCH_OPERATION: Meaning(
@@ -88,7 +87,7 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.NO_SUCH_TRANSFER: Meaning(
         404,
-        "The account has no funding or withdrawal of this number.",
+        "The account has no transfer, funding or withdrawal of this number.",
         "Correct the number; a funding in another currency than the account's needs ?currency=.",
     ),
     RequestCode.NO_SUCH_DAY_CUT: Meaning(
@@ -143,6 +142,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.HOLDS_OPEN: Meaning(
         409, "The account has open holds.", "Wait until they are captured, voided or expired."
     ),
+    Refusal.OPEN_LIABILITIES: Meaning(
+        409,
+        "A transfer or withdrawal of the account is still under way.",
+        "Wait until it has arrived or come back.",
+    ),
     Refusal.ACCOUNT_NOT_EMPTY: Meaning(409, "The account has money in it.", "Withdraw it first."),
     RequestCode.DATE_NOT_OPEN: Meaning(
         409,
@@ -166,6 +170,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.ACCOUNT_INTERNAL: Meaning(
         422, "Internal accounts are not a caller's to use.", _NEW_NUMBER
     ),
+    Refusal.SAME_ACCOUNT: Meaning(
+        422, "A transfer goes to another account than it comes from.", _NEW_NUMBER
+    ),
     Refusal.CAPTURE_LIMIT: Meaning(422, "50 captures of this hold are done.", "Place a new hold."),
     Refusal.INCREMENT_LIMIT: Meaning(
         422, "10 increments of this hold are done.", "Place a new hold."
@@ -180,7 +187,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
         422, "It is more than is left to refund.", _NEW_NUMBER
     ),
     Refusal.MERCHANT_BALANCE_INSUFFICIENT: Meaning(
-        422, "The merchant's receivable does not cover it.", "Refund later under a new number."
+        422,
+        "The merchant's receivable does not cover it.",
+        "Refund later under a new number, or with wait_for_funds.",
     ),
     Refusal.PAYMENT_LIMIT_EXCEEDED: Meaning(
         422, "It is above the agreement's limit for one payment.", _NEW_NUMBER

@@ -74,14 +74,16 @@ def records_page(
     view: Callable[[str, R], View],
     limit: int,
     cursor: str | None,
+    under: str = "",
 ) -> Answer:
     """Return one page of an actor's records of a kind, in the order of their names.
 
     Args:
+        under: only records whose names begin like this; `view` gets what comes after it.
         view: makes an item from (name, record).
         cursor: from the page before, None for the first.
     """
-    start = prefix = _prefix(address, kind)
+    start = prefix = _prefix(address, kind) + under.encode("ascii")
     if cursor is not None:
         start += _opened(cursor) + b"\0"
     snapshot = node.snapshot(address)

@@ -16,13 +16,15 @@ from actors import commands
 _Key = Callable[[Any], Any]
 _account: Final[_Key] = attrgetter("account_no")
 _payer: Final[_Key] = attrgetter("payer")
+_to: Final[_Key] = attrgetter("to")
 _merchant: Final[_Key] = attrgetter("merchant_no")
 _signed: Final[_Key] = attrgetter("account_no", "merchant_no")
 _paid: Final[_Key] = attrgetter("payer", "merchant_no")
 _order: Final[_Key] = attrgetter("merchant_no", "order_no")
 _hold: Final[_Key] = attrgetter("merchant_no", "hold_no")
+_refund: Final[_Key] = attrgetter("merchant_no", "refund_no")
 
-_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS = range(5)
+_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS, _REFUNDS = range(6)
 
 _OWN_ACCOUNT: Final = ((_ACCOUNTS, _account),)
 _PAYMENT: Final = (
@@ -32,11 +34,13 @@ _PAYMENT: Final = (
     (_AGREEMENTS, _paid),
 )
 _HOLD: Final = ((_HOLDS, _hold), (_MERCHANTS, _merchant))
+_REFUND: Final = ((_REFUNDS, _refund), (_MERCHANTS, _merchant))
 
 _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
     commands.OpenAccount: _OWN_ACCOUNT,
     commands.FundAccount: _OWN_ACCOUNT,
     commands.WithdrawFunds: _OWN_ACCOUNT,
+    commands.CreateTransfer: (*_OWN_ACCOUNT, (_ACCOUNTS, _to)),
     commands.FreezeAccount: _OWN_ACCOUNT,
     commands.UnfreezeAccount: _OWN_ACCOUNT,
     commands.CloseAccount: _OWN_ACCOUNT,
@@ -55,15 +59,25 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
     commands.VoidAuthorization: _HOLD,
     commands.ReleaseAuthorization: _HOLD,
     commands.RefundAuthorization: _HOLD,
+    commands.RedirectRefund: (*_REFUND, (_ACCOUNTS, _account)),
+    commands.CloseRefund: _REFUND,
 }
 """Type of a command → what it refers to; the first is also what later commands wait for."""
+
+_ALSO: Final[Mapping[type[Struct], tuple[int, _Key]]] = {
+    commands.CreateTransfer: (_ACCOUNTS, _to),
+    commands.RefundPayment: (_REFUNDS, _refund),
+    commands.RefundAuthorization: (_REFUNDS, _refund),
+}
+"""A second number that later commands wait for: whoever is sent money can spend it, and a
+refund has a number beside its original's."""
 
 
 class References:
     """The numbers that the items of one array bear, each with the newest item that bears it."""
 
     def __init__(self) -> None:
-        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {})
+        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {}, {})
 
     def note(self, index: int, command: Struct) -> tuple[int, ...]:
         """Note the next item of the array; returns the earlier items that it refers to.
@@ -72,11 +86,15 @@ class References:
         """
         newest = self._newest
         earlier: tuple[int, ...] = ()
-        needs = _NEEDS[type(command)]
+        type_ = type(command)
+        needs = _NEEDS[type_]
         for space, key in needs:
             bearers = newest[space]
             if bearers and (found := bearers.get(key(command))) is not None:
                 earlier = (*earlier, found)
         space, key = needs[0]
         newest[space][key(command)] = index
+        if type_ in _ALSO:
+            space, key = _ALSO[type_]
+            newest[space][key(command)] = index
         return earlier

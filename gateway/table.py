@@ -11,6 +11,7 @@ from gateway.handlers import (
     node,
     payments,
     refunds,
+    transfers,
 )
 
 ENDPOINTS: Final = (
@@ -19,6 +20,7 @@ ENDPOINTS: Final = (
     *authorizations.ENDPOINTS,
     *refunds.ENDPOINTS,
     *accounts.ENDPOINTS,
+    *transfers.ENDPOINTS,
     *merchants.ENDPOINTS,
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,

@@ -166,7 +166,8 @@ class Bank:
     def fire(self) -> None:
         """Fire every timer that is due; what it sends stays in the queue."""
         for due, address, name in sorted(self.timers):
-            if due <= self.now_ns:
+            # One before it may have cancelled it.
+            if due <= self.now_ns and (due, address, name) in self.timers:
                 body = self.timers.pop((due, address, name))
                 self._turn(Envelope(address, address, body, self.business_date))
                 self._audit()

@@ -21,7 +21,8 @@ from actors.merchant import Merchant
 from actors.money import BALANCE_MAX
 from actors.operation import CAPTURES, INCREMENTS, REVERSALS
 from actors.payment import PAYMENTS
-from actors.refund import REFUNDS
+from actors.refund import REFUNDS, Queued
+from actors.remedy import CLOSINGS, REDIRECTS
 from actors.transfer import TRANSFERS
 from engine.address import row_key
 from engine.kind import RecordKind
@@ -47,8 +48,30 @@ def _bank() -> Bank:
     bank.do(commands.WithdrawFunds("A1", "W1", 100, "USD"))
     bank.do(commands.OpenAccount("A2", "USD"))
     bank.do(commands.CloseAccount("A2"))
+    bank.do(commands.OpenAccount("A3", "USD"))
+    bank.do(commands.CreateTransfer("A1", "T1", "A3", 100, "USD"))
+    _astray_and_waiting(bank)
     bank.audited = False
     return bank
+
+
+def _astray_and_waiting(bank: Bank) -> None:
+    """Refunds of M2 wait in a queue; of M3's one was redirected, one closed, one is as it was."""
+    bank.do(commands.OpenMerchant("M2", "USD", fee_bps=10_000))
+    bank.do(commands.OpenMerchant("M3", "USD"))
+    bank.do(commands.OpenAccount("A4", "USD"))
+    bank.do(commands.SignAgreement("A4", "M2"))
+    bank.do(commands.SignAgreement("A4", "M3"))
+    bank.do(commands.FundAccount("A4", "F4", 2_000, "USD"))
+    for merchant_no in ("M2", "M3"):
+        bank.do(commands.CreatePayment(merchant_no, "O1", "A4", 1_000, "USD"))
+    bank.do(commands.CloseAccount("A4"))
+    for merchant_no in ("M2", "M3"):
+        for n in (1, 2, 3):
+            bank.do(commands.RefundPayment(merchant_no, f"R{n}", "O1", 100, wait_for_funds=True))
+    bank.do(commands.RedirectRefund("M3", "R1", "D1", "A3"))
+    bank.do(commands.CloseRefund("M3", "R2", "X1"))
+    bank.code(commands.RedirectRefund("M3", "R3", "D2", "nobody"))
 
 
 def _fired(bank: Bank, closed_through: str = "") -> set[str]:
@@ -64,6 +87,8 @@ def test_audit_of_bank_in_mid_flight_is_silent() -> None:
     bank = _bank()
     bank.send(payment("O5"))
     bank.send(commands.FundAccount("A1", "F5", 5, "USD"))
+    bank.send(commands.CreateTransfer("A1", "T5", "A3", 5, "USD"))
+    bank.send(commands.CreateTransfer("A1", "T6", "A2", 5, "USD"))
     bank.send(authorization("H5"))
     bank.send(commands.RefundPayment("M1", "R5", "O1", 5))
     bank.send(commands.CaptureAuthorization("M1", "H1", "C5", 5))
@@ -93,6 +118,15 @@ def _record(address: str, kind: RecordKind[Any], name: str, **changes: Any) -> D
 
 def _put(bank: Bank, address: str, kind: RecordKind[Any], name: str, record: Struct) -> None:
     bank.rows[row_key(address) + b"\0" + kind.tag + name.encode()] = msgspec.msgpack.encode(record)
+
+
+def _queue(**changes: Any) -> Damage:
+    def damage(bank: Bank) -> None:
+        pending = bank.merchant("M2").pending
+        assert pending is not None
+        bank.force("merchant/M2", pending=replace(pending, **changes))
+
+    return damage
 
 
 def _drop(address: str, kind: RecordKind[Any], name: str) -> Damage:
@@ -189,9 +223,42 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("refund-failed-after-all", "refunds merchant-book",
      _record(MERCHANT, REFUNDS, "R2", state="FAILED")),
     ("refund-waiting", "at-rest refunds", _record(MERCHANT, REFUNDS, "R1", state="PROCESSING")),
-    ("funding-waiting", "at-rest",
+    ("queue-of-other-length", "pending-queue", _queue(count=4)),
+    ("queue-with-other-start", "pending-queue", _queue(first="R2")),
+    ("queue-with-other-end", "pending-queue", _queue(last="R2")),
+    ("queue-with-other-first-amount", "pending-queue", _queue(first_minor=101)),
+    ("queue-with-older-position", "pending-queue", _queue(position=2)),
+    ("queue-gone", "pending-queue", _state("merchant/M2", pending=None)),
+    ("queue-covered-and-not-gone-on", "at-rest pending-queue", _queue(first_minor=0)),
+    ("queued-refund-gone", "pending-queue refunds", _drop("merchant/M2", REFUNDS, "R2")),
+    ("queued-refund-with-other-neighbour", "pending-queue",
+     _record("merchant/M2", REFUNDS, "R2", queued=Queued(2, "R1", ""))),
+    ("queued-refund-out-of-order", "pending-queue",
+     _record("merchant/M2", REFUNDS, "R2", queued=Queued(4, "R1", "R3"))),
+    ("queued-refund-beside-the-queue", "pending-queue",
+     _record("merchant/M3", REFUNDS, "R3", queued=Queued(1, "R3", "R3"))),
+    ("pending-refund-not-in-queue", "pending-queue",
+     _record("merchant/M2", REFUNDS, "R2", queued=None)),
+    ("pending-refund-closed-in-queue", "pending-queue refunds",
+     _record("merchant/M2", REFUNDS, "R2", state="CLOSED")),
+    ("abnormal-refund-not-reserved", "refunds",
+     _record("merchant/M3", PAYMENTS, "O1", refunding_minor=0)),
+    ("redirect-gone", "remedies", _drop("merchant/M3", REDIRECTS, "D1")),
+    ("redirect-waiting", "at-rest remedies",
+     _record("merchant/M3", REDIRECTS, "D2", state="PROCESSING")),
+    ("redirect-to-another-account", "remedies",
+     _record("merchant/M3", REDIRECTS, "D1", account_no="A2")),
+    ("closing-gone", "remedies", _drop("merchant/M3", CLOSINGS, "X1")),
+    ("closed-refund-abnormal-again", "refunds",
+     _record("merchant/M3", REFUNDS, "R2", state="ABNORMAL")),
+    ("funding-waiting", "at-rest transfers-out",
      _record(CLEARING, TRANSFERS, "funding/A1/F1", state="PROCESSING")),
-    ("withdrawal-waiting", "at-rest",
+    ("account-with-other-count-of-transfers", "transfers-out", _state(PAYER, transfers_out=1)),
+    ("closed-account-with-transfer-out", "closed-account transfers-out",
+     _state("account/A2", transfers_out=1)),
+    ("transfer-waiting", "at-rest transfers-out",
+     _record(PAYER, TRANSFERS, "transfer/T1", state="PROCESSING")),
+    ("withdrawal-waiting", "at-rest transfers-out",
      _record(PAYER, TRANSFERS, "withdrawal/W1", state="PROCESSING")),
 ]  # fmt: skip
 

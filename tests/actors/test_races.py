@@ -32,6 +32,7 @@ def _command() -> SearchStrategy[commands.Command]:
         st.builds(lambda life, account_no: life(account_no), lives, _accounts),
         st.builds(c.FundAccount, _accounts, _numbers, _amounts, _currencies),
         st.builds(c.WithdrawFunds, _accounts, _numbers, _amounts, _currencies),
+        st.builds(c.CreateTransfer, _accounts, _numbers, _accounts, _amounts, _currencies),
         st.builds(c.CreatePayment, *paying),
         st.builds(c.CreateAuthorization, *paying, st.sampled_from([10, 1_000])),
         st.builds(c.RefundPayment, *refund),
@@ -100,7 +101,7 @@ def test_commands_in_any_interleaving_keep_every_invariant(
     assert not bank.timers
     for account_no in ("A1", "A2"):
         account = bank.account(account_no)
-        assert (account.held_minor, account.holds_open) == (0, 0)
+        assert (account.held_minor, account.holds_open, account.transfers_out) == (0, 0, 0)
     outcomes: defaultdict[commands.Command, set[Outcome]] = defaultdict(set)
     for token, command in tokens.items():
         _note(outcomes[command], bank.answer(token))

@@ -97,6 +97,20 @@ TRANSFERS = table("""
     withdrawal  ACCOUNT_INTERNAL    binds  internal
     withdrawal  INSUFFICIENT_FUNDS  binds  poor
     withdrawal  -                   binds
+    transfer    NUMBER_USED         free   number-used closed other-currency
+    transfer    ACCOUNT_NOT_FOUND   free   no-account other-currency to-internal
+    transfer    ACCOUNT_CLOSED      free   closed other-currency
+    transfer    ACCOUNT_FROZEN      free   frozen other-currency poor
+    transfer    CURRENCY_MISMATCH   binds  other-currency internal
+    transfer    ACCOUNT_INTERNAL    binds  internal to-nobody
+    transfer    ACCOUNT_INTERNAL    binds  to-internal poor
+    transfer    SAME_ACCOUNT        binds  to-itself poor
+    transfer    INSUFFICIENT_FUNDS  binds  poor to-nobody
+    transfer    -                   binds
+    arrival     ACCOUNT_NOT_FOUND   binds  to-nobody
+    arrival     ACCOUNT_CLOSED      binds  to-closed to-foreign
+    arrival     CURRENCY_MISMATCH   binds  to-foreign
+    arrival     -                   binds  to-frozen
     funding     NUMBER_USED         free   number-used
     funding     ACCOUNT_INTERNAL    binds  internal full
     funding     BALANCE_LIMIT       binds  full no-account
@@ -122,6 +136,7 @@ def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
         if "number-used" in faults:
             bank.ask(commands.WithdrawFunds("A1", "X1", 77, "USD"))
             bank.ask(commands.FundAccount("A1", "X1", 77, "USD"))
+            bank.ask(commands.CreateTransfer("A1", "X1", "other", 77, "USD"))
             bank.force(PAYER, posted_minor=0)
         if "closed" in faults:
             bank.do(commands.CloseAccount("A1"))
@@ -132,8 +147,24 @@ def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
     account_no = "clearing-USD" if "internal" in faults else "A1"
     currency = "EUR" if "other-currency" in faults else "USD"
     type_ = commands.WithdrawFunds if family == "withdrawal" else commands.FundAccount
-    command = type_(account_no, "X1", 1_000, currency)
+    command: commands.Command = type_(account_no, "X1", 1_000, currency)
+    if family in {"transfer", "arrival"}:
+        to = _receiver(bank, faults)
+        command = commands.CreateTransfer(account_no, "X1", to, 1_000, currency)
     _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
+
+
+def _receiver(bank: Bank, faults: list[str]) -> str:
+    """Return the number of an account to send money to, with what is wrong with it."""
+    if "to-foreign" in faults:
+        bank.do(commands.OpenAccount("A2", "EUR"))
+    elif "to-nobody" not in faults:
+        bank.do(commands.OpenAccount("A2", "USD"))
+    if "to-closed" in faults:
+        bank.do(commands.CloseAccount("A2"))
+    if "to-frozen" in faults:
+        bank.do(commands.FreezeAccount("A2"))
+    return "A1" if "to-itself" in faults else "clearing-USD" if "to-internal" in faults else "A2"
 
 
 # The life of an account.
@@ -153,7 +184,8 @@ LIVES = table("""
     unfreeze  ACCOUNT_INTERNAL   internal
     close     ACCOUNT_NOT_FOUND  no-account
     close     ACCOUNT_INTERNAL   internal
-    close     HOLDS_OPEN         hold money
+    close     HOLDS_OPEN         hold sending money
+    close     OPEN_LIABILITIES   sending money
     close     ACCOUNT_NOT_EMPTY  money
 """)
 
@@ -176,6 +208,11 @@ def test_account_command_with_faults_is_refused_in_order(row: list[str]) -> None
             bank.do(authorization("H1"))
         if "closed" in faults:
             bank.do(commands.CloseAccount("A1"))
+        if "sending" in faults:
+            bank.do(commands.FundAccount("A1", "F2", 5, "USD"))
+            bank.send(commands.WithdrawFunds("A1", "W1", 5, "USD"))
+            bank.queue.clear()
+            bank.audited = False
     account_no = "clearing-USD" if "internal" in faults else "A1"
     command: commands.Command = {
         "open": commands.OpenAccount(account_no, "EUR"),
@@ -200,7 +237,6 @@ AFTERWARDS = table("""
     refund     REFUND_COUNT_LIMIT             binds  too-many too-much broke
     refund     REFUND_EXCEEDS_REMAINING       binds  too-much broke
     refund     MERCHANT_BALANCE_INSUFFICIENT  binds  broke payer-closed
-    refund     ACCOUNT_CLOSED                 binds  payer-closed
     refund     -                              binds  merchant-suspended
     refund     -                              binds
     reversal   MERCHANT_NOT_FOUND             free   no-merchant
@@ -255,6 +291,66 @@ def test_refund_or_reversal_with_faults_is_refused_in_order(row: list[str]) -> N
     if family == "refund":
         amount = 1_001 if "too-much" in faults else 500
         command = commands.RefundPayment(merchant_no, "X1", order_no, amount)
+    _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
+
+
+# What is done about a refund that waits or went astray.
+
+REMEDIES = table("""
+    redirect   MERCHANT_NOT_FOUND             free   no-merchant
+    redirect   NUMBER_USED                    free   number-used merchant-closed
+    redirect   MERCHANT_CLOSED                free   merchant-closed none
+    redirect   NO_SUCH_REFUND                 binds  merchant-suspended none to-internal
+    redirect   IN_FLIGHT                      free   under-way broke to-internal
+    redirect   STATE_CONFLICT                 binds  waiting to-internal
+    redirect   MERCHANT_BALANCE_INSUFFICIENT  binds  broke to-internal
+    redirect   MERCHANT_BALANCE_INSUFFICIENT  binds  broke to-nobody
+    redirect   ACCOUNT_INTERNAL               binds  to-internal
+    redirect   -                              binds  merchant-suspended to-frozen
+    redirect   -                              binds
+    arrival    ACCOUNT_NOT_FOUND              binds  to-nobody
+    arrival    ACCOUNT_CLOSED                 binds  to-closed to-foreign
+    arrival    CURRENCY_MISMATCH              binds  to-foreign
+    closing    MERCHANT_NOT_FOUND             free   no-merchant
+    closing    NUMBER_USED                    free   number-used merchant-closed
+    closing    MERCHANT_CLOSED                free   merchant-closed none
+    closing    NO_SUCH_REFUND                 binds  merchant-suspended none
+    closing    IN_FLIGHT                      free   under-way
+    closing    STATE_CONFLICT                 binds  refunded
+    closing    -                              binds  merchant-suspended waiting
+    closing    -                              binds  broke
+""")
+
+
+@pytest.mark.parametrize("row", REMEDIES, ids="+".join)
+def test_remedy_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, binds, *faults = row
+    bank = shop(funds_minor=1_000)
+    bank.do(payment("O1"))
+    if not {"refunded", "waiting"} & set(faults):
+        bank.do(commands.CloseAccount("A1"))
+    bank.audited = False
+    if "waiting" in faults:
+        bank.force(MERCHANT, posted_minor=0)
+    bank.ask(commands.RefundPayment("M1", "R1", "O1", 500, wait_for_funds=True))
+    to = _receiver(bank, faults)
+    if "number-used" in faults:
+        bank.ask(commands.RedirectRefund("M1", "other", "X1", to))
+        bank.ask(commands.CloseRefund("M1", "other", "X1"))
+    if "under-way" in faults:
+        bank.send(commands.RedirectRefund("M1", "R1", "D0", "A2"))
+        bank.queue.clear()
+    if "broke" in faults:
+        bank.force(MERCHANT, posted_minor=499)
+    if "merchant-suspended" in faults:
+        bank.force(MERCHANT, status="SUSPENDED")
+    if "merchant-closed" in faults:
+        bank.force(MERCHANT, status="CLOSED")
+    merchant_no = "M2" if "no-merchant" in faults else "M1"
+    refund_no = "none" if "none" in faults else "R1"
+    command: commands.Command = commands.CloseRefund(merchant_no, refund_no, "X1")
+    if family != "closing":
+        command = commands.RedirectRefund(merchant_no, refund_no, "X1", to)
     _expect(bank, command, expected, "SUCCEEDED", binds=binds == "binds")
 
 
@@ -379,9 +475,12 @@ def _expect(
         assert {a: repr(state) for a, state in bank.states.items()} == balances
 
 
+FAMILIES = (TRANSFERS, LIVES, AFTERWARDS, REMEDIES, OPERATIONS)
+
+
 @pytest.mark.parametrize(
     ("rows", "first_cell"),
-    [(NEW_DEBITS, 0), (TRANSFERS, 1), (LIVES, 1), (AFTERWARDS, 1), (OPERATIONS, 1)],
+    [(NEW_DEBITS, 0), *((rows, 1) for rows in FAMILIES)],
 )
 def test_tables_follow_the_order_of_the_enumeration(rows: list[list[str]], first_cell: int) -> None:
     """Within each family the codes stand in the enumeration's order, decider by decider."""
@@ -398,8 +497,7 @@ def test_tables_follow_the_order_of_the_enumeration(rows: list[list[str]], first
 
 
 def test_every_refusal_stands_in_a_table() -> None:
-    seen = {cell for rows in (NEW_DEBITS, TRANSFERS, LIVES, AFTERWARDS, OPERATIONS)
-            for row in rows for cell in row}  # fmt: skip
+    seen = {cell for rows in (NEW_DEBITS, *FAMILIES) for row in rows for cell in row}
     elsewhere = {  # test_states.py
         Refusal.HOLD_ALREADY_VOIDED,
         Refusal.HOLD_ALREADY_CAPTURED,

@@ -190,6 +190,8 @@ close           ACCOUNT_NOT_FOUND  CLOSED     CLOSED          CLOSED
 sign            ACCOUNT_NOT_FOUND  ok         ok              ACCOUNT_CLOSED
 fund            ACCOUNT_NOT_FOUND  SUCCEEDED  SUCCEEDED       ACCOUNT_CLOSED
 withdraw        ACCOUNT_NOT_FOUND  SUCCEEDED  ACCOUNT_FROZEN  ACCOUNT_CLOSED
+transfer        ACCOUNT_NOT_FOUND  SUCCEEDED  ACCOUNT_FROZEN  ACCOUNT_CLOSED
+receive         ACCOUNT_NOT_FOUND  SUCCEEDED  SUCCEEDED       ACCOUNT_CLOSED
 pay             ACCOUNT_NOT_FOUND  SUCCEEDED  ACCOUNT_FROZEN  ACCOUNT_CLOSED
 hold            ACCOUNT_NOT_FOUND  HELD       ACCOUNT_FROZEN  ACCOUNT_CLOSED
 """)
@@ -202,7 +204,10 @@ def test_account_in_status_on_command_comes_to(command: str, status: str, outcom
     if status != "none":
         bank.do(commands.OpenAccount("A1", "USD"))
         bank.do(commands.SignAgreement("A1", "M1"))
-    if command in {"withdraw", "pay", "hold"} and status in {"OPEN", "FROZEN"}:
+    if command in {"transfer", "receive"}:
+        bank.do(commands.OpenAccount("A2", "USD"))
+        bank.do(commands.FundAccount("A2", "F2", 5, "USD"))
+    if command in {"withdraw", "pay", "hold", "transfer"} and status in {"OPEN", "FROZEN"}:
         bank.do(commands.FundAccount("A1", "F1", 1_000, "USD"))
     if status == "FROZEN":
         bank.do(commands.FreezeAccount("A1"))
@@ -216,6 +221,8 @@ def test_account_in_status_on_command_comes_to(command: str, status: str, outcom
         "sign": commands.SignAgreement("A1", "M2"),
         "fund": commands.FundAccount("A1", "X1", 5, "USD"),
         "withdraw": commands.WithdrawFunds("A1", "X1", 5, "USD"),
+        "transfer": commands.CreateTransfer("A1", "X1", "A2", 5, "USD"),
+        "receive": commands.CreateTransfer("A2", "X1", "A1", 5, "USD"),
         "pay": payment("X1", 5),
         "hold": authorization("X1", 5),
     }
@@ -264,7 +271,6 @@ def test_frozen_account_honours_its_holds_but_nothing_new(command: str, outcome:
 
 MISSING = table("""
     nobody    ACCOUNT_NOT_FOUND
-    closed    ACCOUNT_CLOSED
     foreign   CURRENCY_MISMATCH
     frozen    -
 """)
@@ -274,8 +280,6 @@ MISSING = table("""
 def test_refund_to_account_that_cannot_take_it_comes_back(who: str, outcome: str) -> None:
     bank = shop(funds_minor=1_000)
     bank.do(payment("O1"))
-    if who == "closed":
-        bank.do(commands.CloseAccount("A1"))
     if who == "frozen":
         bank.do(commands.FreezeAccount("A1"))
     refund = commands.RefundPayment("M1", "R1", "O1", 1_000)

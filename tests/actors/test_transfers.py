@@ -1,11 +1,20 @@
-"""Fundings, withdrawals and suspense: how money enters, leaves and waits."""
+"""Transfers, fundings, withdrawals and suspense: how money moves, enters, leaves and waits."""
+
+import pytest
 
 from actors import commands
 from actors.account import Account
 from actors.answers import Refused, TransferView
 from actors.messages import CreditTransfer
 from actors.money import BALANCE_MAX
-from actors.transfer import TRANSFERS, funding_name, suspend, view_transfer, withdrawal_name
+from actors.transfer import (
+    TRANSFERS,
+    funding_name,
+    suspend,
+    transfer_name,
+    view_transfer,
+    withdrawal_name,
+)
 from engine.message import Envelope
 from tests.actors.driver import PAYER, Bank, shop
 
@@ -20,6 +29,7 @@ def test_funding_posts_from_clearing_to_account() -> None:
         direction="funding",
         account_no="A1",
         number="F1",
+        to=None,
         amount_minor=5_000,
         currency="USD",
         state="SUCCEEDED",
@@ -52,13 +62,87 @@ def test_withdrawal_cannot_use_what_a_hold_reserves() -> None:
     assert bank.code(commands.WithdrawFunds("A1", "W1", 1_000, "USD")) == "INSUFFICIENT_FUNDS"
 
 
-def test_withdrawal_settles_though_its_account_has_closed_meanwhile() -> None:
+def _pair() -> Bank:
+    """Return a bank with 1,000 in account A1, and account A2."""
     bank = shop(funds_minor=1_000)
-    token = bank.send(commands.WithdrawFunds("A1", "W1", 1_000, "USD"))
-    bank.send(commands.CloseAccount("A1"))
-    assert bank.account("A1").status == "CLOSED"
-    bank.run()
+    bank.do(commands.OpenAccount("A2", "USD"))
+    return bank
+
+
+def _transfer(number: str, amount_minor: int = 1_000, to: str = "A2") -> commands.CreateTransfer:
+    return commands.CreateTransfer("A1", number, to, amount_minor, "USD")
+
+
+def test_transfer_posts_from_account_to_account() -> None:
+    bank = _pair()
+    view = bank.do(_transfer("T1", 400))
+    assert view == TransferView(
+        direction="transfer",
+        account_no="A1",
+        number="T1",
+        to="A2",
+        amount_minor=400,
+        currency="USD",
+        state="SUCCEEDED",
+        code=None,
+        business_date="2026-01-05",
+        created_at="2026-01-05T08:00:00.000Z",
+        settled_at="2026-01-05T08:00:00.000Z",
+    )
+    assert [row[1:5] for row in bank.postings[-2:]] == [
+        ("A1", -400, "USD", 600),
+        ("A2", 400, "USD", 400),
+    ]
+    assert [row[6] for row in bank.postings[-2:]] == ["transfer/A1/T1"] * 2
+    record = bank.get(PAYER, TRANSFERS, transfer_name("T1"))
+    assert view_transfer("A1", "transfer/T1", record) == view
+
+
+def test_transfer_and_withdrawal_have_number_spaces_of_their_own() -> None:
+    bank = _pair()
+    assert bank.do(_transfer("X1", 400)).direction == "transfer"
+    assert bank.do(commands.WithdrawFunds("A1", "X1", 400, "USD")).direction == "withdrawal"
+
+
+@pytest.mark.parametrize(
+    "command", [_transfer("X1"), commands.WithdrawFunds("A1", "X1", 1_000, "USD")]
+)
+def test_account_closes_only_once_nothing_can_come_back_to_it(command: commands.Command) -> None:
+    bank = _pair()
+    token = bank.send(command)
+    assert bank.account("A1").transfers_out == 1
+    for _ in range(2):
+        assert bank.told(bank.send(commands.CloseAccount("A1"))) == "OPEN_LIABILITIES"
+        bank.deliver_at(0)
     assert bank.told(token) == "SUCCEEDED"
+    assert bank.do(commands.CloseAccount("A1")).status == "CLOSED"
+
+
+def test_transfer_comes_back_to_an_account_that_was_frozen_meanwhile() -> None:
+    bank = _pair()
+    bank.do(commands.CloseAccount("A2"))
+    token = bank.send(_transfer("T1"))
+    bank.do(commands.FreezeAccount("A1"))
+    assert bank.told(token) == "ACCOUNT_CLOSED"
+    assert (bank.account("A1").posted_minor, bank.account("A1").transfers_out) == (1_000, 0)
+    assert bank.get(PAYER, TRANSFERS, "transfer/T1").state == "FAILED"
+
+
+def test_transfers_to_and_fro_cross_without_waiting_for_each_other() -> None:
+    bank = _pair()
+    bank.do(commands.FundAccount("A2", "F2", 300, "USD"))
+    there = bank.send(_transfer("T1"))
+    back = bank.send(commands.CreateTransfer("A2", "T1", "A1", 300, "USD"))
+    bank.run()
+    assert (bank.told(there), bank.told(back)) == ("SUCCEEDED", "SUCCEEDED")
+    assert (bank.account("A1").posted_minor, bank.account("A2").posted_minor) == (300, 1_000)
+
+
+def test_transfer_cannot_be_spent_before_it_arrives() -> None:
+    bank = _pair()
+    bank.send(_transfer("T1"))
+    onwards = commands.CreateTransfer("A2", "T1", "A1", 1_000, "USD")
+    assert bank.told(bank.send(onwards)) == "INSUFFICIENT_FUNDS"
 
 
 def test_funding_of_account_that_closes_meanwhile_comes_back() -> None:

@@ -115,3 +115,62 @@ async def test_one_number_sent_many_times_at_once_pays_once(tmp_path: Path) -> N
         async with httpx2.AsyncClient(timeout=LIMIT_S) as client:
             account = (await client.get(f"{running.address}/v1/accounts/A1")).json()
         assert account["posted_minor"] == 930
+
+
+async def test_refunds_wait_for_payments_that_come_at_once_with_transfers(tmp_path: Path) -> None:
+    """Half of what M3 takes is its fee; forty refunds wait for what twenty payments bring."""
+    await make_store(tmp_path)
+    async with node(tmp_path) as running:
+        address = running.address
+        paid = {"merchant_no": "M3", "order_no": "O", "payer": "A1", "amount_minor": 400}
+        back = {"merchant_no": "M3", "refund_no": "R", "order_no": "O", "amount_minor": 200}
+        opened = await post(address, "/v1/commands", [
+            *OPENING,
+            {"command": "open_account", "account_no": "A2", "currency": "USD"},
+            {"command": "open_merchant", "merchant_no": "M3", "currency": "USD", "fee_bps": 5_000},
+            {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M3"},
+            {"command": "create_payment", "currency": "USD", **paid},
+            {"command": "refund_payment", **back},
+        ])  # fmt: skip
+        assert all(item["status"] < 300 for item in opened), opened
+
+        refunds = [
+            {**back, "refund_no": f"R{n}", "amount_minor": 5, "wait_for_funds": True}
+            for n in range(40)
+        ]
+        outcomes = await at_once(address, "/v1/refunds", refunds, "refund_payment")
+        assert outcomes == {"PENDING_FUNDS": 40}
+
+        payments = [
+            {**paid, "order_no": f"O{n}", "amount_minor": 20, "currency": "USD"} for n in range(20)
+        ]
+        transfers = [
+            {"account_no": "A1", "transfer_no": f"T{n}", "to": "A2", "amount_minor": 10,
+             "currency": "USD"}
+            for n in range(20)
+        ]  # fmt: skip
+        told: list[Counter[str]] = []
+
+        async def run(*asked: Any) -> None:
+            told.append(await at_once(address, *asked))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, "/v1/payments", payments, "create_payment")
+            nursery.start_soon(run, "/v1/transfers", transfers, "create_transfer")
+        assert told == [{"SUCCEEDED": 20}, {"SUCCEEDED": 20}]
+
+        listed = f"{address}/v1/refunds?merchant_no=M3&limit=100"
+        states: Counter[str] = Counter()
+        with trio.fail_after(LIMIT_S):
+            async with httpx2.AsyncClient(timeout=LIMIT_S) as client:
+                while states != {"SUCCEEDED": 41}:
+                    items = (await client.get(listed)).json()["items"]
+                    states = Counter(each["state"] for each in items)
+                balances = [
+                    (await client.get(f"{address}/v1/{path}")).json()["posted_minor"]
+                    for path in ("accounts/A1", "accounts/A2", "merchants/M3")
+                ]
+        assert balances == [1_000 - 400 + 200 + 200 - 400 - 200, 200, 0]
+        assert await running.end() == 0
+    report = perform(tmp_path, Verify())
+    assert report["ok"], report["violations"]

@@ -5,6 +5,7 @@ after any commit of any shard, between send, apply, acknowledge and trim.
 """
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -64,7 +65,9 @@ FARTHER = on(OTHERS[1], "farther")
 
 
 @pytest.fixture(autouse=True)
-def _broken_purses() -> None:
+def _broken_purses() -> Iterator[None]:
+    Mending.mended = False
+    yield
     Mending.mended = False
 
 

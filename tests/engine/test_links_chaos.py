@@ -158,5 +158,6 @@ async def play(limits: Limits, schedule: list[Any], end: str, lossy: int | None)
         await trio.sleep(10)
         assert all(shard.failure is None for shard in node.shards)
         assert not any(shard.stage.closing for shard in node.shards), "a date stays open"
+    Mending.mended = False
     assert under_way(again) == []
     check_all_books(again)

@@ -119,6 +119,59 @@ async def test_refund_goes_by_the_original_that_is_given(original: str) -> None:
         assert (await client.get("/v1/refunds?merchant_no=M1"))[1]["items"] == [created]
 
 
+async def test_refund_waits_for_funds_and_goes_on() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        await client.commands(payment("O1", 1_000))
+        refund = {"merchant_no": "M1", "refund_no": "R1", "order_no": "O1", "amount_minor": 1_000}
+        status, problem = await client.post("/v1/refunds", refund)
+        assert (status, problem["code"]) == (422, "MERCHANT_BALANCE_INSUFFICIENT")
+        refund |= {"refund_no": "R2", "wait_for_funds": True}
+        status, first = await client.post("/v1/refunds", refund)
+        assert (status, first["state"], first["settled_at"]) == (201, "PENDING_FUNDS", None)
+        await client.commands(payment("O2", 100))
+        found = (await client.get("/v1/refunds/M1/R2"))[1]
+        assert found["state"] == "SUCCEEDED"
+        again = await client.call("POST", "/v1/refunds", msgspec.json.encode(refund))
+        assert again.replayed
+        assert msgspec.json.decode(encode(again.body)) == first
+
+
+async def test_refund_that_goes_astray_is_redirected_or_closed() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        await client.commands(
+            payment("O1", 10_000),
+            {"command": "close_account", "account_no": "A1"},
+            {"command": "open_account", "account_no": "A2", "currency": "USD"},
+        )
+        for number in ("R1", "R2"):
+            refund = {"merchant_no": "M1", "refund_no": number, "order_no": "O1"}
+            status, view = await client.post("/v1/refunds", refund | {"amount_minor": 40})
+            assert (status, view["state"], view["code"]) == (201, "ABNORMAL", "ACCOUNT_CLOSED")
+        redirects, closings = "/v1/refunds/M1/R1/redirects", "/v1/refunds/M1/R2/closings"
+        missing = {"redirect_no": "D1", "account_no": "A9"}
+        status, problem = await client.post(redirects, missing)
+        assert (status, problem["code"]) == (422, "ACCOUNT_NOT_FOUND")
+        found = (await client.get(f"{redirects}/D1"))[1]
+        assert (found["state"], found["code"]) == ("FAILED", "ACCOUNT_NOT_FOUND")
+        status, done = await client.post(redirects, {"redirect_no": "D2", "account_no": "A2"})
+        assert (status, done["remedy"], done["state"]) == (201, "redirect", "SUCCEEDED")
+        assert await client.get(f"{redirects}/D2") == (200, done)
+        assert (await client.get("/v1/refunds/M1/R1"))[1]["redirected_to"] == "A2"
+        status, problem = await client.post(redirects, {"redirect_no": "D3", "account_no": "A2"})
+        assert (status, problem["current"], problem["allowed"]) == (409, "SUCCEEDED", ["ABNORMAL"])
+        status, done = await client.post(closings, {"close_no": "X1"})
+        assert (status, done["remedy"], done["state"]) == (201, "closing", "SUCCEEDED")
+        assert await client.get(f"{closings}/X1") == (200, done)
+        assert (await client.get("/v1/refunds/M1/R2"))[1]["state"] == "CLOSED"
+        for path in (f"{closings}/X2", "/v1/refunds/M1/R1/closings/X1", f"{redirects}/X1"):
+            status, problem = await client.get(path)
+            assert (status, problem["code"]) == (404, "NO_SUCH_OPERATION")
+        status, problem = await client.post("/v1/refunds/M1/R9/closings", {"close_no": "X9"})
+        assert (status, problem["code"]) == (404, "NO_SUCH_REFUND")
+
+
 @pytest.mark.parametrize("originals", [{}, {"order_no": "O1", "hold_no": "H1"}, {"order_no": None}])
 async def test_refund_needs_exactly_one_original(originals: dict[str, Any]) -> None:
     async with open_desk() as client:
@@ -165,6 +218,26 @@ async def test_funding_that_was_refused_is_found_with_its_currency() -> None:
         assert (await client.get("/v1/accounts/A1/fundings/F1"))[0] == 404
         status, found = await client.get("/v1/accounts/A1/fundings/F1?currency=USD")
         assert (status, found["state"], found["code"]) == (200, "FAILED", "ACCOUNT_NOT_FOUND")
+
+
+async def test_transfer_is_made_found_and_listed_beside_withdrawals() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        await client.post("/v1/accounts", {"account_no": "A2", "currency": "USD"})
+        made = []
+        for number in ("T1", "T2", "T3"):
+            transfer = {"account_no": "A1", "transfer_no": number, "to": "A2", "amount_minor": 9}
+            status, view = await client.post("/v1/transfers", transfer | {"currency": "USD"})
+            assert (status, view["state"], view["direction"]) == (201, "SUCCEEDED", "transfer")
+            assert await client.get(f"/v1/transfers/A1/{number}") == (200, view)
+            made.append(view)
+        withdrawal = {"withdrawal_no": "T4", "amount_minor": 9, "currency": "USD"}
+        assert (await client.post("/v1/accounts/A1/withdrawals", withdrawal))[0] == 201
+        for missing in ("A1/T4", "A2/T1"):
+            status, problem = await client.get(f"/v1/transfers/{missing}")
+            assert (status, problem["code"]) == (404, "NO_SUCH_TRANSFER")
+        assert await _pages(client, "/v1/transfers?account_no=A1&", 2) == made
+        assert await _pages(client, "/v1/transfers?account_no=A2&", 2) == []
 
 
 async def test_agreement_is_signed_and_found() -> None:

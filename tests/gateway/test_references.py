@@ -5,12 +5,15 @@ import pytest
 from actors.commands import (
     AnyCommand,
     CaptureAuthorization,
+    CloseRefund,
     CreateAuthorization,
     CreatePayment,
+    CreateTransfer,
     FreezeAccount,
     FundAccount,
     OpenAccount,
     OpenMerchant,
+    RedirectRefund,
     RefundAuthorization,
     RefundPayment,
     ReversePayment,
@@ -57,7 +60,29 @@ HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
             [[], [0], [1]],
         ),
         ([HOLD, _payment("H1")], [[], []]),
+        (
+            [
+                RefundPayment("M1", "R1", "O1", 1),
+                RedirectRefund("M1", "R1", "D1", "A1"),
+                CloseRefund("M1", "R1", "X1"),
+                CloseRefund("M1", "R2", "X2"),
+                RefundPayment("M1", "R2", "O1", 1),
+                OpenAccount("A2", "USD"),
+                RedirectRefund("M1", "R2", "D2", "A2"),
+            ],
+            [[], [0], [1], [], [0], [], [4, 5]],
+        ),
         ([WithdrawFunds("A1", "W1", 1, "USD"), FreezeAccount("A1")], [[], [0]]),
+        (
+            [
+                ACCOUNT,
+                OpenAccount("A2", "USD"),
+                CreateTransfer("A1", "T1", "A2", 1, "USD"),
+                _payment("O1", payer="A2"),
+                FreezeAccount("A1"),
+            ],
+            [[], [], [0, 1], [2], [2]],
+        ),
     ],
 )
 def test_item_waits_for_the_numbers_it_refers_to(

@@ -30,6 +30,7 @@ PRECEDENCE = (
     "MERCHANT_SUSPENDED",
     "NO_SUCH_PAYMENT",
     "NO_SUCH_HOLD",
+    "NO_SUCH_REFUND",
     "IN_FLIGHT",
     "PAYMENT_NOT_SUCCEEDED",
     "HOLD_EXPIRED",
@@ -51,6 +52,7 @@ PRECEDENCE = (
     "ACCOUNT_FROZEN",
     "CURRENCY_MISMATCH",
     "ACCOUNT_INTERNAL",
+    "SAME_ACCOUNT",
     "HOLDS_OPEN",
     "ACCOUNT_NOT_EMPTY",
     "AGREEMENT_NOT_FOUND",
@@ -68,6 +70,8 @@ LEGAL = {
     "reversal": ["SUCCEEDED"],
     "refund of a payment": ["SUCCEEDED"],
     "refund of an authorization": ["PARTIALLY_CAPTURED", "CAPTURED"],
+    "redirect": ["ABNORMAL"],
+    "closing": ["PENDING_FUNDS", "ABNORMAL"],
     "freeze": ["OPEN", "FROZEN"],
 }
 """The states of the original in which something may be done to it."""
@@ -82,6 +86,8 @@ NUMBERS = {
     "release_authorization": ("release", "release_no"),
     "refund_payment": ("refund", "refund_no"),
     "refund_authorization": ("refund", "refund_no"),
+    "redirect_refund": ("redirect", "redirect_no"),
+    "close_refund": ("closing", "close_no"),
 }
 """A merchant's commands, the number space of each, and the field with the number."""
 
@@ -127,7 +133,8 @@ class Bank:
 
     Attributes:
         things: figures by name: `account/A1`, `merchant/M1`, `agreement/A1/M1`, `payment/M1/7`,
-            `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …
+            `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …; the timer of a
+            refund that waits is `timer/M1/pending/7`.
         bound: by the same names, the command that took the number and its first outcome.
         postings: what was posted since somebody last emptied the list.
         cut: the business dates that are closed.
@@ -160,14 +167,34 @@ class Bank:
         answer: Answer | tuple[Answer, bool] = getattr(self, f"_{kind}")(command)
         return answer if isinstance(answer, tuple) else (answer, False)
 
-    def advance(self, to_ns: int) -> None:
-        """Let time pass: holds whose time is over expire."""
+    def advance(self, to_ns: int, *, in_steps: bool = False) -> None:
+        """Let time pass: holds expire, and refunds have waited long enough.
+
+        Args:
+            in_steps: the clock stops where something is due; else it goes on in one leap.
+        """
+        if in_steps:
+            while (due_ns := min(self._due(), default=to_ns + 1)) <= to_ns:
+                self.advance(due_ns)
         self.now_ns = max(self.now_ns, to_ns)
-        for name, hold in list(self.things.items()):
-            if name.startswith("timer/") and hold["due_ns"] <= self.now_ns:
-                payer, merchant_no, hold_no = name.split("/")[1:]
-                partly = self.things[f"authorization/{merchant_no}/{hold_no}"]["captured_minor"]
-                self._end(payer, merchant_no, hold_no, "CAPTURED" if partly else "EXPIRED")
+        sent: list[str] = []
+        # All that is due fires before any money that is sent with it arrives.
+        while (first := min(self._due(), default=self.now_ns + 1)) <= self.now_ns:
+            name = min(name for name in self._timers() if self.things[name]["due_ns"] == first)
+            owner, of, number = name.split("/")[1:]
+            if of == "pending":
+                self._close(f"refund/{owner}/{number}")
+                sent += self._drain(owner)
+            else:
+                partly = self.things[f"authorization/{of}/{number}"]["captured_minor"]
+                self._end(owner, of, number, "CAPTURED" if partly else "EXPIRED")
+        self._deliver(sent)
+
+    def _timers(self) -> list[str]:
+        return [name for name in self.things if name.startswith("timer/")]
+
+    def _due(self) -> list[int]:
+        return [self.things[name]["due_ns"] for name in self._timers()]
 
     def cut_day(self, business_date: str) -> str | None:
         """Close the business date; returns the next one, None where it is not the open one."""
@@ -206,7 +233,9 @@ class Bank:
             return refused("MERCHANT_NOT_FOUND", number), False
         name = f"{space}/{merchant_no}/{number}"
         decide: Callable[[Command], Answer] = getattr(self, f"_{kind}")
-        return self._once(name, number, command, decide)
+        answer = self._once(name, number, command, decide)
+        self._deliver(self._drain(merchant_no))
+        return answer
 
     # Accounts
 
@@ -411,6 +440,33 @@ class Bank:
 
         return self._once(name, number, command, decide)
 
+    def _create_transfer(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["transfer_no"]
+        currency, amount, to = command["currency"], command["amount_minor"], command["to"]
+        account = self.things.get(f"account/{account_no}")
+        if account is None:
+            return refused("ACCOUNT_NOT_FOUND", number)
+        name = f"transfer/{account_no}/{number}"
+        if name not in self.bound and account["status"] != "OPEN":
+            return refused(f"ACCOUNT_{account['status']}", number)
+
+        def decide(command: Command) -> Answer:
+            code = first_of(
+                {
+                    "CURRENCY_MISMATCH": account["currency"] != currency,
+                    "ACCOUNT_INTERNAL": account["kind"] != "customer" or is_internal(to),
+                    "SAME_ACCOUNT": account_no == to,
+                    "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
+                }
+            )
+            if code is None:
+                self._post(account_no, -amount, name)
+                code = self.refuse_credit(to, currency)
+                self._post(account_no if code else to, amount, name)
+            return self._transfer(name, "transfer", account_no, number, command, code)
+
+        return self._once(name, number, command, decide)
+
     def _clearing(self, currency: str) -> str:
         """Return the clearing account's number; it opens itself on first use."""
         clearing = f"clearing-{currency}"
@@ -436,7 +492,12 @@ class Bank:
         if code is not None:
             return refused(code, number)
         return self._view(
-            "transfer", transfer, direction=direction, account_no=account_no, number=number
+            "transfer",
+            transfer,
+            direction=direction,
+            account_no=account_no,
+            number=number,
+            to=command.get("to"),
         )
 
     # Merchants
@@ -453,7 +514,11 @@ class Bank:
                 "posted_minor": 0,
                 "fees_minor": 0,
             }
-            self.things[f"merchant/{merchant_no}"] = {**merchant, "opened_ns": self.now_ns}
+            self.things[f"merchant/{merchant_no}"] = {
+                **merchant,
+                "opened_ns": self.now_ns,
+                "pending": (),
+            }
             return {
                 "object": "merchant",
                 "merchant_no": merchant_no,
@@ -524,7 +589,7 @@ class Bank:
             {
                 "PAYMENT_NOT_SUCCEEDED": payment["state"] != "SUCCEEDED",
                 "REVERSAL_WINDOW_PASSED": payment["business_date"] != self.business_date,
-                "REVERSAL_NOT_FULL": payment["refunded_minor"] > 0,
+                "REVERSAL_NOT_FULL": payment["refunded_minor"] + payment["refunding_minor"] > 0,
                 "MERCHANT_BALANCE_INSUFFICIENT": merchant["posted_minor"] + fee < amount,
             }
         )
@@ -805,44 +870,196 @@ class Bank:
         kind, merchant_no, original_no = name.split("/")
         number, amount = command["refund_no"], command["amount_minor"]
         merchant = self.things[f"merchant/{merchant_no}"]
+        waits = command["wait_for_funds"]
+        short = amount > merchant["posted_minor"]
         legal = f"refund of {'an' if kind == 'authorization' else 'a'} {kind}"
         current = None
         if original is None:
             code: str | None = codes[0]
         else:
-            refunded = original["refunded_minor"]
+            refunded = original["refunded_minor"] + original["refunding_minor"]
             code = first_of(
                 {
                     codes[1]: original["state"] not in LEGAL[legal],
                     "REFUND_WINDOW_PASSED": self.now_ns - taken_ns > 365 * DAY_NS,
                     "REFUND_COUNT_LIMIT": original["refunds"] >= 50,
                     "REFUND_EXCEEDS_REMAINING": amount > taken_minor - refunded,
-                    "MERCHANT_BALANCE_INSUFFICIENT": amount > merchant["posted_minor"],
+                    "MERCHANT_BALANCE_INSUFFICIENT": short and not waits,
                 }
             )
             current = original["state"] if code == codes[1] else None
-        if original is not None and code is None:
-            reference = f"refund/{merchant_no}/{number}"
-            self._earn(merchant_no, -amount, 0, reference)
-            code = self.refuse_credit(original["payer"], merchant["currency"])
-            if code is None:
-                self._post(original["payer"], amount, reference)
-                refunded = original["refunded_minor"] + amount
-                self._change(name, refunded_minor=refunded, refunds=original["refunds"] + 1)
-            else:
-                self._earn(merchant_no, amount, 0, reference)
+        refund_name = f"refund/{merchant_no}/{number}"
         refund = {
             "original_kind": kind,
             "original": original_no,
             "payer": "" if original is None else original["payer"],
+            "redirected_to": "",
             "amount_minor": amount,
             "currency": merchant["currency"],
             **self._outcome(code),
         }
-        self.things[f"refund/{merchant_no}/{number}"] = refund
-        if code is not None:
+        self.things[refund_name] = {**refund, "redirect_no": "", "close_no": ""}
+        if original is None or code is not None:
+            assert code is not None
             return refused(code, number, current, legal if current else "")
+        self._change(
+            name,
+            refunding_minor=original["refunding_minor"] + amount,
+            refunds=original["refunds"] + 1,
+        )
+        if waits and (merchant["pending"] or short):
+            self._change(refund_name, state="PENDING_FUNDS", settled_ns=0)
+            self._change(f"merchant/{merchant_no}", pending=(*merchant["pending"], number))
+            due_ns = self.now_ns + 7 * DAY_NS
+            self.things[f"timer/{merchant_no}/pending/{number}"] = {"due_ns": due_ns}
+        else:
+            self._send(refund_name)
+            self._deliver([refund_name])
+        refund = self.things[refund_name]
+        if refund["state"] == "FAILED":
+            return refused(refund["code"], number)
+        return self._view_refund(merchant_no, number)
+
+    def _view_refund(self, merchant_no: str, number: str) -> Answer:
+        refund = dict(self.things[f"refund/{merchant_no}/{number}"])
+        for name in ("redirect_no", "close_no"):
+            del refund[name]
+        refund["redirected_to"] = refund["redirected_to"] or None
         return self._view("refund", refund, merchant_no=merchant_no, refund_no=number)
+
+    def _send(self, name: str) -> None:
+        """Take a refund's money out of the receivable; where it goes is seen on delivery."""
+        merchant_no = name.split("/")[1]
+        self._change(name, state="PROCESSING", code=None, settled_ns=0)
+        self._earn(merchant_no, -self.things[name]["amount_minor"], 0, name)
+
+    def _drain(self, merchant_no: str) -> list[str]:
+        """Send the refunds that wait, oldest first, as far as there is money for them."""
+        sent = []
+        while pending := self.things[f"merchant/{merchant_no}"]["pending"]:
+            name = f"refund/{merchant_no}/{pending[0]}"
+            if (
+                self.things[name]["amount_minor"]
+                > self.things[f"merchant/{merchant_no}"]["posted_minor"]
+            ):
+                break
+            self._leave_queue(name)
+            self._send(name)
+            sent.append(name)
+        return sent
+
+    def _leave_queue(self, name: str) -> None:
+        _, merchant_no, number = name.split("/")
+        pending = self.things[f"merchant/{merchant_no}"]["pending"]
+        left = tuple(each for each in pending if each != number)
+        self._change(f"merchant/{merchant_no}", pending=left)
+        del self.things[f"timer/{merchant_no}/pending/{number}"]
+
+    def _deliver(self, sent: list[str]) -> None:
+        """Have refunds arrive, or come back; the money of those may be what others wait for."""
+        sent = list(sent)
+        while sent:
+            name = sent.pop(0)
+            refund = self.things[name]
+            merchant_no, amount = name.split("/")[1], refund["amount_minor"]
+            to = refund["redirected_to"] or refund["payer"]
+            code = self.refuse_credit(to, refund["currency"])
+            if code is None:
+                self._post(to, amount, name)
+                self._release(name, amount, 0)
+                self._change(name, state="SUCCEEDED", settled_ns=self.now_ns)
+                continue
+            self._earn(merchant_no, amount, 0, name)
+            if code == "ACCOUNT_CLOSED" or refund["redirected_to"]:
+                back = {"redirected_to": "", "redirect_no": ""}
+                self._change(name, state="ABNORMAL", code="ACCOUNT_CLOSED", **back)
+            else:
+                self._release(name, 0, -1)
+                self._change(name, state="FAILED", code=code, settled_ns=self.now_ns)
+            sent += self._drain(merchant_no)
+
+    def _release(self, name: str, refunded_minor: int, refunds: int) -> None:
+        """End what a refund reserves in its original."""
+        refund = self.things[name]
+        original_name = f"{refund['original_kind']}/{name.split('/')[1]}/{refund['original']}"
+        original = self.things[original_name]
+        self._change(
+            original_name,
+            refunded_minor=original["refunded_minor"] + refunded_minor,
+            refunding_minor=original["refunding_minor"] - refund["amount_minor"],
+            refunds=original["refunds"] + refunds,
+        )
+
+    def _close(self, name: str, close_no: str = "") -> None:
+        """Give up a refund that waits or went astray."""
+        if self.things[name]["state"] == "PENDING_FUNDS":
+            self._leave_queue(name)
+        self._release(name, 0, -1)
+        self._change(name, state="CLOSED", settled_ns=self.now_ns, close_no=close_no)
+
+    def _redirect_refund(self, command: Command) -> Answer:
+        merchant_no, to = command["merchant_no"], command["account_no"]
+        name, number = f"refund/{merchant_no}/{command['refund_no']}", command["redirect_no"]
+        code = self._refuse_remedy("redirect", name)
+        refund = self.things.get(name)
+        if refund is not None and code is None:
+            code = first_of(
+                {
+                    "MERCHANT_BALANCE_INSUFFICIENT": refund["amount_minor"]
+                    > self.things[f"merchant/{merchant_no}"]["posted_minor"],
+                    "ACCOUNT_INTERNAL": is_internal(to),
+                }
+            )
+            if code is None:
+                code = self.refuse_credit(to, refund["currency"])
+                self._change(name, redirected_to=to, redirect_no=number)
+                self._send(name)
+                self._deliver([name])
+        return self._remedy("redirect", command, number, to, code, refund)
+
+    def _close_refund(self, command: Command) -> Answer:
+        name = f"refund/{command['merchant_no']}/{command['refund_no']}"
+        number = command["close_no"]
+        code = self._refuse_remedy("closing", name)
+        refund = self.things.get(name)
+        if code is None:
+            self._close(name, number)
+        return self._remedy("closing", command, number, "", code, refund)
+
+    def _refuse_remedy(self, kind: str, name: str) -> str | None:
+        refund = self.things.get(name)
+        if refund is None:
+            return "NO_SUCH_REFUND"
+        return None if refund["state"] in LEGAL[kind] else "STATE_CONFLICT"
+
+    def _remedy(
+        self,
+        kind: str,
+        command: Command,
+        number: str,
+        account_no: str,
+        code: str | None,
+        refund: Thing | None,
+    ) -> Answer:
+        """Bind a remedy; `refund` is as it was before."""
+        remedy = {
+            "refund_no": command["refund_no"],
+            "account_no": account_no,
+            "amount_minor": refund["amount_minor"] if refund else 0,
+            **self._outcome(code),
+        }
+        self.things[f"{kind}/{command['merchant_no']}/{number}"] = remedy
+        if code is not None:
+            conflict = code == "STATE_CONFLICT"
+            current = refund["state"] if refund and conflict else None
+            return refused(code, number, current, kind if conflict else "")
+        return self._view(
+            "remedy",
+            {**remedy, "account_no": account_no or None},
+            remedy=kind,
+            merchant_no=command["merchant_no"],
+            number=number,
+        )
 
     # Figures
 

@@ -30,6 +30,8 @@ MERCHANTS = ("M1", "M1", "M2", "N1", "O1")
 """M1 and M2 take dollars, N1 yuan; O1 is opened late, if at all."""
 SIGNED = (("A1", "M1"), ("A2", "M1"), ("A1", "M2"), ("B1", "N1"))
 """Who pays whom, mostly: those that have signed an agreement."""
+RECEIVERS = ("A1", "A2", "A2", "A1", "A2", "A2", "B1", "C1", "clearing-USD", "missing")
+"""To whom transfers go, by a wish's `original`."""
 CURRENCIES = {"A": "USD", "M": "USD", "c": "USD"}
 
 OPEN = ("HELD", "PARTIALLY_CAPTURED")
@@ -41,6 +43,8 @@ FIT = {
     "refund_authorization": ("PARTIALLY_CAPTURED", "CAPTURED"),
     "refund_payment": ("SUCCEEDED",),
     "reverse_payment": ("SUCCEEDED",),
+    "redirect_refund": ("ABNORMAL",),
+    "close_refund": ("PENDING_FUNDS", "ABNORMAL"),
 }
 """States of the original in which a command is worth a try."""
 AmountWish = int | tuple[int, int]
@@ -59,6 +63,7 @@ class Wish(NamedTuple):
         original: which payment or hold, counted from the newest that it may fit; from 7 on it
             may be any, and 9 is one that does not exist.
         number: 0 is the number used last, all others are fresh ones.
+        final: of a capture; a refund may wait for funds.
         foreign: in the wrong currency.
     """
 
@@ -116,7 +121,8 @@ def _wishes(*kinds: str) -> SearchStrategy[Wish]:
     )
 
 
-_PAYING = ("create_payment", "create_authorization", "withdraw_funds")
+_PAYING = ("create_payment", "create_authorization", "withdraw_funds", "create_transfer")
+_MOVING = ("fund_account", "withdraw_funds", "create_transfer")
 _OPERATING = (
     "capture_authorization",
     "capture_authorization",
@@ -125,7 +131,8 @@ _OPERATING = (
     "release_authorization",
 )
 _REFUNDING = ("refund_payment", "refund_authorization")
-_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account")
+_REMEDIES = ("redirect_refund", "close_refund")
+_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account", *_REMEDIES)
 LATE = 25
 """Commands after which accounts may be closed and years may pass."""
 MANY = 60
@@ -137,6 +144,8 @@ class Domain(RuleBasedStateMachine):
 
     world: World
     make_world: Callable[[Limits], World] = World
+    leaps = True
+    """The clock may leap over what is due, as a machine's clock does while no process runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,11 +247,28 @@ class Domain(RuleBasedStateMachine):
     def refund(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
+    @rule(
+        wishes=st.lists(_wishes("refund_payment"), min_size=2, max_size=4),
+        then=_wishes("create_payment", "create_payment", "capture_authorization"),
+    )
+    def wait_for_funds(self, wishes: list[Wish], then: Wish) -> None:
+        """Give back more than the merchant has left after its fees, and earn some of it."""
+        waiting = wishes[-1]._replace(account="A1", merchant="M1", final=True)
+        self._do(self._command(waiting._replace(kind="create_payment", number=9, amount=900)))
+        for wish in wishes:
+            refund = wish._replace(original=wish.original % 3, number=9, final=True)
+            self._do(self._command(refund))
+        self._do(self._command(then))
+
+    @rule(wish=_wishes(*_REMEDIES))
+    def remedy(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
     @rule(wish=_wishes("reverse_payment"))
     def reverse(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
-    @rule(wish=_wishes("fund_account", "withdraw_funds"))
+    @rule(wish=_wishes("fund_account", "withdraw_funds", "create_transfer"))
     def transfer(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
@@ -325,7 +351,15 @@ class Domain(RuleBasedStateMachine):
         """Ask for something else under a number that is used."""
         command = self.asked[-1 - back % len(self.asked)]
         number = NUMBERS.get(command["command"], ("", "number"))[1]
-        owners = {"command", "account_no", "merchant_no", "funding_no", "withdrawal_no", number}
+        owners = {
+            "command",
+            "account_no",
+            "merchant_no",
+            "funding_no",
+            "withdrawal_no",
+            "transfer_no",
+        }
+        owners.add(number)
         others = [name for name in command if name not in owners]
         if others:
             name = others[field % len(others)]
@@ -389,6 +423,20 @@ class Domain(RuleBasedStateMachine):
         self._race(_together(wishes), twice, Plan(choices))
 
     @rule(
+        wishes=st.lists(
+            _wishes("create_payment", "refund_payment", *_REMEDIES), min_size=2, max_size=4
+        ),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_for_receivable(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
+        """Money comes, and many want it: refunds that wait, some that do not, redirects."""
+        refund = Wish("refund_payment", "A1", "M1", 0, 9, (0, 0), final=True)
+        self._do(self._command(refund._replace(kind="create_payment", amount=900)))
+        self._do(self._command(refund), self._command(refund._replace(original=1, amount=300)))
+        self._race([wish._replace(merchant="M1") for wish in wishes], twice, Plan(choices))
+
+    @rule(
         wishes=st.lists(_wishes(*_PAYING, "fund_account"), min_size=2, max_size=4),
         twice=_flags,
         choices=_choices,
@@ -444,7 +492,7 @@ class Domain(RuleBasedStateMachine):
         at_ns = self._expiry(wish.original) + delta_ns
         command = self._command(wish)
         told = self.world.submit([command], at_ns=at_ns)
-        self.model.advance(at_ns)
+        self.model.advance(at_ns, in_steps=True)
         self._compare([command], told)
 
     @rule(which=_small)
@@ -461,7 +509,7 @@ class Domain(RuleBasedStateMachine):
     def restart(self, clean: bool, down_ns: int) -> None:
         to_ns = self.model.now_ns + down_ns
         self.world.restart(to_ns, clean=clean)
-        self.model.advance(to_ns)
+        self.model.advance(to_ns, in_steps=not self.leaps)
         self._compare([], [])
 
     # From wishes to commands
@@ -469,18 +517,21 @@ class Domain(RuleBasedStateMachine):
     def _command(self, wish: Wish) -> Command:
         """Return the command that a wish comes to, as things stand."""
         account_no = wish.account
-        owner = account_no if wish.kind in {"fund_account", "withdraw_funds"} else wish.merchant
+        owner = account_no if wish.kind in _MOVING else wish.merchant
         currency = CURRENCIES.get(owner[0], "CNY")
         if wish.foreign:
             currency = "CNY" if currency == "USD" else "USD"
         if wish.kind == "fund_account":
             amount = wish.amount if isinstance(wish.amount, int) else 5_000 + wish.amount[1]
             return _funding(account_no, self._number("funding", wish.number), amount, currency)
-        if wish.kind == "withdraw_funds":
+        if wish.kind in _MOVING:
+            transfer = wish.kind == "create_transfer"
+            space = "transfer" if transfer else "withdrawal"
             return {
                 "command": wish.kind,
                 "account_no": account_no,
-                "withdrawal_no": self._number("withdrawal", wish.number),
+                f"{space}_no": self._number(space, wish.number),
+                **({"to": RECEIVERS[wish.original]} if transfer else {}),
                 "amount_minor": self._amount(wish, None),
                 "currency": currency,
             }
@@ -503,12 +554,18 @@ class Domain(RuleBasedStateMachine):
             "command": wish.kind,
             "merchant_no": merchant_no,
             field: self._number(f"{space}/{merchant_no}", wish.number),
-            "hold_no" if kind == "authorization" else "order_no": original,
+            {"authorization": "hold_no", "refund": "refund_no"}.get(kind, "order_no"): original,
         }
+        if wish.kind == "redirect_refund":
+            command["account_no"] = wish.account
+        if wish.kind in _REMEDIES:
+            return command
         if wish.kind not in {"reverse_payment", "void_authorization", "release_authorization"}:
             command["amount_minor"] = self._amount(wish, self.model.things.get(name))
         if wish.kind == "capture_authorization":
             command["final"] = wish.final
+        if wish.kind in _REFUNDING:
+            command["wait_for_funds"] = wish.final
         return command
 
     def _number(self, space: str, number: int) -> str:
@@ -562,7 +619,7 @@ class Domain(RuleBasedStateMachine):
         amount, captured = original["amount_minor"], original.get("captured_minor", 0)
         if wish.kind in _REFUNDING:
             taken = amount if wish.kind == "refund_payment" else captured
-            left = taken - original["refunded_minor"]
+            left = taken - original["refunded_minor"] - original["refunding_minor"]
             return [left, left // 2 + 1, taken, left // 3]
         available = self.model.available_minor(original["payer"])
         if wish.kind == "increment_authorization":
@@ -583,7 +640,7 @@ class Domain(RuleBasedStateMachine):
 
     def _wait(self, to_ns: int) -> None:
         self.world.advance(to_ns)
-        self.model.advance(to_ns)
+        self.model.advance(to_ns, in_steps=not self.leaps)
         self._compare([], [])
 
     def _do(self, *commands: Command) -> None:
@@ -610,17 +667,26 @@ class Domain(RuleBasedStateMachine):
         self._explain(commands, self.world.submit(commands, plan), dying=dying)
 
     def _comes_back(self, command: Command) -> bool:
-        if command["command"] == "fund_account":
-            account_no, currency = command["account_no"], command["currency"]
-            return self.model.refuse_credit(account_no, currency) is not None
+        if command["command"] in {"fund_account", "create_transfer"}:
+            account_no = command.get("to", command["account_no"])
+            currency = command["currency"]
+            return self._refuses(account_no, currency)
+        if command["command"] == "redirect_refund" and self._refuses(command["account_no"], "USD"):
+            return True
+        merchant = self.model.things.get(f"merchant/{command.get('merchant_no')}", {})
+        for number in merchant.get("pending", ()):
+            refund = self.model.things[f"refund/{command['merchant_no']}/{number}"]
+            if self._refuses(refund["payer"], refund["currency"]):
+                return True
         kind = _original_kind(command["command"])
         field = "hold_no" if kind == "authorization" else "order_no"
         original = self.model.things.get(
             f"{kind}/{command.get('merchant_no')}/{command.get(field)}"
         )
-        if original is None:
-            return False
-        return self.model.refuse_credit(original["payer"], original["currency"]) is not None
+        return original is not None and self._refuses(original["payer"], original["currency"])
+
+    def _refuses(self, account_no: str, currency: str) -> bool:
+        return self.model.refuse_credit(account_no, currency) is not None
 
     def _compare(
         self, commands: Sequence[Command], told: Sequence[Answer | FaultCode | None]
@@ -694,6 +760,8 @@ def _together(wishes: list[Wish]) -> list[Wish]:
 
 
 def _original_kind(kind: str) -> str:
+    if kind in _REMEDIES:
+        return "refund"
     return "authorization" if "authorization" in kind else "payment"
 
 
@@ -718,6 +786,9 @@ def _is_in_flight(answer: Answer | FaultCode | None) -> bool:
 
 
 def _same_original(one: Command, other: Command) -> bool:
+    if one["command"] in _REMEDIES:
+        # Whatever brings the merchant money may have sent the refund on its way.
+        return bool(one["merchant_no"] == other.get("merchant_no"))
     fields = ("order_no", "hold_no")
     return one.get("merchant_no") == other.get("merchant_no") and any(
         field in one and one[field] == other.get(field) for field in fields
@@ -731,7 +802,7 @@ def _something_else(name: str, value: Any) -> Any:
         return value + 1
     if value is None:
         return 1
-    return {"currency": "EUR", "payer": "A3"}.get(name, "other")
+    return {"currency": "EUR", "payer": "A3", "to": "A3"}.get(name, "other")
 
 
 def _opening(account_no: str) -> Command:

@@ -1,5 +1,7 @@
 """The same bank on three shards: every command of the model, over links.
 
+Time passes as commands have it pass, from one timer to the next; it never leaps over them.
+
 Commands that stand in one lane are given one after the other: what begins first on one shard need
 not arrive first on another. A plan's burst is given at once, its crash kills all shards after so
 many steps of the event loop, and its failing commit is one shard's.
@@ -78,9 +80,10 @@ class ShardedWorld(World):
             if clean:
                 store.close(clean=True)
         self.shards = [store.reopened() for store in self.shards]
-        self.clock.advance_to(to_ns)
         await self._start()
         await self._rest()
+        if to_ns:
+            await self._advance(to_ns)
 
     def _failure(self) -> BaseException | None:
         return next((shard.failure for shard in self.node.shards if shard.failure), None)
@@ -105,10 +108,10 @@ class ShardedWorld(World):
             raise ViolationError(f"a shard has failed: {failure!r}") from failure
 
     async def _advance(self, to_ns: int) -> None:
-        self.clock.advance_to(to_ns)
-        for shard in self.node.shards:
-            shard.clock.advance_to(to_ns)
-            shard._wake.set()
+        moved = trio.Event()
+        self.node.advance(to_ns, lambda _: moved.set())
+        with trio.fail_after(_REST_S):
+            await moved.wait()
         await self._rest()
 
     async def _cut_day(self, business_date: str) -> Any:

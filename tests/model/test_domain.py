@@ -22,6 +22,7 @@ class ShardedDomain(Domain):
     """The same on three shards."""
 
     make_world = ShardedWorld
+    leaps = False
 
 
 def test_bank_on_three_shards_does_what_the_model_says() -> None:

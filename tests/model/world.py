@@ -30,6 +30,7 @@ from actors.merchant import Merchant
 from actors.operation import Operation
 from actors.payment import Payment
 from actors.refund import Refund
+from actors.remedy import Remedy
 from actors.transfer import Transfer
 from engine import timers
 from engine.clock import DomainClock
@@ -119,7 +120,18 @@ FIGURES: Mapping[type[Struct], tuple[str, ...]] = {
         "captured_ns",
     ),
     Operation: (*_OUTCOME, "original", "amount_minor", "final", "fee_minor"),
-    Refund: (*_OUTCOME, "original_kind", "original", "payer", "amount_minor", "currency"),
+    Refund: (
+        *_OUTCOME,
+        "original_kind",
+        "original",
+        "payer",
+        "redirected_to",
+        "amount_minor",
+        "currency",
+        "redirect_no",
+        "close_no",
+    ),
+    Remedy: (*_OUTCOME, "refund_no", "account_no", "amount_minor"),
     Transfer: (*_OUTCOME, "amount_minor", "currency"),
 }
 """What of a state or a record can be seen from outside, and is compared with the model."""
@@ -425,6 +437,10 @@ class World:
                 raise ViolationError(f"somebody still waits for {row.title}")
         self._check_books(states)
         things = {row.title: row.figures for row in (*states, *records)}
+        for row in states:
+            if isinstance(row.value, Merchant):
+                queue = tuple(_queue(row, records))
+                things[row.title] = {**row.figures, "pending": queue}
         for key, _ in self._scan(TIMERS):
             due_ns, address, name = timers.split_timer_key(key)
             things[f"timer/{address.partition('/')[2]}/{name}"] = {"due_ns": due_ns}
@@ -563,10 +579,28 @@ def _figures(value: Struct) -> Thing:
     return figures
 
 
+def _queue(merchant: "_Row", records: list["_Row"]) -> Iterator[str]:
+    """Yield the numbers of the refunds that wait for funds, from the first to the last."""
+    refunds = {
+        row.name: row.value.queued
+        for row in records
+        if row.address == merchant.address and isinstance(row.value, Refund)
+    }
+    assert isinstance(merchant.value, Merchant)
+    pending = merchant.value.pending
+    number = pending.first if pending else ""
+    while number:
+        yield number
+        queued = refunds[number]
+        if queued is None:
+            raise ViolationError(f"{number} is in the queue of {merchant.title} and knows not")
+        number = queued.after
+
+
 def _title(owner: str, kind: RecordKind[Any], name: str, record: Any) -> str:
     if isinstance(record, Transfer):
         direction, _, rest = name.partition("/")
         where = owner.removeprefix("clearing-") if direction == "funding" else owner
         return f"{direction}/{where}/{rest}"
-    what = record.kind if isinstance(record, Operation) else kind.name.lower()
+    what = record.kind if isinstance(record, Operation | Remedy) else kind.name.lower()
     return f"{what}/{owner}/{name}"
