@@ -17,6 +17,7 @@ from engine import parking, timers
 from engine.address import row_key
 from engine.admission import Ask
 from engine.history import TurnTaken
+from engine.links import Links
 from engine.message import Envelope
 from engine.shard import Shard
 from storage.journal import Posting, open_commit, posting_at
@@ -120,6 +121,23 @@ class Inspection(Struct, frozen=True):
     postings: list[Posted]
 
 
+class LinkSigns(Struct, frozen=True):
+    """A shard's ends of its links with another.
+
+    Attributes:
+        shard: the other one.
+        sent, acknowledged: number of the newest message to it, and of the newest that is durable
+            there, as far as it has been heard of since the start.
+        taken, arrived: the same from it: with their effects, and waiting for their turns.
+    """
+
+    shard: int
+    sent: int
+    acknowledged: int
+    taken: int
+    arrived: int
+
+
 class VitalSigns(Struct, frozen=True):
     """One shard; latencies in nanoseconds, over the last thousand commits.
 
@@ -131,6 +149,7 @@ class VitalSigns(Struct, frozen=True):
         dates_closing: business dates that were cut and are not closed yet.
         batch_turns_p50, batch_turns_max: turns a commit.
         commit_ns_p50 to sync_ns_p99: a commit, and the part of it in the store's own commit.
+        links: with each other shard.
     """
 
     shard: int
@@ -152,6 +171,7 @@ class VitalSigns(Struct, frozen=True):
     commit_ns_p99: int
     sync_ns_p50: int
     sync_ns_p99: int
+    links: list[LinkSigns]
 
 
 def inspect(shard: Shard, address: str) -> Inspection:
@@ -230,7 +250,7 @@ def vital_signs(shard: Shard) -> VitalSigns:
         actors_quarantined=len(stage.parking.by_actor),
         waiting=shard.admission.waiting,
         unconfirmed=shard.admission.unconfirmed,
-        messages_under_way=len(stage.internal) + len(stage.carried),
+        messages_under_way=len(stage.internal) + len(stage.carried) + len(stage.inbox),
         dates_closing=sorted(stage.closing),
         commits=vitals.commits,
         turns=vitals.turns,
@@ -241,12 +261,26 @@ def vital_signs(shard: Shard) -> VitalSigns:
         commit_ns_p99=_percentile(commit_ns, 99),
         sync_ns_p50=_percentile(sync_ns, 50),
         sync_ns_p99=_percentile(sync_ns, 99),
+        links=[] if stage.links is None else list(_links(stage.links)),
     )
+
+
+def _links(links: Links) -> Iterator[LinkSigns]:
+    for other in links.others:
+        sender, receiver = links.sending[other], links.receiving[other]
+        yield LinkSigns(
+            other,
+            sender.end.last,
+            sender.acknowledged,
+            receiver.end.cursor,
+            receiver.arrived,
+        )
 
 
 def _messages(shard: Shard) -> Iterator[Envelope]:
     yield from (envelope for _, envelope in shard.stage.carried)
     yield from shard.stage.internal
+    yield from (envelope for _, _, envelope in shard.stage.inbox if envelope.to)
 
 
 def _under_way(ask: Ask) -> bool:

@@ -20,6 +20,7 @@ from engine.clock import DomainClock
 from engine.control import DiscardParked, ReleaseParked
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState, durable_date
 from engine.fault import OUTCOME_UNKNOWN
+from engine.inspection import inspect, vital_signs
 from engine.links import RESEND_S, Links
 from engine.message import Envelope
 from engine.node import Node
@@ -575,3 +576,19 @@ async def test_opening_views_waits_for_commits_and_not_for_turns() -> None:
         await settled()
         assert len(opened) == SHARDS
         assert len(answers) == 3
+
+
+async def test_links_and_what_waits_at_them_are_seen() -> None:
+    stores = new_stores()
+    async with running_node(stores) as node:
+        await node.ask("purse/bank", Give(FAR, 5))
+        stores[OTHERS[0]].held = True
+        node.submit("purse/bank", Give(FAR, 1), lambda _: None)
+        await settled()
+        here, there = node.shards[BANK_SHARD], node.shards[OTHERS[0]]
+        (sign,) = [each for each in vital_signs(here).links if each.shard == OTHERS[0]]
+        assert (sign.sent, sign.acknowledged) == (2, 1)
+        (sign,) = [each for each in vital_signs(there).links if each.shard == BANK_SHARD]
+        assert (sign.taken, sign.arrived) == (2, 2)
+        assert inspect(there, FAR).waits_for.commit == vital_signs(there).durable_seq + 1
+        stores[OTHERS[0]].let()
