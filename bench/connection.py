@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from actors.commands import Command
 from gateway.exits import UNREACHABLE, CommandError
 
 REPEATABLE: Final = frozenset({429, 503, 504})
@@ -19,8 +20,16 @@ REPEATABLE: Final = frozenset({429, 503, 504})
 PATIENCE_S: Final = 30.0
 """How long a request is tried again before the node counts as unreachable."""
 PAUSE_S: Final = 0.2
+ARRAY_MAX: Final = 1_000
+"""Commands in an array at most: what the gateway takes."""
 
 encode = msgspec.json.Encoder().encode
+
+
+class AdvanceClock(Command, frozen=True, tag="advance_clock"):
+    """Move the node's domain clock, for the items after it."""
+
+    to: str
 
 
 class Problem(Struct):

@@ -18,16 +18,15 @@ from rich.console import Console
 from bench.demo_display import Bar, summary
 from bench.demo_report import Finished, Planned, Progressed, decode_report
 from bench.journey import find_data
-from bench.session import Session, ended_early, fresh_folder, reports
+from bench.session import Session, ended_early, fresh_folder, reports, take_stock
 from bench.shopping import FIRST_DATE, FIRST_NS, LAST_DATE
 from bench.tally import Tally, count
 from gateway import exits
 from gateway.commands.printing import give_json
 from gateway.exits import CommandError
 from gateway.server import Serving
-from gateway.verification import Report, verify
+from gateway.verification import Report
 from storage.folder import Folder
-from storage.store import Store
 
 
 class Options(Struct, frozen=True):
@@ -153,21 +152,11 @@ async def _replay(client: trio.Process, serving: Serving, console: Console) -> O
     if planned is None or finished is None:
         raise await ended_early(client)
     with console.status("verifying"):
-        tally, verified = await trio.to_thread.run_sync(_take_stock, store)
+        tally, verified = await trio.to_thread.run_sync(take_stock, store, count)
     # What was refused without binding its number left no trace in the store: the client saw it.
     refused = dict(tally.refused | Counter(finished.refused))
     wrong = list(complaints(planned, refused, tally, verified))
     return Outcome(serving.address, planned, finished, tally, verified, refused, wrong)
-
-
-def _take_stock(store: Store) -> tuple[Tally, Report]:
-    """Count and verify; in a worker thread, which a cancelled run does not wait for long."""
-    snapshot = store.snapshot()
-    try:
-        tally = count(snapshot)
-        return tally, verify(snapshot, trio.from_thread.check_cancelled)
-    finally:
-        snapshot.close()
 
 
 def complaints(

@@ -17,10 +17,10 @@ import msgspec
 from msgspec import Struct
 
 from actors.commands import CaptureAuthorization, CreatePayment
-from bench.connection import Connection, Item, encode, problem_in
+from bench.connection import AdvanceClock, Connection, Item, encode, problem_in
 from bench.demo_report import Failed, Finished, Progressed, plan
 from bench.journey import Basket, find_data, read_baskets
-from bench.shopping import FIRST_DATE, AdvanceClock, Array, Cut, opening, replay
+from bench.shopping import FIRST_DATE, Array, Cut, opening, replay
 from bench.tether import report, tie_to_parent
 from gateway.exits import CommandError
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 from msgspec import Struct
@@ -20,7 +20,11 @@ from rich.console import Console
 from gateway import exits
 from gateway.exits import CommandError
 from gateway.server import Serving, serve
+from gateway.verification import Report, verify
 from storage.folder import Folder
+from storage.store import Snapshot, Store
+
+T = TypeVar("T")
 
 INTERRUPTED: Final = 130
 """Exit code after a signal that came before the end, as shells count them."""
@@ -85,6 +89,18 @@ class Session(Struct, frozen=True):
     def say(self, line: str) -> None:
         """Print a line whole, however narrow the terminal: addresses and paths are for copying."""
         self.console.print(line, soft_wrap=True, markup=False)
+
+
+def take_stock(store: Store, look: Callable[[Snapshot], T]) -> tuple[T, Report]:
+    """Look at a snapshot of the store and verify it.
+
+    It is for a worker thread, which a cancelled run does not wait for long.
+    """
+    snapshot = store.snapshot()
+    try:
+        return look(snapshot), verify(snapshot, trio.from_thread.check_cancelled)
+    finally:
+        snapshot.close()
 
 
 def fresh_folder(command: str) -> Path:
