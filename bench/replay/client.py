@@ -114,6 +114,8 @@ class Replay:
             self._send_openings(step)
         while step is not None:
             covered = self._opened(step)
+            for task in step.refused:
+                task.done = True
             body = encode(step.items)
             if covered and step.items:
                 self._rows_way.send("POST", "/v1/commands", body)

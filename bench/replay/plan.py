@@ -98,6 +98,7 @@ class Step(Struct):
         opening: commands to be carried out before.
         items: their commands, and the moves of the clock between them.
         tasks: for each item its row, None for a move of the clock.
+        refused: rows that are not sent, but whose parties are among those to be opened.
         ends_date: nothing of the date is left, and the clock moves on to its end.
     """
 
@@ -105,6 +106,7 @@ class Step(Struct):
     opening: list[Command] = field(default_factory=list)
     items: list[Command] = field(default_factory=list)
     tasks: list[Task | None] = field(default_factory=list)
+    refused: list[Task] = field(default_factory=list)
     ends_date: bool = False
 
 
@@ -192,6 +194,9 @@ class Plan:
             self._head = None
             step.date = head.date
             step.opening += head.opening
+            if head.code is not None:
+                step.refused.append(head)
+                continue
             dependencies.add(head)
             if head.debit_minor:
                 self._floors.add(head.touches[0], -head.debit_minor)
@@ -206,7 +211,7 @@ class Plan:
         if step.ends_date:
             step.items.append(AdvanceClock(f"{step.date}{END_OF_DAY}"))
             step.tasks.append(None)
-        if self._ended and not step.items:
+        if self._ended and not step.items and not step.refused:
             return None
         return step
 
@@ -256,7 +261,8 @@ class Plan:
             return Task(after.line, after, code=row, malformed=True, done=True)
         task = Task(after.line, after, row.reference, row.time)
         task.code = self._open(task, row) or self._relate(task, row)
-        task.done = task.code is not None
+        # Whom it names is opened all the same, and it is done when they are.
+        task.done = task.code is not None and not task.opening
         return task
 
     def _open(self, task: Task, row: Row) -> Refusal | None:
