@@ -31,7 +31,7 @@ from bench.replay.floors import Floors
 from bench.replay.logbook import Logbook
 from bench.replay.row import Row
 
-CARRIED_MAX: Final = 900
+CARRIED_MAX: Final = 400
 """Rows that wait at most; with more of them nothing new is begun."""
 OPEN_MAX: Final = 20_000
 """Rows that were read and are not known to be done up to there."""
@@ -56,7 +56,7 @@ class Task(Struct):
     """A row on its way.
 
     Attributes:
-        line, reference: empty reference for a malformed row.
+        line, reference, at, at_us: the row's; nothing but its line for a malformed one.
         command: None where nothing is sent.
         opening: commands that have to be carried out before it.
         numbers: what it has for itself while it is under way.
@@ -72,6 +72,7 @@ class Task(Struct):
     after: Place
     reference: str = ""
     at: str = ""
+    at_us: int = 0
     command: Command | None = None
     opening: list[Command] = field(default_factory=list)
     numbers: tuple[str, ...] = ()
@@ -156,6 +157,7 @@ class Plan:
         self._carried: list[Task] = []
         self._head: Task | None = None
         self._ended = False
+        self._clock_us = -1
         self.open: deque[Task] = deque()
         """Tasks in the order of the file, from the first that is not known to be done."""
 
@@ -163,7 +165,6 @@ class Plan:
         """Return the next step, which may be without items; None at the end."""
         step = Step()
         dependencies = _Dependencies()
-        clock = ""
         carried, self._carried = self._carried, []
         for task in carried:
             step.date = task.date
@@ -203,10 +204,6 @@ class Plan:
             if hindered:
                 self._carried.append(head)
                 continue
-            if head.at != clock:
-                clock = head.at
-                step.items.append(AdvanceClock(clock))
-                step.tasks.append(None)
             self._place(step, head)
         if step.ends_date:
             step.items.append(AdvanceClock(f"{step.date}{END_OF_DAY}"))
@@ -229,9 +226,12 @@ class Plan:
             for funds, amount in task.credits:
                 self._floors.add(funds, amount)
 
-    @staticmethod
-    def _place(step: Step, task: Task) -> None:
+    def _place(self, step: Step, task: Task) -> None:
         assert task.command is not None
+        if task.at_us > self._clock_us:
+            self._clock_us = task.at_us
+            step.items.append(AdvanceClock(task.at))
+            step.tasks.append(None)
         step.items.append(task.command)
         step.tasks.append(task)
 
@@ -259,7 +259,7 @@ class Plan:
         row, after = read.said, read.after
         if not isinstance(row, Row):
             return Task(after.line, after, code=row, malformed=True, done=True)
-        task = Task(after.line, after, row.reference, row.time)
+        task = Task(after.line, after, row.reference, row.time, row.at_us)
         task.code = self._open(task, row) or self._relate(task, row)
         # Whom it names is opened all the same, and it is done when they are.
         task.done = task.code is not None and not task.opening

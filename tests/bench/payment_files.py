@@ -8,7 +8,7 @@ while it is written: by the model for rows, and by whoever spoils a line for mal
 import heapq
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -166,7 +166,7 @@ def mistaken(
         yield wrong | chance.choice(changes)
 
 
-SPOILED = [
+SPOILED: list[tuple[Callable[[str], str], str]] = [
     (lambda line: line + ",", "WRONG_COLUMN_COUNT"),
     (lambda line: "sale" + line[line.index(",") :], "UNKNOWN_KIND"),
     (lambda line: line.replace(",", ", ", 1), "INVALID_REFERENCE"),
