@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -112,7 +113,8 @@ async def reports(client: trio.Process, address: str) -> AsyncIterator[bytes]:
     """Tell the client where the node is, then yield what it reports, line by line."""
     assert client.stdin is not None
     assert client.stdout is not None
-    await client.stdin.send_all(f"{address}\n".encode())
+    with suppress(trio.BrokenResourceError):  # killed already: it has nothing to report
+        await client.stdin.send_all(f"{address}\n".encode())
     buffered = b""
     async for chunk in client.stdout:
         *lines, buffered = (buffered + chunk).split(b"\n")

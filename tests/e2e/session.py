@@ -42,7 +42,7 @@ class Session:
 
     def client(self) -> int:
         """Wait for the client's process, and return its number."""
-        return int(self.until(lambda: next(_children(self.process.pid), None)))
+        return int(self.until(lambda: next(_clients(self.process.pid), None)))
 
     def finish(self, within_s: float = END_S) -> tuple[int, str]:
         """Wait for its end; returns exit code and stdout."""
@@ -61,10 +61,12 @@ class Session:
         raise AssertionError(self.said())
 
 
-def _children(pid: int) -> Iterator[int]:
+def _clients(pid: int) -> Iterator[int]:
+    """Yield a process's children that have become clients: a fork looks like its parent first."""
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
-            if f"\nPPid:\t{pid}\n" in status.read_text():
+            module = b"-m\0bench." in status.with_name("cmdline").read_bytes()
+            if module and f"\nPPid:\t{pid}\n" in status.read_text():
                 yield int(status.parent.name)
 
 

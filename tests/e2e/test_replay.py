@@ -34,7 +34,7 @@ from tests.bench.payment_files import (
     write,
 )
 from tests.bench.receipts import receipts
-from tests.e2e.session import PIAOHAO, Session, ended, export, until_ended
+from tests.e2e.session import PIAOHAO, Session, export, until_ended
 
 HEADER = ",".join(COLUMNS) + "\n"
 PAID = "payment,o1,P1,M1,100,CNY,2026-01-05T08:00:00Z,\n"
@@ -140,13 +140,13 @@ def _kill_again_and_again(
 ) -> None:
     """Five times SIGKILL, to the node, to the client and to both, then once to the end."""
     refusals = data.with_name("refused.csv")
-    marks = sorted(chance.sample(range(expected.rows * 4 // 5), 5))
+    marks = sorted(chance.sample(range(expected.rows * 2 // 3), 5))
     victims = ["node", "client", "both", *chance.choices(["node", "client", "both"], k=2)]
     for mark, victim in zip(marks, victims, strict=True):
         with _running(data, file, "--exit", *terms) as session:
             client = session.client()
             session.until(partial(_come_to, data, mark))
-            time.sleep(chance.uniform(0, 0.05))
+            time.sleep(chance.uniform(0, 0.02))
             if victim != "node":
                 os.kill(client, signal.SIGKILL)
             if victim != "client":
@@ -165,7 +165,7 @@ def _kill_again_and_again(
 
 def test_replay_killed_five_times_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     chance = _chance()
-    rows = from_receipts(receipts()[:2_500])
+    rows = from_receipts(receipts()[:6_000])
     rows = mistaken(chance, followed(chance, rows, 0.2, 60_000), 0.05)
     file, data = tmp_path / "file.csv", tmp_path / "bank"
     expected = write(file, rows, Bank(20_000), chance)
@@ -190,14 +190,12 @@ def test_finished_replay_stays_up_says_the_same_again_and_goes_on_with_a_longer_
     with _running(data, file, "--json") as session:
         assert session.process.stdout is not None
         first = json.loads(session.process.stdout.readline())
-        client = session.client() if not ended(session.process.pid) else 0
         assert first["address"] == session.address()
         with _running(tmp_path / "bank", file) as second:
             assert second.finish()[0] == 3, "the store is in use"
         session.process.send_signal(signal.SIGINT)
         assert session.finish() == (0, "")
         assert f"to go on: piaohao replay {file} --data {data}\n" in session.said()
-        assert ended(client)
     assert (first["rows"], first["ok"]) == (3, 1)
     assert first["refused"] == {"REFUND_EXCEEDS_REMAINING": 1}
     assert first["malformed"] == [{"line": 3, "code": "WRONG_COLUMN_COUNT"}]
