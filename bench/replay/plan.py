@@ -168,6 +168,9 @@ class Plan:
         carried, self._carried = self._carried, []
         for task in carried:
             step.date = task.date
+            if task.unsure:
+                # Its debit is in the floor already, and all credits before it may be by now.
+                task.unsure = self._floors.of(task.touches[0]) < 0
             if dependencies.hinder(task):
                 self._carried.append(task)
             else:
@@ -190,7 +193,7 @@ class Plan:
                 break
             self._judge(head)
             hindered = dependencies.hinder(head)
-            if hindered and (not head.patient or head.unsure or len(self._carried) >= CARRIED_MAX):
+            if hindered and (_is_urgent(head) or len(self._carried) >= CARRIED_MAX):
                 break
             self._head = None
             step.date = head.date
@@ -366,6 +369,14 @@ class Plan:
                 return "payment", said
         said = self._logbook.named(f"hold/{of}")
         return ("payment" if said is None and row.kind == "refund" else "hold"), said
+
+
+def _is_urgent(task: Task) -> bool:
+    """Return whether its outcome may be another at a later time of its date.
+
+    An account's funds may come free by themselves when a hold ends; a merchant's do not.
+    """
+    return not task.patient or (task.unsure and task.touches[0].startswith("account/"))
 
 
 def _account(number: str) -> str:
