@@ -1,7 +1,7 @@
 """The replay's client: a process of its own that sends a file's rows through a node's gateway.
 
 It is tied to its parent (`bench.tether`). Step by step it sends what the plan puts together, each
-step when all of the one before is answered; what the next step needs to have been opened goes on a
+step when all of the one before is answered; what the next ones need to have been opened goes on a
 second connection meanwhile. When the date of the rows changes, so does the node's: the clock moves
 on to the end of the day, with all timers that are due by then, and the date is cut.
 """
@@ -9,6 +9,7 @@ on to the end of the day, with all timers that are due by then, and the date is 
 import argparse
 import sys
 import time
+from collections import deque
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -37,6 +38,10 @@ from gateway.exits import INPUT, CommandError
 _PUT_OFF: Final = frozenset({"IN_FLIGHT"})
 """After a restart an original may still be busy with what is left of a row that was killed."""
 _PAGE: Final = 100
+_AHEAD: Final = 2
+"""Steps that are made ahead: what the second one needs is opened while the first is carried out."""
+_SAVE_S: Final = 0.25
+"""Seconds between two savings of the logbook: its pages are written once instead of many times."""
 
 
 class NodeView(Struct):
@@ -86,6 +91,11 @@ class Replay:
         self._over = ""  # the date whose end the clock has reached
         self._rows = 0
         self._not_done = 0
+        # Done, and not yet in the logbook.
+        self._place = file.begin
+        self._refused: list[RefusedRow] = []
+        self._malformed: list[tuple[int, str]] = []
+        self._saved_at = 0.0
 
     def close(self) -> None:
         """Hang up, and let go of the file."""
@@ -103,40 +113,29 @@ class Replay:
         begun = time.perf_counter()
         node = _node(self._rows_way.ask("GET", "/v1/node"))
         self._today = node.business_date
-        place = self._begin(node)
+        place = self._place = self._begin(node)
         rows_before = self._rows
         report(Planned(rows_before, rows_before + self._file.lines_behind(place)))
         self._learn_floors()
         plan = Plan(self._file.rows(place), self._logbook, self._floors, self._settings)
-        step = plan.next()
-        if step is not None:
+        ahead: deque[Step] = deque()
+        while (step := ahead.popleft() if ahead else plan.next()) is not None:
             self._turn_to(step)
-            self._send_openings(step)
-        while step is not None:
-            covered = self._opened(step)
-            for task in step.refused:
-                task.done = True
+            self._open(step)
             body = encode(step.items)
-            if covered and step.items:
+            if step.covered and step.items:
                 self._rows_way.send("POST", "/v1/commands", body)
             # While the node works: what it has done before is noted, what comes next is made.
             self._save(plan)
-            following = plan.next()
-            same_date = following is not None and following.date in {"", self._today}
-            if following is not None and same_date:
-                self._send_openings(following)
-            if not covered:
+            self._look_ahead(plan, ahead)
+            if not step.covered:
                 self._one_by_one(plan, step)
             elif step.items:
                 items = self._rows_way.carried_out("/v1/commands", body, _PUT_OFF)
                 self._settle(plan, step, items)
             if step.ends_date:
                 self._over = step.date
-            if following is not None and not same_date:
-                self._turn_to(following)
-                self._send_openings(following)
-            step = following
-        self._save(plan)
+        self._save(plan, at_once=True)
         return Finished(time.perf_counter() - begun, self._rows - rows_before)
 
     # Where to begin.
@@ -200,27 +199,45 @@ class Replay:
 
     # Step by step.
 
+    def _look_ahead(self, plan: Plan, ahead: deque[Step]) -> None:
+        """Make the steps to come, and have opened what they need as long as it is their date."""
+        while len(ahead) < _AHEAD and (step := plan.next()) is not None:
+            ahead.append(step)
+        for each in ahead:
+            if each.date not in {"", self._today}:
+                break
+            if not each.sent:
+                self._send_openings(each)
+                break
+            self._open(each)
+
     def _send_openings(self, step: Step) -> None:
+        step.sent = True
         if step.opening:
             self._openings_way.send("POST", "/v1/commands", encode(step.opening))
 
-    def _opened(self, step: Step) -> bool:
-        """Wait until all is open; returns whether every account has what the plan reckons with.
+    def _open(self, step: Step) -> None:
+        """Wait until all is open that a step needs, and whether the plan may reckon with it.
 
         Refusals stay what they are: what is not open shows in the rows that need it.
         """
-        if not step.opening:
-            return True
-        items = self._openings_way.carried_out("/v1/commands", encode(step.opening), _PUT_OFF)
-        covered = True
-        for command, item in zip(step.opening, items, strict=True):
-            self._check(command, item)
-            if not isinstance(command, FundAccount):
-                continue
-            if item.status >= 400 or (item.replayed and not self._known_all):
-                self._floors.add(f"account/{command.account_no}", -command.amount_minor)
-                covered = False
-        return covered
+        if step.open:
+            return
+        if not step.sent:
+            self._send_openings(step)
+        step.open = True
+        if step.opening:
+            body = encode(step.opening)
+            items = self._openings_way.carried_out("/v1/commands", body, _PUT_OFF)
+            for command, item in zip(step.opening, items, strict=True):
+                self._check(command, item)
+                if isinstance(command, FundAccount) and (
+                    item.status >= 400 or (item.replayed and not self._known_all)
+                ):
+                    self._floors.add(f"account/{command.account_no}", -command.amount_minor)
+                    step.covered = False
+        for task in step.refused:
+            task.done = True
 
     def _one_by_one(self, plan: Plan, step: Step) -> None:
         """Carry a step out without relying on what the plan took to be certain."""
@@ -245,15 +262,13 @@ class Replay:
             raise UnreachableError(f"the node fails: {problem.code} {problem.detail}".rstrip())
         return problem.code
 
-    def _save(self, plan: Plan) -> None:
-        """Note what is done in the logbook, up to the first row that is not."""
-        refused: list[RefusedRow] = []
-        malformed: list[tuple[int, str]] = []
-        place = None
+    def _save(self, plan: Plan, *, at_once: bool = False) -> None:
+        """Note what is done up to the first row that is not; in the logbook now and then."""
+        refused, malformed = self._refused, self._malformed
         done = 0
         while plan.open and plan.open[0].done:
             task = plan.open.popleft()
-            place = task.after
+            self._place = task.after
             done += 1
             if task.code is None:
                 continue
@@ -261,12 +276,17 @@ class Replay:
                 malformed.append((task.line, task.code))
             else:
                 refused.append(RefusedRow(task.line, task.reference, task.code))
-        if place is None:
-            return
         self._rows += done
-        self._not_done += len(refused) + len(malformed)
-        self._write(place, refused, malformed)
-        report(Progressed(self._today, done, self._not_done))
+        if done:
+            not_done = self._not_done + len(refused) + len(malformed)
+            report(Progressed(self._today, done, not_done))
+        now = time.perf_counter()
+        if (done and now - self._saved_at >= _SAVE_S) or at_once:
+            self._write(self._place, refused, malformed)
+            self._not_done += len(refused) + len(malformed)
+            refused.clear()
+            malformed.clear()
+            self._saved_at = now
 
     def _write(
         self, place: Place, refused: list[RefusedRow], malformed: list[tuple[int, str]]

@@ -74,6 +74,8 @@ class Logbook:
             # is whole, and older.
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = normal")
+            # Pages that are touched again and again until the next commit stay in memory: 32 MiB.
+            self._db.execute("pragma cache_size = -32768")
             self._db.executescript(_SCHEMA)
             self._db.execute("begin immediate")
         except sqlite3.Error as error:

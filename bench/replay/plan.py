@@ -101,6 +101,8 @@ class Step(Struct):
         tasks: for each item its row, None for a move of the clock.
         refused: rows that are not sent, but whose parties are among those to be opened.
         ends_date: nothing of the date is left, and the clock moves on to its end.
+        sent, open: how far its opening is.
+        covered: the accounts have what the plan reckons with.
     """
 
     date: str = ""
@@ -109,6 +111,9 @@ class Step(Struct):
     tasks: list[Task | None] = field(default_factory=list)
     refused: list[Task] = field(default_factory=list)
     ends_date: bool = False
+    sent: bool = False
+    open: bool = False
+    covered: bool = True
 
 
 class _Dependencies:
