@@ -38,6 +38,11 @@ setup:
 demo *ARGS: setup
     @{{ quote(bin / "piaohao") }} demo "$@"
 
+# Replay a file of payments (--exit, --data DIR, --refusals FILE: see docs/REPLAY.md).
+[no-cd]
+replay FILE *ARGS: setup
+    @{{ quote(bin / "piaohao") }} replay "$@"
+
 # All gates, then all tests but the long ones: with one shard, and again with three whatever can
 # have several. Arguments go to pytest, which then runs once.
 test *ARGS: setup check
@@ -79,6 +84,10 @@ bench-engine: setup
 bench-aged DATA="aged": setup
     [ -d {{ quote(DATA) }} ] || .venv/bin/piaohao bench fill --data {{ quote(DATA) }} --accounts 10000000 --paid
     .venv/bin/piaohao bench engine --data {{ quote(DATA) }} --accounts 10000000 --seconds 30
+
+# A year of shopping and what follows on it, killed five times on the way (5 minutes).
+replay-long: setup
+    {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py
 
 # Memory over an hour of full load (1 hour).
 soak SECONDS="3600": setup

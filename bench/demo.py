@@ -1,19 +1,14 @@
 """The demo: a node in this process, a client in another one, and a year of shopping between them.
 
 What it says at the end is counted from the store and verified, so that a run which was killed
-and resumed on the same folder says the same as one that was not. The client ends with this
-process, whatever ends it; a node that is killed loses nothing that it had acknowledged.
+and resumed on the same folder says the same as one that was not.
 """
 
-import signal
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import trio
@@ -23,19 +18,16 @@ from rich.console import Console
 from bench.demo_display import Bar, summary
 from bench.demo_report import Finished, Planned, Progressed, decode_report
 from bench.journey import find_data
+from bench.session import Session, check_shards, ended_early, fresh_folder, reports, take_stock
 from bench.shopping import FIRST_DATE, FIRST_NS, LAST_DATE
 from bench.tally import Tally, count
 from gateway import exits
 from gateway.commands.printing import give_json
 from gateway.exits import CommandError
 from gateway.operations import closing_all
-from gateway.server import Serving, serve
-from gateway.verification import Report, verify
+from gateway.server import Serving
+from gateway.verification import Report
 from storage.folder import Folder
-from storage.store import Snapshot
-
-INTERRUPTED: Final = 130
-"""Exit code after a signal that came before the end, as shells count them."""
 
 
 class Options(Struct, frozen=True):
@@ -105,84 +97,36 @@ def run(options: Options) -> int:
     """
     find_data()
     console = Console(stderr=options.json, highlight=False)
-    folder = Folder(options.data or _fresh_folder(), create=True)
+    folder = Folder(options.data or fresh_folder("demo"), create=True)
     try:
         if not folder.exists():
             folder.create(FIRST_DATE, FIRST_NS, shards=options.shards or 1)
-        elif options.shards not in {None, folder.shards()}:
-            detail = f"the store in {folder.path} has {folder.shards()} shards"
-            raise CommandError(exits.INPUT, f"--shards {options.shards}: {detail}")
-        code: int = trio.run(_demo, folder, options, console)
+        check_shards(folder, options.shards)
+        session = Session(
+            folder=folder,
+            client=["-m", "bench.demo_client", *_limit(options.limit)],
+            go_on=f"piaohao demo --data {folder.path}",
+            stay=options.stay,
+            console=console,
+        )
+
+        async def work(client: trio.Process, serving: Serving) -> int:
+            outcome = await _replay(client, serving, console)
+            _show(outcome, options, console)
+            return exits.CHECK_FAILED if outcome.wrong else exits.OK
+
+        code: int = trio.run(session.run, work)
         return code
     finally:
         folder.close()
 
 
-def _fresh_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="piaohao-demo-"))
+def _limit(limit: int | None) -> list[str]:
+    return [] if limit is None else ["--limit", str(limit)]
 
 
 def _rounded(latency_ms: float | None) -> float | None:
     return None if latency_ms is None else round(latency_ms, 3)
-
-
-async def _demo(folder: Folder, options: Options, console: Console) -> int:
-    code = INTERRUPTED
-    failure = None
-    until_signal = trio.CancelScope()
-    async with trio.open_nursery() as beside:
-        await beside.start(_cancel_on_signal, until_signal)
-        # The client reads its data set while the node starts.
-        client = await beside.start(_start_client, options.limit)
-        async with trio.open_nursery() as nursery:
-            serving = await nursery.start(
-                partial(serve, folder, listen="127.0.0.1:0", clock="domain")
-            )
-            with until_signal:
-                _say(console, f"node {serving.address}, data in {folder.path}")
-                try:
-                    outcome = await _replay(client, serving, console)
-                except CommandError as error:
-                    failure = error
-                else:
-                    _show(outcome, options, console)
-                    code = exits.CHECK_FAILED if outcome.wrong else exits.OK
-                    if options.stay:
-                        _say(console, f"The node stays up at {serving.address}; Ctrl-C stops it.")
-                        await trio.sleep_forever()
-            client.kill()
-            serving.stop()
-        beside.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    begin = "Stopped before the end" if code == INTERRUPTED else "All of it is kept"
-    _say(console, f"{begin}; to go on: piaohao demo --data {folder.path}")
-    return code
-
-
-def _say(console: Console, line: str) -> None:
-    """Print a line whole, however narrow the terminal: addresses and paths are for copying."""
-    console.print(line, soft_wrap=True, markup=False)
-
-
-async def _start_client(limit: int | None, *, task_status: trio.TaskStatus[trio.Process]) -> None:
-    command = [sys.executable, "-P", "-m", "bench.demo_client"]
-    if limit is not None:
-        command += ["--limit", str(limit)]
-    await trio.run_process(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        check=False,
-        task_status=task_status,
-    )
-
-
-async def _cancel_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
 
 
 async def _replay(client: trio.Process, serving: Serving, console: Console) -> Outcome:
@@ -195,11 +139,9 @@ async def _replay(client: trio.Process, serving: Serving, console: Console) -> O
     if not FIRST_DATE <= date <= LAST_DATE:
         detail = f"this is no demo's store: its business date is {date}, not one of 2017"
         raise CommandError(exits.INPUT, detail)
-    assert client.stdin is not None
-    await client.stdin.send_all(f"{serving.address}\n".encode())
     planned = finished = None
     with Bar(console) as bar:
-        async for line in _lines(client):
+        async for line in reports(client, serving.address):
             report = decode_report(line)
             if isinstance(report, Planned):
                 planned = report
@@ -211,30 +153,13 @@ async def _replay(client: trio.Process, serving: Serving, console: Console) -> O
             else:
                 raise CommandError(report.exit_code, report.message)
     if planned is None or finished is None:
-        code = await client.wait()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        detail = f"the client {how}; the same command goes on from there, given the same --data"
-        raise CommandError(exits.CHECK_FAILED, detail)
+        raise await ended_early(client)
     with console.status("verifying"), closing_all(await serving.node.snapshots()) as snapshots:
-        tally, verified = await trio.to_thread.run_sync(_take_stock, snapshots)
+        tally, verified = await trio.to_thread.run_sync(take_stock, snapshots, count)
     # What was refused without binding its number left no trace in the store: the client saw it.
     refused = dict(tally.refused | Counter(finished.refused))
     wrong = list(complaints(planned, refused, tally, verified))
     return Outcome(serving.address, planned, finished, tally, verified, refused, wrong)
-
-
-async def _lines(client: trio.Process) -> AsyncIterator[bytes]:
-    assert client.stdout is not None
-    buffered = b""
-    async for chunk in client.stdout:
-        *lines, buffered = (buffered + chunk).split(b"\n")
-        for line in lines:
-            yield line
-
-
-def _take_stock(snapshots: Sequence[Snapshot]) -> tuple[Tally, Report]:
-    """Count and verify; in a worker thread, which a cancelled run does not wait for long."""
-    return count(snapshots), verify(snapshots, trio.from_thread.check_cancelled)
 
 
 def complaints(

@@ -1,90 +1,34 @@
 """What the demo shows: a line where it runs, a bar while it does, and a summary at the end."""
 
-import time
 from collections.abc import Mapping
-from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
+from bench import bar
 from bench.demo_report import Finished, Planned, Progressed
 from bench.shopping import FIRST_DATE
 from bench.tally import Tally
 
-REFRESH_S: Final = 0.2
-"""Seconds between two pictures of the bar: drawing one takes milliseconds from the node."""
 
-
-class Bar:
-    """The progress bar: purchases done, of all that are to be replayed.
-
-    Args:
-        console: where to draw; where that is no terminal, one line at the end is all.
-    """
+class Bar(bar.Bar):
+    """The demo's progress bar: purchases done, of all that are to be replayed."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            auto_refresh=False,
-            expand=True,
-        )
-        self._task = self._progress.add_task("reading the data set", total=None, rate="")
-        self._begun = time.monotonic()
-        self._done = 0
-        self._drawn = 0.0
-
-    def __enter__(self) -> "Bar":
-        self._progress.start()
-        self._progress.refresh()
-        # A process that is killed, or stops for a failed commit, could not give it back.
-        self._progress.console.show_cursor(True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.refresh()
-        self._progress.stop()
+        super().__init__(console, "reading the data set")
+        self._shopping = False
 
     def planned(self, planned: Planned) -> None:
         """Learn how much there is to do."""
-        self._begun = time.monotonic()
-        self._progress.update(
-            self._task,
-            total=planned.payments + planned.holds,
-            completed=planned.purchases_before,
-        )
+        self.begin(planned.payments + planned.holds, planned.purchases_before)
 
     def progressed(self, progressed: Progressed) -> None:
         """Move on by one array."""
-        self._done += progressed.purchases
-        now = time.monotonic()
-        rate = f"{self._done / (now - self._begun):,.0f}/s" if self._done else ""
-        if progressed.refused:
-            rate += f" [red]{progressed.refused:,} refused[/red]"
-        self._progress.update(
-            self._task,
-            advance=progressed.purchases,
-            description=progressed.business_date if self._done else "opening accounts",
-            rate=rate,
-        )
-        if now - self._drawn >= REFRESH_S:
-            self._drawn = now
-            self._progress.refresh()
+        self._shopping = self._shopping or progressed.purchases > 0
+        where = progressed.business_date if self._shopping else "opening accounts"
+        self.advance(progressed.purchases, where, progressed.refused)
 
 
 def summary(
@@ -109,7 +53,7 @@ def summary(
         ("Payments", f"{tally.payments:,}"),
         ("At the pump", f"{tally.holds:,} holds, {tally.captures:,} captures"),
         ("Skipped", f"{planned.skipped_zero:,} baskets of {dollars(0)}"),
-        ("Refused", _codes(refused) or "nothing"),
+        ("Refused", codes(refused) or "nothing"),
         ("Settled", f"[bold]{dollars(tally.amount_minor)}[/bold]"),
         ("Day cuts", f"{tally.day_cuts:,}; {tally.business_date} is open"),
     ]
@@ -168,7 +112,8 @@ def _speed(tally: Tally, finished: Finished) -> Text:
     )
 
 
-def _codes(refused: Mapping[str, int]) -> str:
+def codes(refused: Mapping[str, int]) -> str:
+    """Return how many were refused with which code, for people; empty without any."""
     return ", ".join(f"{code} {count:,}" for code, count in sorted(refused.items()))
 
 

@@ -25,6 +25,7 @@ from actors.commands import (
     OpenMerchant,
     SignAgreement,
 )
+from bench.connection import ARRAY_MAX, AdvanceClock
 from bench.journey import Basket
 
 CURRENCY: Final = "USD"
@@ -33,16 +34,8 @@ FIRST_NS: Final = 1_483_228_800_000_000_000
 """Midnight of the first date, UTC."""
 LAST_DATE: Final = "2018-01-01"
 """Of the last few baskets: it stays open."""
-ARRAY_MAX: Final = 1_000
-"""Commands in an array at most: what the gateway takes."""
 HOLD_STEP_MINOR: Final = 2_500
 FUNDING_STEP_MINOR: Final = 10_000
-
-
-class AdvanceClock(Command, frozen=True, tag="advance_clock"):
-    """Move the node's domain clock, for the items after it."""
-
-    to: str
 
 
 class Array(NamedTuple):

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from bench import connection as connection_module
 from bench import demo_client
-from bench.demo_client import Connection, Replay, UnreachableError, percentile_ms
+from bench.connection import Connection, UnreachableError
+from bench.demo_client import Replay, percentile_ms
 from bench.demo_report import AnyReport, Finished, Planned, Progressed, decode_report
 from bench.journey import Basket
 
@@ -101,8 +103,8 @@ def _replay(
     def report(each: Struct) -> None:
         reports.append(decode_report(msgspec.json.encode(each)))
 
-    monkeypatch.setattr(demo_client, "_report", report)
-    monkeypatch.setattr(demo_client, "PAUSE_S", 0.001)
+    monkeypatch.setattr(demo_client, "report", report)
+    monkeypatch.setattr(connection_module, "PAUSE_S", 0.001)
     gateway = Gateway(script, business_date)
     with gateway.serving() as address, closing(Connection(address)) as connection:
         finished = Replay(connection, BASKETS, len(BASKETS)).run()
@@ -203,7 +205,7 @@ def test_request_that_is_refused_as_a_whole_ends_the_client(
 
 
 def test_node_that_stays_away_ends_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_client, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(connection_module, "PATIENCE_S", 0.05)
     with pytest.raises(UnreachableError, match="does not answer GET /v1/node"):
         _replay(monkeypatch, {"/v1/node": [HANG_UP] * 1_000})
     busy = [(200, [{"status": 503, "body": {"code": "NODE_BUSY"}}] * 2)] * 1_000

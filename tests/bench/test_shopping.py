@@ -15,8 +15,9 @@ from actors.commands import (
     OpenMerchant,
     SignAgreement,
 )
+from bench.connection import ARRAY_MAX, AdvanceClock
 from bench.journey import Basket, find_data, read_baskets
-from bench.shopping import ARRAY_MAX, AdvanceClock, Array, Cut, hold_minor, opening, replay
+from bench.shopping import Array, Cut, hold_minor, opening, replay
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,10 @@ What it leaves behind is read through `piaohao export` and held against sums of 
 are made without anything of ours (`tests.bench.receipts`).
 """
 
-import csv
 import json
 import os
 import random
-import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,79 +24,27 @@ from bench import journey
 from gateway import cli
 from storage.folder import Folder
 from tests.bench.receipts import Receipt, by, receipts
+from tests.e2e.session import Session, ended, export, until_ended
 from tests.shards import SHARDS
 
-PIAOHAO = str(Path(sys.executable).with_name("piaohao"))
 LIMIT = 3_000
 KEYS = [
     *("baskets", "payments", "holds", "captures", "skipped_zero", "refused", "amount_minor"),
     *("day_cuts", "accounts", "merchants", "seconds", "payments_per_s", "p50_ms", "p99_ms"),
     *("commits", "address", "verify"),
 ]
-END_S = 60
-"""How long anything may take before the test gives up, in seconds."""
 
 
-class Demo:
-    """A demo that runs; its stderr goes to a file beside its data folder."""
+class Demo(Session):
+    """A demo that runs."""
 
     def __init__(self, data: Path, *arguments: str) -> None:
-        self.data = data
-        self._said = data.with_name(data.name + ".stderr")
-        with self._said.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [PIAOHAO, "demo", "--data", str(data), "--shards", str(SHARDS), *arguments],
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-
-    def said(self) -> str:
-        return self._said.read_text("utf-8")
-
-    def address(self) -> str:
-        """Wait until the node is up."""
-        found = _until(lambda: re.search(r"^node (\S+),", self.said(), re.MULTILINE), self)
-        return str(found[1])
+        super().__init__("demo", data, *arguments)
 
     def reach(self, date: str) -> None:
         """Wait until the node's business date has come that far."""
         address = self.address()
-        _until(lambda: _business_date(address) >= date, self)
-
-    def client(self) -> int:
-        """Wait for the client's process, and return its number."""
-        return int(_until(lambda: next(_children(self.process.pid), None), self))
-
-    def finish(self) -> tuple[int, str]:
-        """Wait for its end; returns exit code and stdout."""
-        out, _ = self.process.communicate(timeout=END_S)
-        return self.process.returncode, out.decode()
-
-
-def _until(look: Any, demo: Demo) -> Any:
-    end = time.monotonic() + END_S
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        assert demo.process.poll() is None, demo.said()
-        time.sleep(0.001)
-    raise AssertionError(demo.said())
-
-
-def _children(pid: int) -> Iterator[int]:
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError):
-            if f"\nPPid:\t{pid}\n" in status.read_text():
-                yield int(status.parent.name)
-
-
-def _ended(pid: int) -> bool:
-    """Whether a process, which need not be our child, is gone or waits to be buried."""
-    try:
-        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return True
+        self.until(lambda: _business_date(address) >= date)
 
 
 @contextmanager
@@ -123,17 +67,6 @@ def _run(data: Path, *arguments: str) -> dict[str, Any]:
     return result
 
 
-def _export(what: str, data: Path) -> list[dict[str, str]]:
-    out = data.with_name(f"{what}.csv")
-    subprocess.run(
-        [PIAOHAO, "export", what, "--data", str(data), "--out", str(out)],
-        check=True,
-        capture_output=True,
-    )
-    with out.open(encoding="ascii", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _assert_settled(result: dict[str, Any], data: Path, among: tuple[Receipt, ...]) -> None:
     """Every household has paid and every store has got what the data set says, to the cent."""
     sums = {f"household-{key}": total for key, total in by("household_id", among).items()}
@@ -153,21 +86,21 @@ def _assert_settled(result: dict[str, Any], data: Path, among: tuple[Receipt, ..
     }
     assert {key: result[key] for key in expected} == expected
     assert result["verify"]["ok"]
-    accounts = {row["account"]: row for row in _export("accounts", data)}
+    accounts = {row["account"]: row for row in export("accounts", data)}
     clearing = accounts.pop("clearing-USD")
     assert len(accounts) == 2_469
     assert {row["held_minor"] for row in accounts.values()} == {"0"}
     balances = {number: int(row["posted_minor"]) for number, row in accounts.items()}
     put_in: Counter[str] = Counter()
     paid: Counter[str] = Counter()
-    for row in _export("postings", data):
+    for row in export("postings", data):
         if row["account"] in balances:
             amount = int(row["amount_minor"])
             (put_in if row["reference"].startswith("funding/") else paid)[row["account"]] += amount
     assert {number: -total for number, total in paid.items()} == sums
     assert balances == {number: put_in[number] - sums.get(number, 0) for number in balances}
     assert int(clearing["posted_minor"]) == -put_in.total()
-    merchants = {row["merchant"]: int(row["posted_minor"]) for row in _export("merchants", data)}
+    merchants = {row["merchant"]: int(row["posted_minor"]) for row in export("merchants", data)}
     assert {number: total for number, total in merchants.items() if total} == earned
 
 
@@ -240,7 +173,7 @@ def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path)
             if code == 1:
                 assert "the client was killed by signal 9" in demo.said()
                 assert out == ""
-            _until_ended(client)
+            until_ended(client)
     print("ends", ends)
     assert ends.count(-signal.SIGKILL) >= 3, ends
     assert set(ends) <= {0, 1, -signal.SIGKILL}, ends
@@ -257,15 +190,8 @@ def test_demo_told_to_stop_half_way_says_how_to_go_on(tmp_path: Path) -> None:
         demo.reach("2017-01-05")
         demo.process.send_signal(signal.SIGINT)
         assert demo.finish() == (130, "")
-        assert _ended(client)
+        assert ended(client)
         assert f"to go on: piaohao demo --data {data}\n" in demo.said()
-
-
-def _until_ended(pid: int) -> None:
-    end = time.monotonic() + 5
-    while not _ended(pid):
-        assert time.monotonic() < end, "the client outlives its parent"
-        time.sleep(0.01)
 
 
 @pytest.mark.long
