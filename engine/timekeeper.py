@@ -137,16 +137,17 @@ class Timekeeper:
             waiting.reply(fault)
 
     async def _pass_to(self, waiting: Waiting) -> None:
-        """Return when nothing is due before or at the time that is waited for."""
+        """Return when nothing is due before or at the time that is waited for, and what came of
+        what was due has been done too."""
+        moved = waiting.shard is None
         while waiting.deadline > trio.current_time():
-            if waiting.shard is not None and self._next_due() > waiting.at_ns:
+            if self._next_due() > waiting.at_ns and (not moved or self._quiet()):
                 return
-            if not self._quiet():
-                await trio.sleep(_LOOK_S)
-            elif self._next_due() <= waiting.at_ns:
+            if self._quiet():
+                moved = True
                 await self._move(self._next_due())
             else:
-                return
+                await trio.sleep(_LOOK_S)
 
     def _next_due(self) -> int:
         return min(shard.stage.next_due for shard in self._shards)

@@ -36,6 +36,7 @@ from tests.bench.payment_files import (
 )
 from tests.bench.receipts import receipts
 from tests.e2e.session import PIAOHAO, Session, export, until_ended
+from tests.shards import SHARDS
 
 HEADER = ",".join(COLUMNS) + "\n"
 PAID = "payment,o1,P1,M1,100,CNY,2026-01-05T08:00:00Z,\n"
@@ -283,7 +284,7 @@ def test_file_that_is_none_of_a_replays_is_said_in_one_line(
         "--opening-balance-minor 1.5",
         "--fee-bps 10001",
         "--shards 0",
-        "--shards 2",
+        "--shards 65",
         "--refusals /nowhere/refused.csv",
         "--refusals /",
         "--quick",
@@ -317,7 +318,7 @@ def test_store_that_does_not_fit_the_file_is_left_alone(tmp_path: Path) -> None:
     other.write_text(HEADER + PAID.replace("100", "101"))
     later = tmp_path / "later"
     with closing(Folder(later, create=True)) as folder:
-        folder.create("2026-01-06", 1_767_657_600_000_000_000)
+        folder.create("2026-01-06", 1_767_657_600_000_000_000, shards=SHARDS)
     for store, asked, terms, reason in [
         (data, other, (), "is not the file whose replay is in"),
         (data, file, ("--fee-bps", "1"), "--opening-balance-minor 100000000000 --fee-bps 0"),
@@ -346,7 +347,11 @@ def test_replay_takes_a_store_that_was_made_before(tmp_path: Path) -> None:
     data, file = tmp_path / "bank", tmp_path / "file.csv"
     file.write_text(HEADER + PAID)
     subprocess.run(
-        [PIAOHAO, "init", "--data", data, "--begins-at", "2026-01-02T00:00:00Z"], check=True
+        [
+            *(PIAOHAO, "init", "--data", data, "--shards", str(SHARDS)),
+            *("--begins-at", "2026-01-02T00:00:00Z"),
+        ],
+        check=True,
     )
     assert _run(data, file)["ok"] == 1
     assert {row["business_date"] for row in export("postings", data)} == {"2026-01-05"}
@@ -365,4 +370,4 @@ def test_store_that_is_lost_is_made_anew(tmp_path: Path) -> None:
 def test_default_options_are_those_of_the_issue() -> None:
     options = run.Options(Path("file.csv"))
     assert (options.opening_balance_minor, options.fee_bps) == (10**11, 0)
-    assert (options.shards, options.stay) == (1, True)
+    assert (options.shards, options.stay) == (None, True)

@@ -30,7 +30,7 @@ def _at(seconds: int) -> dict[str, Any]:
 
 rows = st.tuples(
     st.integers(0, PARTIES - 1),
-    st.sampled_from(["pay", "hold", "capture", "void", "refund", "nothing"]),
+    st.sampled_from(["pay", "hold", "hold", "capture", "void", "release", "refund", "nothing"]),
     st.integers(1, 700),
     st.sampled_from([0, 1, 30, 59, 60, 61, 600]),
     st.sampled_from([1, 60, 3_600]),
@@ -58,6 +58,8 @@ def _item(number: int, row: tuple[int, str, int, int, int], newest: dict[int, st
         item = {"command": "capture_authorization", "capture_no": name, "amount_minor": amount}
     elif what == "void":
         item = {"command": "void_authorization", "void_no": name}
+    elif what == "release":
+        item = {"command": "release_authorization", "release_no": name}
     elif what == "refund":
         item = {"command": "refund_authorization", "refund_no": name, "amount_minor": amount}
     else:
