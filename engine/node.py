@@ -153,11 +153,16 @@ class Node:
 
         They are opened while no shard commits: what one has taken, another has sent, and no
         outbox row is gone that its receiver had not taken. Turns go on meanwhile.
+
+        Raises:
+            ShardFailedError: a shard has failed.
         """
         async with self._one_barrier:
             try:
                 for shard in self.shards:
-                    await shard.hold_commits()
+                    shard.hold_commits()
+                for shard in self.shards:
+                    await shard.commits_held()
                 return [shard.store.snapshot() for shard in self.shards]
             finally:
                 for shard in self.shards:

@@ -352,6 +352,8 @@ class Shard:
         for reply in replies:
             _reply(reply, OUTCOME_UNKNOWN)
         self._over.set()
+        if self._committed is not None:
+            self._committed.set()
         if self._on_failure is not None:
             try:
                 self._on_failure(error)
@@ -577,6 +579,8 @@ class Shard:
         stage = self.stage
         while self._may_commit is not None:
             await self._may_commit.wait()
+            if self.failure is not None:
+                return
         batch, writes = stage.cut(self._now)
         if writes is not None:
             stage.committing = batch
@@ -590,16 +594,22 @@ class Shard:
         if self.failure is None:
             self._open_gate(batch)
 
-    async def hold_commits(self) -> None:
-        """Begin no further commit until `let_commits`; returns once none is running.
-
-        Turns go on meanwhile. A commit that fails never ends: the node is over then.
-        """
+    def hold_commits(self) -> None:
+        """Begin no further commit until `let_commits`; turns go on meanwhile."""
         self._may_commit = trio.Event()
-        if self.stage.committing is not None:
+
+    async def commits_held(self) -> None:
+        """Return once none is running.
+
+        Raises:
+            ShardFailedError: the shard has failed, and its commit may never end.
+        """
+        if self.stage.committing is not None and self.failure is None:
             self._committed = trio.Event()
             await self._committed.wait()
             self._committed = None
+        if self.failure is not None:
+            raise ShardFailedError(str(self.failure)) from self.failure
 
     def let_commits(self) -> None:
         """Take `hold_commits` back."""
