@@ -448,9 +448,9 @@ class Shard:
 
         The last fifth of a slice begins no new chain, so that normally no message is left in
         memory at a cut: each that is costs an outbox row. Chains that are longer than a slice go
-        on in the next one, where one operator's action, due timers and one command come first:
-        a chain that never ends, or a timer that always sets itself anew, must not shut everybody
-        else out.
+        on in the next one, where one operator's action, due timers, one message of another shard
+        and one command come first: a chain that never ends, or a timer that always sets itself
+        anew, must not shut everybody else out.
         """
         until = time.perf_counter() + self.limits.slice_s
         begin_until = until - self.limits.slice_s / 5
@@ -506,6 +506,8 @@ class Shard:
             self._act()
         if self.stage.next_due <= self.stage.now_ns:
             self.stage.fire_timers(self.stage.now_ns)
+        if self.stage.inbox and self.stage.inbox[0][2].at_ns <= self.stage.now_ns:
+            self.stage.deliver_arrival()
         self._begin_command(now, beside=True)
 
     def _act(self) -> None:

@@ -4,15 +4,21 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import Struct
 
+from engine.clock import WallClock
 from engine.shard import ShardFailedError
 from storage.store import CommitTimes, Writes
 from tests.engine.purses import (
     MIDNIGHT_NS,
     SECOND_NS,
     Give,
+    Given,
+    Look,
     Mending,
+    Purse,
     SetAlarms,
+    Spin,
     settled,
 )
 from tests.engine.shards import (
@@ -42,6 +48,23 @@ class SlowStore(LoggedStore):
         """See `Store.commit`."""
         await trio.sleep(0.01)
         return await super().commit(writes)
+
+
+# Fairness.
+
+
+@pytest.mark.parametrize("endless", [Spin(), SetAlarms(((0, "always", "always"),))])
+async def test_chain_without_end_does_not_shut_out_messages_of_other_shards(
+    endless: Struct,
+) -> None:
+    stores = new_stores()
+    async with running_node(stores, clock=WallClock()) as node:
+        node.submit(A, endless, lambda _: None)
+        for number in range(5):
+            assert isinstance(await node.ask(B, Look()), Purse)
+            given = await node.ask("purse/bank", Give(on(0, "x"), 5, str(number)))
+            assert isinstance(given, Given)
+        node.fail(RuntimeError("it would never come to rest"))
 
 
 # Failures.
