@@ -170,6 +170,7 @@ class Node:
 
     def stop(self) -> None:
         """Refuse new commands; `run` returns when everything admitted has been answered."""
+        self._timekeeper.end()
         for shard in self.shards:
             shard.stop()
 
@@ -200,6 +201,7 @@ class Node:
         if self._failed:
             return
         self._failed = True
+        self._timekeeper.end()
         for shard in self.shards:
             shard.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
         if self._on_failure is not None:

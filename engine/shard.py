@@ -18,7 +18,7 @@ import trio
 from msgspec import Struct
 
 from engine import recovery
-from engine.admission import Admission, Ask, Reply
+from engine.admission import Admission, Ask, Reply, tell_caller
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.control import Control, close_dates, run_control
@@ -350,7 +350,7 @@ class Shard:
             replies += [reply for reply, _ in batch.controlled] if batch else []
         self._control.clear()
         for reply in replies:
-            _reply(reply, OUTCOME_UNKNOWN)
+            tell_caller(reply, OUTCOME_UNKNOWN)
         self._over.set()
         if self._committed is not None:
             self._committed.set()
@@ -629,7 +629,7 @@ class Shard:
         for ask, body in batch.answers:
             self._tell(ask, body)
         for reply, body in batch.controlled:
-            _reply(reply, body)
+            tell_caller(reply, body)
 
     def _reach_others(self, batch: Batch, way: Way) -> None:
         # A chain's count goes ahead of the messages that it counts: it must not end too soon.
@@ -651,17 +651,9 @@ class Shard:
         ask.done = True
         if ask.ended:
             self._forget(ask)
-        _reply(ask.reply, outcome)
+        tell_caller(ask.reply, outcome)
 
     def _forget(self, ask: Ask) -> None:
         """Free the slot of a command whose caller has been told and whose chain has ended."""
         self.admission.release(ask.to)
         del self.stage.asks[ask.n]
-
-
-def _reply(reply: Reply, outcome: Any) -> None:
-    """Tell one caller. What the callback raises is its own affair: others wait to be told."""
-    try:
-        reply(outcome)
-    except Exception:
-        log.exception("a caller could not be told its outcome")

@@ -5,18 +5,23 @@ from typing import Any
 import pytest
 import trio
 from msgspec import Struct
+from trio.testing import MockClock
 
 from engine.clock import WallClock
-from engine.shard import ShardFailedError
+from engine.control import ClockMoved
+from engine.fault import STOPPING, Fault
+from engine.shard import Limits, ShardFailedError
 from storage.store import CommitTimes, Writes
 from tests.engine.purses import (
     MIDNIGHT_NS,
     SECOND_NS,
     Give,
     Given,
+    Ignore,
     Look,
     Mending,
     Purse,
+    Remind,
     SetAlarms,
     Spin,
     settled,
@@ -24,6 +29,7 @@ from tests.engine.purses import (
 from tests.engine.shards import (
     SHARDS,
     LoggedStore,
+    check_all_books,
     new_stores,
     on,
     running_node,
@@ -48,6 +54,98 @@ class SlowStore(LoggedStore):
         """See `Store.commit`."""
         await trio.sleep(0.01)
         return await super().commit(writes)
+
+
+# Time.
+
+
+async def test_command_waits_for_what_an_earlier_timer_of_another_shard_sends(
+    autojump_clock: MockClock,
+) -> None:
+    """The money that the timer sends at 70 s is there when it is to be spent at 100 s."""
+    for _ in range(10):
+        stores = [SlowStore(shard) for shard in range(SHARDS)]
+        async with running_node(stores, Limits(slice_s=0.0, batch_s=0.0)) as node:
+            await node.ask("purse/bank", Give(C, 10))
+            await node.ask(C, Remind(at(70), A, 10))
+            assert await node.ask(A, Give(B, 10), at_ns=at(100)) == Given(10)
+        check_all_books(stores)
+
+
+async def test_time_passes_though_a_caller_still_waits(autojump_clock: MockClock) -> None:
+    """The chain of its command is over: nothing of it is under way, the answer may need time."""
+    stores = new_stores()
+    async with running_node(stores) as node:
+        begun = trio.current_time()
+        node.submit(A, Ignore(), lambda _: None, deadline=begun + 1_000)
+        await node.ask(B, SetAlarms(((at(1), "n", "ring"),)))
+        assert isinstance(await node.ask(C, Look(), at_ns=at(2)), Struct)
+        assert not isinstance(await node.ask(C, Look(), at_ns=at(2)), Fault)
+        moved: list[Any] = []
+        node.advance(at(3), moved.append)
+        await trio.sleep(1)
+        assert moved == [ClockMoved(at(3))]
+        assert trio.current_time() < begun + 10
+
+
+async def test_timer_without_end_does_not_shut_out_commands_of_the_present(
+    mock_clock: MockClock,
+) -> None:
+    mock_clock.rate = 20
+    stores = new_stores()
+    async with running_node(stores) as node:
+        await node.ask(A, SetAlarms(((at(0), "always", "always"),)))
+        assert not isinstance(await node.ask(B, Look()), Fault)
+        assert await node.ask("purse/bank", Give(A, 5)) == Given(5)
+        node.fail(RuntimeError("it would never come to rest"))
+
+
+async def test_commands_that_wait_for_their_time_are_told_when_the_node_stops() -> None:
+    stores = new_stores()
+    answers: list[Any] = []
+    async with running_node(stores) as node:
+        await node.ask(A, SetAlarms(((at(1), "n", "ring"),)))
+        node.submit(B, Look(), answers.append, at_ns=at(2))
+        node.submit(C, Look(), answers.append, at_ns=at(3))
+        node.advance(at(4), answers.append)
+        node.stop()
+        assert node.submit(B, Look(), answers.append, at_ns=at(5)) == STOPPING
+    assert answers == [STOPPING] * 3
+
+
+async def test_commands_that_wait_for_their_time_are_told_when_a_shard_fails() -> None:
+    stores = new_stores()
+    answers: list[Any] = []
+    async with running_node(stores) as node:
+        await node.ask(A, SetAlarms(((at(1), "n", "ring"),)))
+        stores[0].held = True
+        node.submit(B, Look(), answers.append, at_ns=at(2))
+        await settled()
+        assert answers == []
+        node.fail(RuntimeError("on purpose"))
+        await settled()
+        assert answers == [STOPPING]
+        stores[0].let()
+
+
+async def test_callback_that_raises_while_it_waits_for_its_time_changes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    stores = new_stores()
+
+    def raises(answer: Any) -> None:
+        raise RuntimeError("the caller's own fault")
+
+    async with running_node(stores) as node:
+        await node.ask(A, SetAlarms(((at(1), "n", "ring"),)))
+        stores[1].held = True
+        node.submit(B, Look(), raises, at_ns=at(2), deadline=trio.current_time() + 1)
+        node.advance(at(1), raises, deadline=trio.current_time() + 1)
+        await trio.sleep(2)
+        stores[1].let()
+        node.advance(at(2), raises)
+        await trio.sleep(2)
+        assert not isinstance(await node.ask(B, Look()), Fault)
 
 
 # Fairness.
