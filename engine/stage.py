@@ -214,9 +214,10 @@ class Stage:
         self.park(stored(self._timer_envelope(key, timer)), error)
 
     def _timer_envelope(self, key: bytes, timer: timers.Timer) -> Envelope:
-        address = timers.split_timer_key(key)[1]
+        due_ns, address, _ = timers.split_timer_key(key)
         body = self.kinds.read_body(address, timer.body)
-        at_ns = self.now_ns if self.clock.movable else 0
+        # The clock may have been moved past it before it was set: a message was under way.
+        at_ns = due_ns if self.clock.movable else 0
         return Envelope(address, address, body, self.business_date, at_ns=at_ns)
 
     def _earliest_timer(self) -> int:

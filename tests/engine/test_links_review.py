@@ -24,6 +24,7 @@ from tests.engine.purses import (
     Remind,
     SetAlarms,
     Spin,
+    purses,
     settled,
 )
 from tests.engine.shards import (
@@ -32,6 +33,7 @@ from tests.engine.shards import (
     check_all_books,
     new_stores,
     on,
+    reopened,
     running_node,
 )
 
@@ -70,6 +72,16 @@ async def test_command_waits_for_what_an_earlier_timer_of_another_shard_sends(
             await node.ask(C, Remind(at(70), A, 10))
             assert await node.ask(A, Give(B, 10), at_ns=at(100)) == Given(10)
         check_all_books(stores)
+
+
+async def test_timer_set_late_on_another_shard_fires_at_its_own_time() -> None:
+    """Its shard's clock was moved on by a command while the message that sets it was held up."""
+    stores = new_stores()
+    async with running_node(stores) as node:
+        await node.ask(B, Look(), at_ns=at(100))
+        await node.ask(B, SetAlarms(((at(70), "n", "ring"),)))
+        await settled()
+        assert purses(stores[1])[B.removeprefix("purse/")].log == ("ring@70",)
 
 
 async def test_time_passes_though_a_caller_still_waits(autojump_clock: MockClock) -> None:
@@ -209,3 +221,23 @@ async def test_views_asked_of_a_node_that_fails_are_refused() -> None:
             assert len(refused) == 1
             nursery.cancel_scope.cancel()
         stores[1].let()
+
+
+# Recovery.
+
+
+async def test_recovery_gives_timers_their_turn_before_later_messages() -> None:
+    """Found after a crash: a timer due at 70 s, and a message of 100 s from another shard."""
+    stores = new_stores()
+    async with running_node(stores, kill=True) as node:
+        await node.ask("purse/bank", Give(A, 10))
+        await node.ask(B, SetAlarms(((at(70), "n", "ring"),)))
+        stores[1].held = True
+        # It had begun on its shard before the timer was set on the other.
+        node.shards[0].submit(A, Give(B, 10, "gift"), lambda _: None, at_ns=at(100))
+        await settled()
+        assert node.shards[1].stage.actors[B].state.log == ("ring@70", "gift")
+    again = reopened(stores)
+    async with running_node(again):
+        assert purses(again[1])[B.removeprefix("purse/")].log == ("ring@70", "gift")
+    check_all_books(again)
