@@ -59,6 +59,7 @@ class Node:
         self._on_failure = on_failure
         self._failed = False
         self._one_barrier = trio.Lock()
+        self._one_cut = trio.Lock()
         clock.not_before(max(store.last.now_ns for store in stores))
         exchange = Exchange(self._end_if_at_rest)
         way = exchange if len(stores) > 1 else None
@@ -118,7 +119,9 @@ class Node:
         all of them.
         """
         if isinstance(control, CutDay):
-            return await self._cut_day(control, timeout_s)
+            # One after the other, or some shards would be given them the other way round.
+            async with self._one_cut:
+                return await self._cut_day(control, timeout_s)
         if isinstance(control, MoveClock):
             raise TypeError("the timekeeper moves clocks: see Node.advance")
         shard = self.shards[0]

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from engine.clock import WallClock
 from engine.control import ClockMoved
+from engine.dates import CutDay
 from engine.fault import STOPPING, Fault
 from engine.shard import Limits, ShardFailedError
 from storage.store import CommitTimes, Writes
@@ -241,3 +242,16 @@ async def test_recovery_gives_timers_their_turn_before_later_messages() -> None:
     async with running_node(again):
         assert purses(again[1])[B.removeprefix("purse/")].log == ("ring@70", "gift")
     check_all_books(again)
+
+
+# The end of a business date.
+
+
+async def test_cuts_of_two_dates_at_once_leave_the_shards_on_one_date() -> None:
+    for _ in range(20):
+        stores = new_stores()
+        async with running_node(stores) as node:
+            async with trio.open_nursery() as nursery:
+                for day in ("2026-01-01", "2026-01-02"):
+                    nursery.start_soon(node.ask_control, CutDay(day))
+            assert len({shard.stage.business_date for shard in node.shards}) == 1
