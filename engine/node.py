@@ -250,7 +250,9 @@ class Node:
         newest = max(shard.stage.business_date for shard in self.shards)
         for shard in self.shards:
             while shard.stage.business_date < newest and shard.failure is None:
-                await shard.ask_control(CutDay(shard.stage.business_date))
+                answer = await shard.ask_control(CutDay(shard.stage.business_date))
+                if isinstance(answer, Fault):
+                    return  # it is to stop: the next start will find it again
 
     async def _collect_when_idle(self) -> None:
         """Collect cyclic garbage when nobody waits; under endless load every five minutes.

@@ -7,13 +7,15 @@ import trio
 from msgspec import Struct
 from trio.testing import MockClock
 
-from engine.clock import WallClock
+from engine.clock import DomainClock, WallClock
 from engine.control import ClockMoved
 from engine.dates import CutDay
 from engine.fault import STOPPING, Fault
+from engine.node import Node
 from engine.shard import Limits, ShardFailedError
 from storage.store import CommitTimes, Writes
 from tests.engine.purses import (
+    KINDS,
     MIDNIGHT_NS,
     SECOND_NS,
     Give,
@@ -242,6 +244,16 @@ async def test_recovery_gives_timers_their_turn_before_later_messages() -> None:
     async with running_node(again):
         assert purses(again[1])[B.removeprefix("purse/")].log == ("ring@70", "gift")
     check_all_books(again)
+
+
+async def test_shards_apart_that_are_stopped_at_once_come_to_an_end() -> None:
+    stores = new_stores()
+    async with running_node(stores, kill=True) as node:
+        await node.shards[0].ask_control(CutDay("2026-01-01"))
+    again = Node(reopened(stores), KINDS, DomainClock(MIDNIGHT_NS))
+    again.stop()
+    with trio.fail_after(2):
+        await again.run()
 
 
 # The end of a business date.
