@@ -2,18 +2,23 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from engine.clock import DomainClock, WallClock
 from engine.control import ClockMoved
-from engine.dates import CutDay
+from engine.dates import CutDay, open_date
 from engine.fault import STOPPING, Fault
 from engine.node import Node
 from engine.shard import Limits, ShardFailedError
+from gateway.link_verification import LinkVerification
+from storage.row import DATES, seal
 from storage.store import CommitTimes, Writes
+from storage.verify import Verification
 from tests.engine.purses import (
     KINDS,
     MIDNIGHT_NS,
@@ -267,3 +272,29 @@ async def test_cuts_of_two_dates_at_once_leave_the_shards_on_one_date() -> None:
                 for day in ("2026-01-01", "2026-01-02"):
                     nursery.start_soon(node.ask_control, CutDay(day))
             assert len({shard.stage.business_date for shard in node.shards}) == 1
+
+
+async def test_closed_date_that_is_not_what_the_journal_says_is_found() -> None:
+    """Also where two shards are wrong by the same, so that all of them still come to zero."""
+    stores = new_stores()
+    async with running_node(stores) as node:
+        for to in (A, B, C):
+            await node.ask("purse/bank", Give(to, 5))
+        await node.ask_control(CutDay("2026-01-01"))
+
+    def found() -> list[str]:
+        verifications = [Verification(store.snapshot()) for store in stores]
+        for each in verifications:
+            assert list(each.postings())
+        links = LinkVerification([store.snapshot() for store in stores])
+        links.compare([each.sums for each in verifications])
+        return [damage.invariant for damage in links.damages]
+
+    assert found() == []
+    for shard, off in ((0, 1), (1, -1)):
+        (row,) = stores[shard].snapshot().scan(DATES)
+        date = open_date(*row)
+        wrong = replace(date, sums={"CNY": date.sums["CNY"] + off})
+        payload = msgspec.msgpack.encode(wrong)
+        stores[shard]._tables[DATES] = {row[0]: seal(DATES, row[0], payload)}
+    assert found() == ["closed-date"] * 2
