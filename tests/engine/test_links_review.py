@@ -1,5 +1,6 @@
 """What shards must not do to each other: overtake time, starve, leave somebody waiting."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from engine.fault import STOPPING, Fault
 from engine.node import Node
 from engine.shard import Limits, ShardFailedError
 from gateway.link_verification import LinkVerification
+from storage.errors import StorageError
+from storage.folder import Folder, release
 from storage.row import DATES, seal
 from storage.store import CommitTimes, Writes
 from storage.verify import Verification
@@ -298,3 +301,21 @@ async def test_closed_date_that_is_not_what_the_journal_says_is_found() -> None:
         payload = msgspec.msgpack.encode(wrong)
         stores[shard]._tables[DATES] = {row[0]: seal(DATES, row[0], payload)}
     assert found() == ["closed-date"] * 2
+
+
+# Folders.
+
+
+def test_creation_does_not_wipe_the_shards_of_a_store_that_has_lost_its_first(
+    tmp_path: Path,
+) -> None:
+    folder = Folder(tmp_path)
+    folder.create("2026-01-01", MIDNIGHT_NS, shards=3)
+    (tmp_path / "shard-0").rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="shard-1"):
+        folder.create("2026-01-01", MIDNIGHT_NS)
+    (tmp_path / "elsewhere").rename(tmp_path / "shard-0")
+    stores = folder.open()
+    assert len(stores) == 3
+    release(stores)
+    folder.close()
