@@ -230,7 +230,7 @@ def vital_signs(shard: Shard) -> VitalSigns:
         actors_quarantined=len(stage.parking.by_actor),
         waiting=shard.admission.waiting,
         unconfirmed=shard.admission.unconfirmed,
-        messages_under_way=len(stage.internal) + len(stage.carried),
+        messages_under_way=sum(1 for _ in _messages(shard)),
         dates_closing=sorted(stage.closing),
         commits=vitals.commits,
         turns=vitals.turns,
@@ -247,6 +247,7 @@ def vital_signs(shard: Shard) -> VitalSigns:
 def _messages(shard: Shard) -> Iterator[Envelope]:
     yield from (envelope for _, envelope in shard.stage.carried)
     yield from shard.stage.internal
+    yield from (envelope for _, _, envelope in shard.stage.inbox if envelope.to)
 
 
 def _under_way(ask: Ask) -> bool:

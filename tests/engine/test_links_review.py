@@ -14,6 +14,8 @@ from engine.clock import DomainClock, WallClock
 from engine.control import ClockMoved
 from engine.dates import CutDay, open_date
 from engine.fault import STOPPING, Fault
+from engine.inspection import inspect, vital_signs
+from engine.message import Envelope
 from engine.node import Node
 from engine.shard import Limits, ShardFailedError
 from gateway.link_verification import LinkVerification
@@ -32,6 +34,7 @@ from tests.engine.purses import (
     Look,
     Mending,
     Purse,
+    Receive,
     Remind,
     SetAlarms,
     Spin,
@@ -46,6 +49,7 @@ from tests.engine.shards import (
     on,
     reopened,
     running_node,
+    way_of,
 )
 
 A, B, C = (on(shard) for shard in range(SHARDS))
@@ -319,3 +323,17 @@ def test_creation_does_not_wipe_the_shards_of_a_store_that_has_lost_its_first(
     assert len(stores) == 3
     release(stores)
     folder.close()
+
+
+# Inspection.
+
+
+async def test_messages_of_other_shards_are_seen_in_the_mailbox() -> None:
+    stores = new_stores()
+    async with running_node(stores) as node:
+        way = way_of(node)
+        way.carry(0, 1, 1, [Envelope(B, A, Receive(""), "2026-01-01")])
+        seen = inspect(node.shards[1], B)
+        assert (seen.mailbox.depth, seen.mailbox.head) == (1, "Receive")
+        assert vital_signs(node.shards[1]).messages_under_way == 1
+        node.fail(RuntimeError("nobody has sent it"))
