@@ -5,6 +5,7 @@ whatever comes in. Waiting commands stand in lanes (one per merchant or account,
 array of commands) that are served round-robin: one caller with a long queue delays only itself.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from msgspec import Struct
 
 from engine.fault import ACTOR_BUSY, NODE_BUSY, Fault
+
+log = logging.getLogger("piaohao.engine")
 
 Reply = Callable[[Any], None]
 """Called once, in the event loop, with the actor's answer (a Struct) or a `Fault`."""
@@ -118,3 +121,11 @@ class Admission:
         """Yield the waiting commands, lane by lane; those that have been told are among them."""
         for queue in self._lanes.values():
             yield from queue
+
+
+def tell_caller(reply: Reply, outcome: Any) -> None:
+    """Tell one caller. What the callback raises is its own affair: others wait to be told."""
+    try:
+        reply(outcome)
+    except Exception:
+        log.exception("a caller could not be told its outcome")

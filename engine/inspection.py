@@ -250,7 +250,7 @@ def vital_signs(shard: Shard) -> VitalSigns:
         actors_quarantined=len(stage.parking.by_actor),
         waiting=shard.admission.waiting,
         unconfirmed=shard.admission.unconfirmed,
-        messages_under_way=len(stage.internal) + len(stage.carried) + len(stage.inbox),
+        messages_under_way=sum(1 for _ in _messages(shard)),
         dates_closing=sorted(stage.closing),
         commits=vitals.commits,
         turns=vitals.turns,

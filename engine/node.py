@@ -59,6 +59,7 @@ class Node:
         self._on_failure = on_failure
         self._failed = False
         self._one_barrier = trio.Lock()
+        self._one_cut = trio.Lock()
         clock.not_before(max(store.last.now_ns for store in stores))
         exchange = Exchange(self._end_if_at_rest, self._look_at_time)
         way = exchange if len(stores) > 1 else None
@@ -118,7 +119,9 @@ class Node:
         all of them.
         """
         if isinstance(control, CutDay):
-            return await self._cut_day(control, timeout_s)
+            # One after the other, or some shards would be given them the other way round.
+            async with self._one_cut:
+                return await self._cut_day(control, timeout_s)
         if isinstance(control, MoveClock):
             raise TypeError("the timekeeper moves clocks: see Node.advance")
         shard = self.shards[0]
@@ -153,11 +156,16 @@ class Node:
 
         They are opened while no shard commits: what one has taken, another has sent, and no
         outbox row is gone that its receiver had not taken. Turns go on meanwhile.
+
+        Raises:
+            ShardFailedError: a shard has failed.
         """
         async with self._one_barrier:
             try:
                 for shard in self.shards:
-                    await shard.hold_commits()
+                    shard.hold_commits()
+                for shard in self.shards:
+                    await shard.commits_held()
                 return [shard.store.snapshot() for shard in self.shards]
             finally:
                 for shard in self.shards:
@@ -165,6 +173,7 @@ class Node:
 
     def stop(self) -> None:
         """Refuse new commands; `run` returns when everything admitted has been answered."""
+        self._timekeeper.end()
         for shard in self.shards:
             shard.stop()
 
@@ -195,6 +204,7 @@ class Node:
         if self._failed:
             return
         self._failed = True
+        self._timekeeper.end()
         for shard in self.shards:
             shard.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
         if self._on_failure is not None:
@@ -244,7 +254,9 @@ class Node:
         newest = max(shard.stage.business_date for shard in self.shards)
         for shard in self.shards:
             while shard.stage.business_date < newest and shard.failure is None:
-                await shard.ask_control(CutDay(shard.stage.business_date))
+                answer = await shard.ask_control(CutDay(shard.stage.business_date))
+                if isinstance(answer, Fault):
+                    return  # it is to stop: the next start will find it again
 
     async def _collect_when_idle(self) -> None:
         """Collect cyclic garbage when nobody waits; under endless load every five minutes.

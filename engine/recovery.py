@@ -8,7 +8,6 @@ begins; the third attempt parks the message instead, so a poison message cannot 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -52,10 +51,7 @@ async def recover(shard: Shard) -> None:
         return
     await _deliver_with_caution(shard, attempts)
     await _take_with_caution(shard)
-    due = list(_due_timers(shard))
-    stage.end_read()
-    for key, payload in due:
-        await _fire_with_caution(shard, key, payload)
+    await _fire_due(shard, shard.clock.now_ns())
 
 
 def _check_sums(shard: Shard) -> None:
@@ -103,6 +99,10 @@ async def _take_with_caution(shard: Shard) -> None:
         return
     for _ in range(len(stage.inbox)):
         source, _, envelope = stage.inbox[0]
+        if stage.next_due <= envelope.at_ns:
+            # Time travels with messages: what was due before this one was sent comes first.
+            await _commit(shard)
+            await _fire_due(shard, envelope.at_ns)
         attempts = links.receiving[source].end.attempts
         if attempts >= ATTEMPTS_MAX and envelope.to:
             stage.park_arrival(f"{attempts} turns with it ended in an abnormal exit")
@@ -114,8 +114,12 @@ async def _take_with_caution(shard: Shard) -> None:
     await _commit(shard)
 
 
-def _due_timers(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
-    return timers.scan(shard.stage.snapshot(), [], shard.stage.clock.now_ns())
+async def _fire_due(shard: Shard, until_ns: int) -> None:
+    """Fire what is due and durable, one a commit."""
+    due = list(timers.scan(shard.stage.snapshot(), [], until_ns))
+    shard.stage.end_read()
+    for key, payload in due:
+        await _fire_with_caution(shard, key, payload)
 
 
 async def _fire_with_caution(shard: Shard, key: bytes, payload: bytes) -> None:

@@ -18,7 +18,7 @@ import trio
 from msgspec import Struct
 
 from engine import recovery
-from engine.admission import Admission, Ask, Reply
+from engine.admission import Admission, Ask, Reply, tell_caller
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.control import Control, close_dates, run_control
@@ -353,8 +353,10 @@ class Shard:
             replies += [reply for reply, _ in batch.controlled] if batch else []
         self._control.clear()
         for reply in replies:
-            _reply(reply, OUTCOME_UNKNOWN)
+            tell_caller(reply, OUTCOME_UNKNOWN)
         self._over.set()
+        if self._committed is not None:
+            self._committed.set()
         if self._on_failure is not None:
             try:
                 self._on_failure(error)
@@ -449,9 +451,9 @@ class Shard:
 
         The last fifth of a slice begins no new chain, so that normally no message is left in
         memory at a cut: each that is costs an outbox row. Chains that are longer than a slice go
-        on in the next one, where one operator's action, due timers and one command come first:
-        a chain that never ends, or a timer that always sets itself anew, must not shut everybody
-        else out.
+        on in the next one, where one operator's action, due timers, one message of another shard
+        and one command come first: a chain that never ends, or a timer that always sets itself
+        anew, must not shut everybody else out.
         """
         until = time.perf_counter() + self.limits.slice_s
         begin_until = until - self.limits.slice_s / 5
@@ -507,6 +509,8 @@ class Shard:
             self._act()
         if self.stage.next_due <= self.stage.now_ns:
             self.stage.fire_timers(self.stage.now_ns)
+        if self.stage.inbox and self.stage.inbox[0][2].at_ns <= self.stage.now_ns:
+            self.stage.deliver_arrival()
         self._begin_command(now, beside=True)
 
     def _act(self) -> None:
@@ -580,6 +584,8 @@ class Shard:
         stage = self.stage
         while self._may_commit is not None:
             await self._may_commit.wait()
+            if self.failure is not None:
+                return
         batch, writes = stage.cut(self._now)
         if writes is not None:
             stage.committing = batch
@@ -595,16 +601,22 @@ class Shard:
             if self._way is not None:
                 self._way.committed()
 
-    async def hold_commits(self) -> None:
-        """Begin no further commit until `let_commits`; returns once none is running.
-
-        Turns go on meanwhile. A commit that fails never ends: the node is over then.
-        """
+    def hold_commits(self) -> None:
+        """Begin no further commit until `let_commits`; turns go on meanwhile."""
         self._may_commit = trio.Event()
-        if self.stage.committing is not None:
+
+    async def commits_held(self) -> None:
+        """Return once none is running.
+
+        Raises:
+            ShardFailedError: the shard has failed, and its commit may never end.
+        """
+        if self.stage.committing is not None and self.failure is None:
             self._committed = trio.Event()
             await self._committed.wait()
             self._committed = None
+        if self.failure is not None:
+            raise ShardFailedError(str(self.failure)) from self.failure
 
     def let_commits(self) -> None:
         """Take `hold_commits` back."""
@@ -622,7 +634,7 @@ class Shard:
         for ask, body in batch.answers:
             self._tell(ask, body)
         for reply, body in batch.controlled:
-            _reply(reply, body)
+            tell_caller(reply, body)
 
     def _reach_others(self, batch: Batch, way: Way) -> None:
         # A chain's count goes ahead of the messages that it counts: it must not end too soon.
@@ -644,17 +656,9 @@ class Shard:
         ask.done = True
         if ask.ended:
             self._forget(ask)
-        _reply(ask.reply, outcome)
+        tell_caller(ask.reply, outcome)
 
     def _forget(self, ask: Ask) -> None:
         """Free the slot of a command whose caller has been told and whose chain has ended."""
         self.admission.release(ask.to)
         del self.stage.asks[ask.n]
-
-
-def _reply(reply: Reply, outcome: Any) -> None:
-    """Tell one caller. What the callback raises is its own affair: others wait to be told."""
-    try:
-        reply(outcome)
-    except Exception:
-        log.exception("a caller could not be told its outcome")

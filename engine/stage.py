@@ -214,12 +214,12 @@ class Stage:
         self.park(stored(self._timer_envelope(key, timer)), error)
 
     def _timer_envelope(self, key: bytes, timer: timers.Timer) -> Envelope:
-        address = timers.split_timer_key(key)[1]
+        due_ns, address, _ = timers.split_timer_key(key)
         body = self.kinds.read_body(address, timer.body)
         at_ns = 0
         if self.clock.movable:
             # With several shards this one's clock may be ahead; its timers are at their own time.
-            at_ns = self.now_ns if self.links is None else timers.split_timer_key(key)[0]
+            at_ns = self.now_ns if self.links is None else due_ns
         return Envelope(address, address, body, self.business_date, at_ns=at_ns)
 
     def _earliest_timer(self) -> int:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from msgspec import Struct
 
+from engine.admission import tell_caller
 from engine.control import MoveClock
-from engine.fault import NODE_BUSY, TIMEOUT, Fault
+from engine.fault import NODE_BUSY, OUTCOME_UNKNOWN, STOPPING, TIMEOUT, Fault
 
 if TYPE_CHECKING:
     from engine.admission import Reply
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from engine.shard import Shard
 
 _LOOK_S: Final = 0.001
+_RESTLESS_S: Final = 1.0
+"""Where timers set themselves anew for ever, commands of the present go on beside them then."""
 
 
 class Waiting(Struct, eq=False):
@@ -52,6 +55,7 @@ class Timekeeper:
         self._clock = clock
         self._waiting: deque[Waiting] = deque()
         self._wake = trio.Event()
+        self._over = False
 
     def submit(
         self,
@@ -64,6 +68,8 @@ class Timekeeper:
         lane: object,
     ) -> Fault | None:
         """Give a command to its shard once its time has come. See `Shard.submit`."""
+        if self._over:
+            return STOPPING
         if len(self._shards) == 1 and not self._waiting:
             return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
         at_ns = max(at_ns, self._clock.now_ns())
@@ -77,7 +83,18 @@ class Timekeeper:
 
     def advance(self, at_ns: int, reply: Reply, deadline: float) -> None:
         """Move the clock to `at_ns`, durably; `reply` is told a `ClockMoved` or a `Fault`."""
-        self._wait(Waiting(None, "", None, reply, deadline, at_ns, None))
+        if self._over:
+            tell_caller(reply, STOPPING)
+        elif len(self._waiting) >= self._shards[0].limits.unconfirmed_max:
+            tell_caller(reply, NODE_BUSY)
+        else:
+            self._wait(Waiting(None, "", None, reply, deadline, at_ns, None))
+
+    def end(self) -> None:
+        """Take nothing more; tell all that wait here that nothing happened."""
+        self._over = True
+        while self._waiting:
+            tell_caller(self._waiting.popleft().reply, STOPPING)
 
     def _wait(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
@@ -92,19 +109,26 @@ class Timekeeper:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            while self._waiting or self._late():
+            begun = trio.current_time()
+            while (self._waiting or self._late()) and not self._over:
                 if not self._waiting:
                     await self._catch_up()
                     continue
                 first = self._waiting[0]
-                await self._pass_to(first)
+                await self._pass_to(first, begun + _RESTLESS_S)
+                if self._over:
+                    return
                 self._waiting.popleft()
                 if first.deadline <= trio.current_time():
-                    first.reply(TIMEOUT)
+                    tell_caller(first.reply, TIMEOUT)
                     continue
                 self._clock.advance_to(first.at_ns)
                 if first.shard is None:
-                    first.reply(await self._move(max(first.at_ns, self._clock.now_ns())))
+                    moved: Any = OUTCOME_UNKNOWN
+                    try:
+                        moved = await self._move(max(first.at_ns, self._clock.now_ns()))
+                    finally:  # the node may end meanwhile
+                        tell_caller(first.reply, moved)
                 else:
                     self._hand_on(first.shard, first)
 
@@ -134,20 +158,26 @@ class Timekeeper:
             lane=waiting.lane,
         )
         if fault is not None:
-            waiting.reply(fault)
+            tell_caller(waiting.reply, fault)
 
-    async def _pass_to(self, waiting: Waiting) -> None:
-        """Return when nothing is due before or at the time that is waited for, and what came of
-        what was due has been done too."""
-        moved = waiting.shard is None
-        while waiting.deadline > trio.current_time():
-            if self._next_due() > waiting.at_ns and (not moved or self._quiet()):
-                return
-            if self._quiet():
-                moved = True
+    async def _pass_to(self, waiting: Waiting, restless_until: float) -> None:
+        """Return when nothing is due before or at the time that is waited for, and what followed
+        from the timers that fired on the way has arrived."""
+        fired = False
+        while not self._over and (now := trio.current_time()) < waiting.deadline:
+            if waiting.shard is not None:
+                if not fired and self._next_due() > waiting.at_ns:
+                    return
+                if now >= restless_until and waiting.at_ns <= self._clock.now_ns():
+                    return
+            if not self._quiet():
+                fired = fired or self._next_due() <= waiting.at_ns
+                await trio.sleep(_LOOK_S)
+            elif self._next_due() <= waiting.at_ns:
+                fired = True
                 await self._move(self._next_due())
             else:
-                await trio.sleep(_LOOK_S)
+                return
 
     def _next_due(self) -> int:
         return min(shard.stage.next_due for shard in self._shards)
@@ -155,7 +185,7 @@ class Timekeeper:
     def _quiet(self) -> bool:
         return all(
             shard.at_rest()
-            and not shard.admission.unconfirmed
+            and all(ask.ended for ask in shard.stage.asks.values())
             and shard.stage.next_due > shard.clock.now_ns()
             for shard in self._shards
         )

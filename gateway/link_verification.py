@@ -2,7 +2,8 @@
 
 For each pair of shards: both ends belong together, nothing was taken that was never sent, what
 was not taken lies in the outbox without a gap, and the money sent less the money received is the
-money in those messages. For each date that is closed: what crossed comes to zero over all shards.
+money in those messages. For each date that is closed: the postings' sums come to zero over all
+shards, each is what the journal says, and what has crossed makes up for it.
 """
 
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from engine.dates import DateState, open_date
+from engine.dates import ClosedDate, DateState, open_date
 from engine.links import decode_page
 from engine.message import StoredEnvelope
 from storage import link
@@ -61,6 +62,33 @@ class LinkVerification:
             for receiver, ends in enumerate(self._incoming)
             if sender in ends
         }
+
+    def compare(self, sums: Sequence[Mapping[tuple[str, str], int]]) -> None:
+        """Compare what each shard says of its closed dates with its journal.
+
+        Args:
+            sums: of each shard's postings, by business date and currency.
+        """
+        for shard, (snapshot, posted) in enumerate(zip(self._snapshots, sums, strict=True)):
+            try:
+                for key, payload in snapshot.scan(DATES):
+                    date = open_date(key, payload)
+                    if date.state is DateState.CLOSED:
+                        self._closed(shard, date, posted)
+            except CorruptRowError:
+                continue  # it has been named
+
+    def _closed(self, shard: int, date: ClosedDate, posted: Mapping[tuple[str, str], int]) -> None:
+        currencies = {currency for day, currency in posted if day == date.business_date}
+        for currency in sorted(currencies | date.sums.keys() | date.crossed.keys()):
+            said, crossed = date.sums.get(currency, 0), date.crossed.get(currency, 0)
+            found = posted.get((date.business_date, currency), 0)
+            if said != found or said + crossed:
+                detail = (
+                    f"shard {shard}: closed with {said} {currency}, {crossed} crossed; "
+                    f"the journal says {found}"
+                )
+                self.damages.append(Damage("closed-date", DATES, date.business_date, detail))
 
     def _pair(self, sender: int, receiver: int) -> None:
         out = self._outgoing[sender].get(receiver)

@@ -152,10 +152,17 @@ class Folder:
         return _shard(self.path, number)
 
     def _unfinished(self) -> Path:
-        """Return an empty place to build a store in; there is none in the folder yet."""
+        """Return an empty place to build a store in; there is none in the folder yet.
+
+        Raises:
+            StorageError: there are shards that no interrupted creation has left behind.
+        """
         path = self.path / "unfinished"
-        for left in (path, *_shard_folders(self.path)):
-            shutil.rmtree(left, ignore_errors=True)
+        left = _shard_folders(self.path)
+        if left and not path.exists():
+            raise StorageError(f"{self.path} holds {left[0].name} of a store without its shard-0")
+        for each in (*left, path):
+            shutil.rmtree(each, ignore_errors=True)
         return path
 
     def _finish(self, unfinished: Path) -> None:

@@ -49,6 +49,7 @@ class Verification:
     Attributes:
         damages: what is wrong, as far as it has been read.
         commits, postings_read: how many there are.
+        sums: of all postings, by business date and currency.
         chain_head: the newest commit's chain value (32 bytes).
     """
 
@@ -57,6 +58,7 @@ class Verification:
         self.commits = 0
         self.postings_read = 0
         self.chain_head = GENESIS
+        self.sums: Counter[tuple[str, str]] = Counter()
         self._snapshot = snapshot
         self._check = check
 
@@ -80,7 +82,7 @@ class Verification:
         pages = self._pages()
         page = next(pages, None)
         last: Commit | None = None
-        sums: Counter[tuple[str, str]] = Counter()
+        sums = self.sums
         for commit in self._commit_rows():
             if last is not None:
                 self._follow(last, commit)
