@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.shard import Shard
 
 _LOOK_S: Final = 0.001
+_TICK_S: Final = 0.1
 _RESTLESS_S: Final = 1.0
 """Where timers set themselves anew for ever, commands of the present go on beside them then."""
 
@@ -103,8 +104,10 @@ class Timekeeper:
     async def run(self) -> None:
         """Let time pass for those that wait, until cancelled."""
         while True:
-            await self._wake.wait()
+            with trio.move_on_after(_TICK_S):
+                await self._wake.wait()
             self._wake = trio.Event()
+            await self._catch_up()
             begun = trio.current_time()
             while self._waiting:
                 first = self._waiting[0]
@@ -156,6 +159,14 @@ class Timekeeper:
                 await self._move(self._next_due())
             else:
                 return
+
+    async def _catch_up(self) -> None:
+        """Fire timers that a message has set when it was past their time already, on a shard that
+        is behind: no command may come to do it."""
+        while self._next_due() <= self._clock.now_ns() and self._quiet():
+            if self._waiting or self._over:
+                return
+            await self._move(self._next_due())
 
     def _next_due(self) -> int:
         return min(shard.stage.next_due for shard in self._shards)
