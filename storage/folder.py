@@ -94,8 +94,8 @@ class Folder:
                 incarnation=incarnation,
                 shard=number,
                 shards=shards,
-                slots=1024,
-                slot_map_version=1,
+                slots=lmdb_store.SLOTS,
+                slot_map_version=lmdb_store.SLOT_MAP_VERSION,
                 created_ns=now_ns,
             )
             lmdb_store.create(_shard(unfinished, number), format_, business_date, map_bytes)

@@ -46,6 +46,9 @@ from storage.row import COMMITS, JOURNAL, LINKS, META, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Opening, Snapshot, Writes
 
 VERSION: Final = 2
+SLOTS: Final = 1024
+SLOT_MAP_VERSION: Final = 1
+"""Slots lie on shards in equal ranges, in order (`engine.address.shard_of`)."""
 MAP_BYTES: Final = 1 << 40
 HEADROOM_BYTES: Final = 256 << 20
 """Free space below which new work is refused; on a small disk a tenth of it, if that is less."""
@@ -177,7 +180,13 @@ class LmdbStore:
             raise StoreVersionError(
                 f"{self.path} holds format {version}; this version knows format {VERSION} only"
             )
-        return _decode_format(payload)
+        format_ = _decode_format(payload)
+        if (format_.slots, format_.slot_map_version) != (SLOTS, SLOT_MAP_VERSION):
+            raise StoreVersionError(
+                f"{self.path} has map {format_.slot_map_version} of {format_.slots} slots; this "
+                f"version knows map {SLOT_MAP_VERSION} of {SLOTS} only"
+            )
+        return format_
 
     def begin_epoch(self) -> None:
         """Take the store over for writing: the next epoch, forced to disk.

@@ -99,6 +99,17 @@ async def test_timer_set_late_on_another_shard_fires_at_its_own_time() -> None:
         assert purses(stores[1])[B.removeprefix("purse/")].log == ("ring@70",)
 
 
+async def test_timer_set_late_on_a_shard_that_is_behind_fires_without_another_command(
+    autojump_clock: MockClock,
+) -> None:
+    stores = new_stores()
+    async with running_node(stores) as node:
+        await node.ask(C, Look(), at_ns=at(100))
+        await node.shards[1].ask(B, SetAlarms(((at(70), "n", "ring"),)))
+        await trio.sleep(1)
+        assert purses(stores[1])[B.removeprefix("purse/")].log == ("ring@70",)
+
+
 async def test_time_passes_though_a_caller_still_waits(autojump_clock: MockClock) -> None:
     """The chain of its command is over: nothing of it is under way, the answer may need time."""
     stores = new_stores()

@@ -133,6 +133,16 @@ def test_version_that_is_not_known_refuses_to_open(tmp_path: Path, format_: byte
         lmdb_store.open_store(path)
 
 
+def test_slot_map_that_is_not_known_refuses_to_open(tmp_path: Path) -> None:
+    """With another map an address would be looked for on the wrong shard."""
+    for number, changes in enumerate(({"slot_map_version": 2}, {"slots": 4096})):
+        path = filled(tmp_path / f"s{number}")
+        format_ = encode(replace(FORMAT, version=lmdb_store.VERSION, **changes))
+        change(path, META, FORMAT_KEY, seal(META, FORMAT_KEY, format_))
+        with pytest.raises(StoreVersionError, match="this version knows map 1 of 1024 only"):
+            lmdb_store.open_store(path)
+
+
 def test_newer_version_with_other_tables_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "s"
     row = seal(META, FORMAT_KEY, encode({"version": 3}))
