@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from actors.answers import Outcome, RefundView, Refused, instant, instant_if
 from actors.authorization import AUTHORIZATIONS, Authorization
 from actors.commands import RefundAuthorization, RefundPayment
-from actors.merchant import Merchant, admit, credit, debit, existing
+from actors.merchant import Merchant, admit, count, credit, debit, existing
 from actors.messages import CreditRefund, RefundCredited, RefundReturned
 from actors.outcome import Bound, bind, settle
 from actors.payment import PAYMENTS, Payment
@@ -160,7 +160,7 @@ def _begin(
         refunds=original.refunds + 1,
     )
     turn.put(_ORIGINALS[kind], name, reserved)
-    debit(turn, amount, 0, f"refund/{turn.number}/{number}")
+    debit(turn, amount, 0, f"refund/{turn.number}/{number}", in_flight=1)
     turn.tell(
         f"account/{original.payer}",
         CreditRefund(turn.number, number),
@@ -182,6 +182,7 @@ def refund_credited(turn: Turn[Merchant], message: RefundCredited) -> None:
             refunding_minor=original.refunding_minor - amount,
         ),
     )
+    count(turn, in_flight=-1)
     settle(turn, REFUNDS, message.refund_no, refund, first_refund, state="SUCCEEDED")
 
 
@@ -191,7 +192,7 @@ def refund_returned(turn: Turn[Merchant], message: RefundReturned) -> None:
     refund, original = _processing(turn, number)
     amount = refund.amount_minor
     assert turn.amount_minor == amount
-    credit(turn, amount, 0, f"refund/{turn.number}/{number}")
+    credit(turn, amount, 0, f"refund/{turn.number}/{number}", in_flight=-1)
     turn.put(
         _ORIGINALS[refund.original_kind],
         refund.original,

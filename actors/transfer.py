@@ -10,7 +10,6 @@ from typing import Final, Literal
 from actors.account import (
     SUSPENSE,
     Account,
-    available_minor,
     existing,
     internal_account,
     is_internal,
@@ -20,7 +19,9 @@ from actors.account import (
 )
 from actors.answers import Outcome, Refused, TransferView, instant, instant_if
 from actors.commands import FundAccount, WithdrawFunds, clearing_account, digest
+from actors.limits import spend
 from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
+from actors.method import WITHDRAWAL
 from actors.money import BALANCE_MAX
 from actors.outcome import Bound, bind, repeat, settle
 from actors.refusal import Refusal
@@ -81,7 +82,7 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
     """Send money from a customer's account out through clearing.
 
     Refusals: ACCOUNT_NOT_FOUND, NUMBER_USED, ACCOUNT_CLOSED, ACCOUNT_FROZEN; these, bound:
-    CURRENCY_MISMATCH, ACCOUNT_INTERNAL, INSUFFICIENT_FUNDS.
+    CURRENCY_MISMATCH, ACCOUNT_INTERNAL, METHOD_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS.
     """
     account = turn.state
     number = command.withdrawal_no
@@ -102,8 +103,8 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
         code = Refusal.CURRENCY_MISMATCH
     elif account.kind != "customer":
         code = Refusal.ACCOUNT_INTERNAL
-    elif available_minor(account) < command.amount_minor:
-        code = Refusal.INSUFFICIENT_FUNDS
+    else:
+        code = spend(turn, account, WITHDRAWAL, command.amount_minor)
     reference = f"withdrawal/{turn.number}/{number}"
     _begin(turn, command, name, reference, clearing_account(command.currency), content, code)
 

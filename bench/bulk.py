@@ -12,10 +12,12 @@ from typing import Final
 import msgspec
 
 from actors.account import Account
-from actors.agreement import Agreement
+from actors.agreement import Allowance
 from actors.commands import CreatePayment, OpenAccount, OpenMerchant, SignAgreement, digest
 from actors.merchant import Merchant
+from actors.method import UNUSED
 from actors.payment import Payment
+from actors.signing import Agreement
 from engine.address import SLOTS, row_key, slot
 from storage.journal import Commit, Sum
 from storage.lmdb_store import LmdbStore
@@ -156,13 +158,13 @@ def _account(chunk: _Chunk, ledger: _Ledger, n: int, m: int, *, paid: bool) -> N
     ledger.post(f"clearing-{CURRENCY}", -OPENING_MINOR, reference)
     balance = OPENING_MINOR
     last = ledger.post_known(number, OPENING_MINOR, balance, 0, reference)
-    used_date, used_minor = "", 0
+    used_date, used_minor = "", UNUSED
     if paid:
         reference = f"payment/{merchant}/{_order_no(n)}"
         balance -= PAID_MINOR
         last = ledger.post_known(number, -PAID_MINOR, balance, last, reference)
         ledger.post(f"merchant/{merchant}/receivable", PAID_MINOR, reference)
-        used_date, used_minor = chunk.date, PAID_MINOR
+        used_date, used_minor = chunk.date, (PAID_MINOR, *UNUSED[1:])
     state = Account(
         "customer",
         CURRENCY,
@@ -178,8 +180,24 @@ def _account(chunk: _Chunk, ledger: _Ledger, n: int, m: int, *, paid: bool) -> N
     )
     key = row_key(f"account/{number}")
     chunk.rows[ACTORS][key] = _encode(state)
-    signed = Agreement(None, None, digest(SignAgreement(number, merchant)), chunk.now_ns)
-    chunk.rows[RECORDS][key + b"\0a" + merchant.encode()] = _encode(signed)
+    chunk.rows[RECORDS][key + b"\0a" + merchant.encode()] = _encode(
+        Allowance(merchant, None, None, counted=False)
+    )
+    signed = Agreement(
+        digest(SignAgreement(number, merchant, merchant)),
+        chunk.date,
+        chunk.now_ns,
+        "SIGNED",
+        None,
+        chunk.now_ns,
+        (),
+        merchant,
+        None,
+        None,
+        None,
+        None,
+    )
+    chunk.rows[RECORDS][key + b"\0g" + merchant.encode()] = _encode(signed)
 
 
 def _payment(chunk: _Chunk, n: int, m: int) -> None:

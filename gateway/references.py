@@ -18,13 +18,16 @@ _account: Final[_Key] = attrgetter("account_no")
 _payer: Final[_Key] = attrgetter("payer")
 _merchant: Final[_Key] = attrgetter("merchant_no")
 _signed: Final[_Key] = attrgetter("account_no", "merchant_no")
+_agreed: Final[_Key] = attrgetter("account_no", "agreement_no")
 _paid: Final[_Key] = attrgetter("payer", "merchant_no")
 _order: Final[_Key] = attrgetter("merchant_no", "order_no")
 _hold: Final[_Key] = attrgetter("merchant_no", "hold_no")
 
-_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS = range(5)
+_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS, _SIGNED = range(6)
 
 _OWN_ACCOUNT: Final = ((_ACCOUNTS, _account),)
+_OWN_AGREEMENT: Final = (*_OWN_ACCOUNT, (_SIGNED, _agreed))
+_OWN_MERCHANT: Final = ((_MERCHANTS, _merchant),)
 _PAYMENT: Final = (
     (_ORDERS, _order),
     (_MERCHANTS, _merchant),
@@ -44,8 +47,17 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
         (_AGREEMENTS, _signed),
         (_ACCOUNTS, _account),
         (_MERCHANTS, _merchant),
+        (_SIGNED, _agreed),
     ),
-    commands.OpenMerchant: ((_MERCHANTS, _merchant),),
+    commands.ChangeAgreement: _OWN_AGREEMENT,
+    commands.CancelAgreement: _OWN_AGREEMENT,
+    commands.SetAccountLimits: _OWN_ACCOUNT,
+    commands.FreezeAmount: _OWN_ACCOUNT,
+    commands.UnfreezeAmount: _OWN_ACCOUNT,
+    commands.OpenMerchant: _OWN_MERCHANT,
+    commands.SuspendMerchant: _OWN_MERCHANT,
+    commands.ActivateMerchant: _OWN_MERCHANT,
+    commands.CloseMerchant: _OWN_MERCHANT,
     commands.CreatePayment: _PAYMENT,
     commands.CreateAuthorization: ((_HOLDS, _hold), *_PAYMENT[1:]),
     commands.ReversePayment: _PAYMENT[:2],
@@ -58,12 +70,18 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
 }
 """Type of a command → what it refers to; the first is also what later commands wait for."""
 
+_ALSO: Final[Mapping[type[Struct], tuple[int, _Key]]] = {
+    commands.SignAgreement: (_SIGNED, _agreed),
+}
+"""A second number that later commands wait for: payments name an agreement by its merchant,
+changes by its own number."""
+
 
 class References:
     """The numbers that the items of one array bear, each with the newest item that bears it."""
 
     def __init__(self) -> None:
-        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {})
+        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {}, {})
 
     def note(self, index: int, command: Struct) -> tuple[int, ...]:
         """Note the next item of the array; returns the earlier items that it refers to.
@@ -79,4 +97,8 @@ class References:
                 earlier = (*earlier, found)
         space, key = needs[0]
         newest[space][key(command)] = index
+        also = _ALSO.get(type(command))
+        if also is not None:
+            space, key = also
+            newest[space][key(command)] = index
         return earlier

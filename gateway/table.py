@@ -4,9 +4,12 @@ from typing import Final
 
 from gateway.handlers import (
     accounts,
+    agreements,
     authorizations,
     commands,
     day_cuts,
+    freezes,
+    limits,
     merchants,
     node,
     payments,
@@ -19,6 +22,9 @@ ENDPOINTS: Final = (
     *authorizations.ENDPOINTS,
     *refunds.ENDPOINTS,
     *accounts.ENDPOINTS,
+    *agreements.ENDPOINTS,
+    *limits.ENDPOINTS,
+    *freezes.ENDPOINTS,
     *merchants.ENDPOINTS,
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,

@@ -64,9 +64,9 @@ def _opened() -> Bank:
     for account_no in ("A1", "A2"):
         bank.do(commands.OpenAccount(account_no, "USD"))
         bank.do(commands.FundAccount(account_no, "0", 500, "USD"))
-    bank.do(commands.SignAgreement("A1", "M1"))
-    bank.do(commands.SignAgreement("A1", "M2", 100, 250))
-    bank.do(commands.SignAgreement("A2", "M1", None, 300))
+    bank.do(commands.SignAgreement("A1", "M1", "M1"))
+    bank.do(commands.SignAgreement("A1", "M2", "M2", 100, 250))
+    bank.do(commands.SignAgreement("A2", "M1", "M1", None, 300))
     for merchant_no in ("M1", "M2"):
         bank.do(commands.CreatePayment(merchant_no, "1", "A1", 100, "USD"))
         bank.do(commands.CreateAuthorization(merchant_no, "1", "A1", 100, "USD", 1_000))

@@ -201,7 +201,7 @@ def test_account_in_status_on_command_comes_to(command: str, status: str, outcom
     bank.do(commands.OpenMerchant("M1", "USD"))
     if status != "none":
         bank.do(commands.OpenAccount("A1", "USD"))
-        bank.do(commands.SignAgreement("A1", "M1"))
+        bank.do(commands.SignAgreement("A1", "M1", "M1"))
     if command in {"withdraw", "pay", "hold"} and status in {"OPEN", "FROZEN"}:
         bank.do(commands.FundAccount("A1", "F1", 1_000, "USD"))
     if status == "FROZEN":
@@ -213,7 +213,7 @@ def test_account_in_status_on_command_comes_to(command: str, status: str, outcom
         "freeze": commands.FreezeAccount("A1"),
         "unfreeze": commands.UnfreezeAccount("A1"),
         "close": commands.CloseAccount("A1"),
-        "sign": commands.SignAgreement("A1", "M2"),
+        "sign": commands.SignAgreement("A1", "M2", "M2"),
         "fund": commands.FundAccount("A1", "X1", 5, "USD"),
         "withdraw": commands.WithdrawFunds("A1", "X1", 5, "USD"),
         "pay": payment("X1", 5),

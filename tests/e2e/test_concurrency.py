@@ -20,8 +20,8 @@ OPENING = [
     {"command": "open_account", "account_no": "A1", "currency": "USD"},
     {"command": "fund_account", "account_no": "A1", "funding_no": "F1", "amount_minor": 1_000,
      "currency": "USD"},
-    {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M1"},
-    {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M2"},
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M1", "merchant_no": "M1"},
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M2", "merchant_no": "M2"},
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from gateway.references import References
 ACCOUNT = OpenAccount("A1", "USD")
 MERCHANT = OpenMerchant("M1", "USD")
 FUNDING = FundAccount("A1", "F1", 100, "USD")
-SIGNED = SignAgreement("A1", "M1")
+SIGNED = SignAgreement("A1", "M1", "M1")
 
 
 def _payment(order_no: str, merchant_no: str = "M1", payer: str = "A1") -> CreatePayment:
@@ -43,7 +43,7 @@ HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
         ([ACCOUNT, MERCHANT, SIGNED, _payment("O1")], [[], [], [0, 1], [0, 1, 2]]),
         ([ACCOUNT, FUNDING, _payment("O1")], [[], [0], [1]]),
         ([FUNDING, _payment("O1", payer="A2")], [[], []]),
-        ([ACCOUNT, SIGNED, SignAgreement("A1", "M2")], [[], [0], [0]]),
+        ([ACCOUNT, SIGNED, SignAgreement("A1", "M2", "M2")], [[], [0], [0]]),
         ([_payment("O1"), RefundPayment("M1", "R1", "O1", 1)], [[], [0]]),
         ([_payment("O1"), RefundPayment("M1", "R1", "O2", 1)], [[], []]),
         ([_payment("O1"), RefundPayment("M2", "R1", "O1", 1)], [[], []]),

@@ -548,11 +548,11 @@ class Domain(RuleBasedStateMachine):
         things = self.model.things
         if wish.kind in _PAYING:
             available = self.model.available_minor(wish.account)
-            agreement = things.get(f"agreement/{wish.account}/{wish.merchant}", {})
-            payment_limit = agreement.get("payment_limit_minor") or available
-            daily_limit = left = agreement.get("daily_limit_minor") or available
-            if agreement.get("used_date") == self.model.business_date:
-                left -= agreement["used_minor"]
+            allowance = things.get(f"allowance/{wish.account}/{wish.merchant}", {})
+            payment_limit = allowance.get("payment_limit_minor") or available
+            daily_limit = left = allowance.get("daily_limit_minor") or available
+            if allowance.get("used_date") == self.model.business_date:
+                left -= allowance["used_minor"]
             return [available, left, payment_limit, daily_limit]
         if original is None:
             return [1]
@@ -747,11 +747,16 @@ def _opening_merchant(merchant_no: str, fee_bps: int, over_capture: bool) -> Com
 
 
 def _agreement(
-    account_no: str, merchant_no: str, payment_limit: int | None, daily_limit: int | None
+    account_no: str,
+    merchant_no: str,
+    payment_limit: int | None,
+    daily_limit: int | None,
+    agreement_no: str = "",
 ) -> Command:
     return {
         "command": "sign_agreement",
         "account_no": account_no,
+        "agreement_no": agreement_no or merchant_no,
         "merchant_no": merchant_no,
         "payment_limit_minor": payment_limit,
         "daily_limit_minor": daily_limit,
