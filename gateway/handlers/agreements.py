@@ -94,9 +94,11 @@ def _change(
     """Yield the two endpoints of one kind of change: do it, and look it up by its number."""
 
     async def change(desk: Desk, caller: Caller, command: Command) -> Answer:
+        """Change or cancel an agreement."""
         return await desk.execute(caller, command)  # type: ignore[arg-type]
 
     async def get_change(desk: Desk, caller: Caller, key: AgreementKey) -> Answer:
+        """Return a change or a cancelling of this agreement."""
         change_no: str = getattr(key, number)
         record = record_of(desk.node, f"account/{key.account_no}", CHANGES[kind], change_no)
         if record is None or record.agreement_no != key.agreement_no:

@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from engine.fault import FaultCode
 from engine.shard import Limits
-from tests.model.bank import DAY_NS, NUMBERS, SECOND_NS, Bank, Command, Thing
+from tests.model.bank import DAY_NS, METHODS, NUMBERS, SECOND_NS, Bank, Command, Thing
 from tests.model.world import START_DATE, START_NS, Answer, Plan, Sight, World
 
 HOUR_NS = 3_600 * SECOND_NS
@@ -31,6 +31,16 @@ MERCHANTS = ("M1", "M1", "M2", "N1", "O1")
 SIGNED = (("A1", "M1"), ("A2", "M1"), ("A1", "M2"), ("B1", "N1"))
 """Who pays whom, mostly: those that have signed an agreement."""
 CURRENCIES = {"A": "USD", "M": "USD", "c": "USD"}
+
+OWN_NUMBERS = {
+    "sign_agreement": "agreement_no",
+    "change_agreement": "change_no",
+    "cancel_agreement": "cancel_no",
+    "set_account_limits": "limits_no",
+    "freeze_amount": "freeze_no",
+    "unfreeze_amount": "unfreeze_no",
+}
+"""Commands that an account decides at once, and the field with the number."""
 
 OPEN = ("HELD", "PARTIALLY_CAPTURED")
 FIT = {
@@ -125,7 +135,10 @@ _OPERATING = (
     "release_authorization",
 )
 _REFUNDING = ("refund_payment", "refund_authorization")
-_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account")
+_AGREEING = ("sign_agreement", "change_agreement", "cancel_agreement")
+_FREEZING = ("freeze_amount", "unfreeze_amount")
+_GOVERNING = (*_AGREEING, "set_account_limits", *_FREEZING)
+_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account", *_FREEZING)
 LATE = 25
 """Commands after which accounts may be closed and years may pass."""
 MANY = 60
@@ -243,6 +256,90 @@ class Domain(RuleBasedStateMachine):
     def transfer(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
+    @rule(wish=_wishes(*_GOVERNING))
+    def govern(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(
+        wish=_wishes("sign_agreement", "sign_agreement", "change_agreement"),
+        amount=_amounts,
+        cancels=_flags,
+    )
+    def use_agreement_anew(self, wish: Wish, amount: AmountWish, cancels: bool) -> None:
+        """Pay, let the agreement be another, and pay again: the day goes on from where it was."""
+        paying = Wish("create_payment", wish.account, wish.merchant, 0, 9, amount)
+        self._do(self._command(paying))
+        if cancels:
+            self._do(self._command(wish._replace(kind="cancel_agreement", original=0, number=9)))
+        self._do(self._command(wish._replace(original=0, number=9)))
+        self._do(self._command(paying))
+
+    @rule(
+        account_no=st.sampled_from(("A1", "A1", "A2")),
+        method=st.integers(0, 3),
+        limit=_amounts,
+        wishes=st.lists(_wishes(*_PAYING), min_size=1, max_size=3),
+    )
+    def limit_account(
+        self, account_no: str, method: int, limit: AmountWish, wishes: list[Wish]
+    ) -> None:
+        """Limit a method, use it, and take the limit away again."""
+        setting = Wish("set_account_limits", account_no, "M1", method, 9, limit, final=True)
+        self._do(self._command(setting))
+        self._do(*(self._command(wish._replace(account=account_no)) for wish in wishes))
+        self._do({**self._command(setting._replace(amount=1)), "daily_limit_minor": None})
+
+    @rule(
+        merchant_no=st.sampled_from(MERCHANTS),
+        wishes=st.lists(_wishes(*_ANYTHING), min_size=1, max_size=3),
+        back=_flags,
+    )
+    def suspend(self, merchant_no: str, wishes: list[Wish], back: bool) -> None:
+        """Suspend a merchant, and mostly activate it again."""
+        self._do({"command": "suspend_merchant", "merchant_no": merchant_no})
+        for wish in wishes:
+            self._do(self._command(wish._replace(merchant=merchant_no)))
+        if back or len(self.asked) < LATE:
+            self._do({"command": "activate_merchant", "merchant_no": merchant_no})
+
+    @precondition(lambda self: len(self.asked) > LATE)
+    @rule(
+        merchant_no=st.sampled_from(MERCHANTS),
+        kind=st.sampled_from(["activate_merchant", "activate_merchant", "close_merchant"]),
+    )
+    def change_merchant(self, merchant_no: str, kind: str) -> None:
+        self._do({"command": kind, "merchant_no": merchant_no})
+
+    @precondition(lambda self: len(self.asked) < MANY)
+    @rule(
+        kind=st.sampled_from(["create_payment", "create_authorization"]),
+        rest=_flags,
+        too_much=_flags,
+        choices=_choices,
+    )
+    def race_for_closing(self, kind: str, rest: bool, too_much: bool, choices: bytes) -> None:
+        """A merchant to whom nothing is owed is closed, while somebody still pays, or fails to."""
+        merchant_no = f"M{self._number('merchant', 9)}"
+        self._do(
+            _opening_merchant(merchant_no, 0, False), _agreement("A1", merchant_no, None, None)
+        )
+        wish = Wish(kind, "A1", merchant_no, 0, 9, (0, 1) if too_much else 5)
+        if rest:
+            first = self._command(wish._replace(kind="create_payment", amount=7))
+            self._do(first)
+            name = self._number(f"reversal/{merchant_no}", 9)
+            self._do(
+                {
+                    "command": "reverse_payment",
+                    "merchant_no": merchant_no,
+                    "order_no": first["order_no"],
+                    "reversal_no": name,
+                }
+            )
+        closing = {"command": "close_merchant", "merchant_no": merchant_no}
+        self._race_of([self._command(wish), closing, closing], Plan(choices))
+        self._do(closing)
+
     @precondition(lambda self: len(self.asked) > LATE)
     @rule(
         account_no=st.sampled_from(ACCOUNTS),
@@ -321,7 +418,8 @@ class Domain(RuleBasedStateMachine):
     def reuse_number(self, back: int, field: int) -> None:
         """Ask for something else under a number that is used."""
         command = self.asked[-1 - back % len(self.asked)]
-        number = NUMBERS.get(command["command"], ("", "number"))[1]
+        kind = command["command"]
+        number = OWN_NUMBERS.get(kind) or NUMBERS.get(kind, ("", "number"))[1]
         owners = {"command", "account_no", "merchant_no", "funding_no", "withdrawal_no", number}
         others = [name for name in command if name not in owners]
         if others:
@@ -393,6 +491,24 @@ class Domain(RuleBasedStateMachine):
     def race_for_funds(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
         payer = wishes[0].account
         self._race([wish._replace(account=payer) for wish in wishes], twice, Plan(choices))
+
+    @rule(
+        pair=st.sampled_from(SIGNED),
+        wishes=st.lists(
+            _wishes("create_payment", "create_authorization", *_OPERATING, *_GOVERNING),
+            min_size=2,
+            max_size=4,
+        ),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_around_agreement(
+        self, pair: tuple[str, str], wishes: list[Wish], twice: bool, choices: bytes
+    ) -> None:
+        """Payments and holds beside changes of what allows them."""
+        account_no, merchant_no = pair
+        together = [wish._replace(account=account_no, merchant=merchant_no) for wish in wishes]
+        self._race(together, twice, Plan(choices))
 
     @rule(wishes=st.lists(_wishes(*_ANYTHING), min_size=2, max_size=4), choices=_choices)
     def race(self, wishes: list[Wish], choices: bytes) -> None:
@@ -481,6 +597,8 @@ class Domain(RuleBasedStateMachine):
                 "amount_minor": self._amount(wish, None),
                 "currency": currency,
             }
+        if wish.kind in _GOVERNING:
+            return self._governing(wish)
         space, field = NUMBERS[wish.kind]
         if wish.kind in {"create_payment", "create_authorization"}:
             command: dict[str, Any] = {
@@ -507,6 +625,48 @@ class Domain(RuleBasedStateMachine):
         if wish.kind == "capture_authorization":
             command["final"] = wish.final
         return command
+
+    def _governing(self, wish: Wish) -> Command:
+        """Return a command that an account decides at once."""
+        account_no = wish.account
+        field = OWN_NUMBERS[wish.kind]
+        command: dict[str, Any] = {
+            "command": wish.kind,
+            "account_no": account_no,
+            field: self._number(f"{field}/{account_no}", wish.number),
+        }
+        if wish.kind == "freeze_amount":
+            return {**command, "amount_minor": self._amount(wish, None)}
+        if wish.kind == "unfreeze_amount":
+            frozen = [
+                name.rpartition("/")[2]
+                for name in self._names(f"freeze/{account_no}")
+                if wish.original > 6 or self.model.things[name]["state"] == "FROZEN"
+            ]
+            freeze_no = frozen[-1 - wish.original % len(frozen)] if frozen else "missing"
+            return {**command, "freeze_no": freeze_no}
+        if wish.kind == "sign_agreement":
+            command["merchant_no"] = wish.merchant
+        elif wish.kind == "set_account_limits":
+            command["method"] = METHODS[wish.original % 4]
+        else:
+            command["agreement_no"] = self._agreement_no(wish)
+        if wish.kind != "cancel_agreement":
+            limit = self._amount(wish, None)
+            command["payment_limit_minor"] = limit if wish.number % 5 == 1 else None
+            command["daily_limit_minor"] = limit if wish.final else None
+        return command
+
+    def _agreement_no(self, wish: Wish) -> str:
+        """Return the agreement that a wish is about: mostly the one in force."""
+        allowance = self.model.things.get(f"allowance/{wish.account}/{wish.merchant}", {})
+        in_force: str = allowance.get("agreement_no", "")
+        if in_force and wish.original < 7:
+            return in_force
+        names = self._names(f"agreement/{wish.account}")
+        if not names or wish.original == 9:
+            return "missing"
+        return names[-1 - wish.original % min(len(names), 3)].rpartition("/")[2]
 
     def _number(self, space: str, number: int) -> str:
         used = self._used.setdefault(space, [])
@@ -546,13 +706,18 @@ class Domain(RuleBasedStateMachine):
 
     def _edges(self, wish: Wish, original: Thing | None) -> list[int]:
         things = self.model.things
-        if wish.kind in _PAYING:
+        if wish.kind in _PAYING or wish.kind in _GOVERNING:
             available = self.model.available_minor(wish.account)
             allowance = things.get(f"allowance/{wish.account}/{wish.merchant}", {})
             payment_limit = allowance.get("payment_limit_minor") or available
             daily_limit = left = allowance.get("daily_limit_minor") or available
             if allowance.get("used_date") == self.model.business_date:
                 left -= allowance["used_minor"]
+            if wish.kind in _AGREEING:
+                left = daily_limit - left  # what is used
+            if wish.kind == "set_account_limits" and f"account/{wish.account}" in things:
+                account = things[f"account/{wish.account}"]
+                left = self.model.used_by(account, METHODS[wish.original % 4])
             return [available, left, payment_limit, daily_limit]
         if original is None:
             return [1]
@@ -602,6 +767,9 @@ class Domain(RuleBasedStateMachine):
             return
         if twice:
             commands.append(commands[0])
+        self._race_of(commands, plan)
+
+    def _race_of(self, commands: list[Command], plan: Plan | None) -> None:
         self.asked += commands
         dying = plan is not None and (plan.crash_after >= 0 or plan.commit is not None)
         self._explain(commands, self.world.submit(commands, plan), dying=dying)
@@ -651,6 +819,18 @@ class Domain(RuleBasedStateMachine):
             if answer is FaultCode.OUTCOME_UNKNOWN and dying
         }
         busy = {index for index, answer in enumerate(told) if _is_in_flight(answer)}
+        # Nor did the closing of a merchant because of something that came to nothing in the end.
+        liable = {
+            index
+            for index, answer in enumerate(told)
+            if commands[index]["command"] == "close_merchant"
+            and _code(answer) == "OPEN_LIABILITIES"
+            and any(
+                other["command"] != "close_merchant"
+                and other.get("merchant_no") == commands[index]["merchant_no"]
+                for other in commands
+            )
+        }
         for index in busy:
             others = [*commands[:index], *commands[index + 1 :]]
             if not any(_same_original(commands[index], other) for other in others):
@@ -669,7 +849,7 @@ class Domain(RuleBasedStateMachine):
                         return found
             return None
 
-        found = search(self.model, frozenset(range(len(commands))) - busy)
+        found = search(self.model, frozenset(range(len(commands))) - busy - liable)
         if found is None:
             pairs = zip(commands, told, strict=True)
             lines = (f"{command}\n  was told {answer}" for command, answer in pairs)
@@ -711,7 +891,11 @@ def _difference(sight: Sight, model: Bank) -> str:
 
 
 def _is_in_flight(answer: Answer | FaultCode | None) -> bool:
-    return isinstance(answer, tuple) and answer[0].get("code") == "IN_FLIGHT"
+    return _code(answer) == "IN_FLIGHT"
+
+
+def _code(answer: Answer | FaultCode | None) -> str | None:
+    return answer[0].get("code") if isinstance(answer, tuple) else None
 
 
 def _same_original(one: Command, other: Command) -> bool:
@@ -728,7 +912,7 @@ def _something_else(name: str, value: Any) -> Any:
         return value + 1
     if value is None:
         return 1
-    return {"currency": "EUR", "payer": "A3"}.get(name, "other")
+    return {"currency": "EUR", "payer": "A3", "method": "transfer"}.get(name, "other")
 
 
 def _opening(account_no: str) -> Command:
