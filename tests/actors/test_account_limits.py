@@ -5,6 +5,7 @@ import pytest
 from actors import commands
 from actors.limits import view_account_limits
 from actors.messages import DebitPayment, PlaceHold
+from actors.transfer import TRANSFERS
 from tests.actors.driver import Bank, authorization, payment, shop
 
 
@@ -71,6 +72,44 @@ def test_payment_limit_binds_a_hold_with_its_increments_and_excess() -> None:
     excess = commands.CaptureAuthorization("M1", "H1", "C1", 1_001)
     assert bank.code(excess) == "METHOD_LIMIT_EXCEEDED"
     assert bank.do(commands.CaptureAuthorization("M1", "H1", "C2", 1_000)).state == "SUCCEEDED"
+
+
+def test_transfers_count_apart_and_one_that_comes_back_gives_its_use_back() -> None:
+    bank = shop()
+    bank.do(commands.OpenAccount("A2", "USD"))
+    _limit(bank, "transfer", 600, 1_000)
+    for number, amount in (("T1", 601), ("T2", 10**9)):
+        over = commands.CreateTransfer("A1", number, "A2", amount, "USD")
+        assert bank.code(over) == "METHOD_LIMIT_EXCEEDED"
+    bank.do(commands.CreateTransfer("A1", "T3", "A2", 500, "USD"))
+    bank.do(commands.WithdrawFunds("A1", "W1", 50, "USD"))
+    assert _used(bank) == [0, 0, 500, 50]
+    lost = commands.CreateTransfer("A1", "T4", "nobody", 500, "USD")
+    bank.send(lost)
+    assert _used(bank) == [0, 0, 1_000, 50]
+    bank.send(commands.CreateTransfer("A1", "T5", "A2", 1, "USD"))
+    bank.run()
+    assert bank.get("account/A1", TRANSFERS, "transfer/T5").code == "METHOD_LIMIT_EXCEEDED"
+    assert _used(bank) == [0, 0, 500, 50]
+    assert bank.code(lost) == "ACCOUNT_NOT_FOUND"
+    assert _used(bank) == [0, 0, 500, 50]
+    assert bank.code(commands.CreateTransfer("A1", "T6", "A2", 500, "USD")) == "SUCCEEDED"
+
+
+def test_transfer_that_comes_back_on_a_later_date_gives_back_the_date_it_was_made_on() -> None:
+    bank = shop()
+    bank.do(commands.OpenAccount("A2", "USD"))
+    bank.do(commands.CreateTransfer("A1", "T0", "A2", 10, "USD"))
+    bank.send(commands.CreateTransfer("A1", "T1", "nobody", 500, "USD"))
+    assert _used(bank) == [0, 0, 510, 0]
+    bank.business_date = "2026-01-06"
+    bank.run()
+    assert _used(bank) == [0, 0, 10, 0]
+    bank.send(commands.CreateTransfer("A1", "T2", "nobody", 500, "USD"))
+    bank.business_date = "2026-01-07"
+    bank.do(commands.WithdrawFunds("A1", "W1", 50, "USD"))
+    bank.run()
+    assert _used(bank, "2026-01-07") == [0, 0, 0, 50]
 
 
 def test_reversal_gives_use_back_and_void_does_not() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from actors import commands
 from actors.answers import Replayed
+from actors.refund import REFUNDS
 from tests.actors.driver import SECOND, Bank, authorization, payment, shop
 
 HOUR = 3_600 * SECOND
@@ -98,6 +99,80 @@ def test_authorization_that_ended_is_not_counted_any_more(end: str) -> None:
         assert bank.code(commands.CaptureAuthorization("M1", "H1", "C2", 1)) != "SUCCEEDED"
         bank.fire()
         bank.run()
+    assert _counts(bank) == (0, 0)
+
+
+def _refund(number: str, *, waits: bool = False) -> commands.RefundPayment:
+    return commands.RefundPayment("M1", number, "O1", 900, wait_for_funds=waits)
+
+
+def test_refund_that_waits_for_funds_is_counted_until_it_has_arrived() -> None:
+    bank = shop(fee_bps=1_000)
+    bank.do(payment("O1", 1_000))
+    bank.do(payment("O2", 1_000))
+    bank.do(commands.ReversePayment("M1", "O2", "V2"))
+    bank.do(commands.RefundPayment("M1", "R1", "O1", 800))
+    assert (
+        bank.do(commands.RefundPayment("M1", "R2", "O1", 200, wait_for_funds=True)).state
+        == "PENDING_FUNDS"
+    )
+    assert _counts(bank) == (1, 0)
+    bank.send(payment("O3", 1_000))
+    while bank.queue:
+        assert bank.told(bank.send(CLOSE)) == "OPEN_LIABILITIES"
+        assert _counts(bank)[0] >= 1
+        bank.deliver_at(0)
+    assert bank.get("merchant/M1", REFUNDS, "R2").state == "SUCCEEDED"
+    assert _counts(bank) == (0, 0)
+
+
+@pytest.mark.parametrize("end", ["closed", "expired"])
+def test_merchant_whose_refund_waits_is_closed_only_once_that_is_given_up(end: str) -> None:
+    bank = shop(fee_bps=10_000)
+    bank.do(payment("O1", 1_000))
+    assert bank.do(_refund("R1", waits=True)).state == "PENDING_FUNDS"
+    assert bank.merchant("M1").posted_minor == 0
+    assert _counts(bank) == (1, 0)
+    assert bank.code(CLOSE) == "OPEN_LIABILITIES"
+    if end == "closed":
+        bank.do(commands.CloseRefund("M1", "R1", "X1"))
+    else:
+        bank.wait(7 * 24 * HOUR)
+        bank.fire()
+    assert _counts(bank) == (0, 0)
+    assert bank.do(CLOSE).status == "CLOSED"
+
+
+@pytest.mark.parametrize("end", ["redirected", "closed"])
+def test_refund_that_went_astray_is_counted_until_its_end(end: str) -> None:
+    bank = shop(funds_minor=10_000)
+    bank.do(payment("O1", 10_000))
+    bank.do(commands.OpenAccount("A2", "USD"))
+    bank.do(commands.CloseAccount("A1"))
+    assert bank.do(commands.RefundPayment("M1", "R1", "O1", 10_000)).state == "ABNORMAL"
+    assert _counts(bank) == (1, 0)
+    assert bank.code(commands.RedirectRefund("M1", "R1", "D1", "nobody")) == "ACCOUNT_NOT_FOUND"
+    assert bank.code(commands.RedirectRefund("M1", "R1", "D2", "clearing-USD")) != "SUCCEEDED"
+    assert _counts(bank) == (1, 0)
+    if end == "redirected":
+        bank.send(commands.RedirectRefund("M1", "R1", "D3", "A2"))
+        while bank.queue:
+            assert bank.merchant("M1").posted_minor in {0, 10_000}
+            assert bank.told(bank.send(CLOSE)) == "OPEN_LIABILITIES"
+            bank.deliver_at(0)
+        assert _counts(bank) == (0, 0)
+        assert bank.do(CLOSE).status == "CLOSED"
+    else:
+        bank.do(commands.CloseRefund("M1", "R1", "X1"))
+        assert _counts(bank) == (0, 0)
+
+
+def test_refund_that_failed_is_not_counted_any_more() -> None:
+    bank = shop()
+    bank.do(payment("O1", 1_000))
+    bank.force("account/A1", currency="EUR")
+    bank.audited = False
+    assert bank.code(_refund("R1")) == "CURRENCY_MISMATCH"
     assert _counts(bank) == (0, 0)
 
 

@@ -140,8 +140,8 @@ async def test_refund_waits_for_funds_and_goes_on() -> None:
 async def test_refund_that_goes_astray_is_redirected_or_closed() -> None:
     async with open_desk() as client:
         await client.shop()
+        await client.commands(payment("O1", 10_000))
         await client.commands(
-            payment("O1", 10_000),
             {"command": "close_account", "account_no": "A1"},
             {"command": "open_account", "account_no": "A2", "currency": "USD"},
         )
