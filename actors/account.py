@@ -1,6 +1,6 @@
 """Accounts: who owns money, and the ledger that each account keeps of its own.
 
-A customer's account is never overdrawn: `posted_minor - held_minor` stays at or above zero. The
+A customer's account is never overdrawn: posted less held less frozen stays at or above zero. The
 internal accounts of a currency, `clearing-USD` and `suspense-USD`, open themselves on first use;
 money enters and leaves the bank through clearing, which alone may be negative. What reaches an
 account by message is never refused for a limit: it is taken, or sent back with its money.
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from actors.answers import AccountView, Refused, Replayed, instant
 from actors.commands import CloseAccount, FreezeAccount, OpenAccount, UnfreezeAccount, digest
 from actors.messages import CreditRefund, RefundCredited, RefundReturned
+from actors.method import UNUSED, Limits, Used
 from actors.refusal import Refusal
 from engine.turn import Turn
 
@@ -32,9 +33,11 @@ class Account(Struct, frozen=True, array_like=True, gc=False):
         posted_last: sequence of its newest posting, 0 before the first.
         holds_open: how many holds are HELD or PARTIALLY_CAPTURED.
         digest: of the command that opened it; empty for an internal account.
-        used_date, used_minor: payments and captures debited on the newest business date with any,
-            less what was reversed on it. It informs; limits are the agreements' own.
+        used_date, used_minor: what was used by each method on the newest business date with any
+            use (`actors.method`).
         transfers_out: how many transfers that it owns are under way and may still come back.
+        frozen_minor: sum of its amounts that are FROZEN (`actors.freeze`).
+        limits: the account's own, by method; empty where it has none.
     """
 
     kind: Literal["customer", "clearing", "suspense"]
@@ -47,8 +50,10 @@ class Account(Struct, frozen=True, array_like=True, gc=False):
     posted_last: int = 0
     holds_open: int = 0
     used_date: str = ""
-    used_minor: int = 0
+    used_minor: Used = UNUSED
     transfers_out: int = 0
+    frozen_minor: int = 0
+    limits: Limits = ()
 
 
 def is_internal(account_no: str) -> bool:
@@ -73,7 +78,7 @@ def existing(turn: Turn[Account]) -> Account:
 
 def available_minor(account: Account) -> int:
     """Return what may newly leave the account."""
-    return account.posted_minor - account.held_minor
+    return account.posted_minor - account.held_minor - account.frozen_minor
 
 
 def post(
@@ -173,8 +178,8 @@ def unfreeze_account(turn: Turn[Account], command: UnfreezeAccount) -> None:
 def close_account(turn: Turn[Account], command: CloseAccount) -> None:
     """Close the account for ever; a frozen one may be closed too, as nothing is left in it.
 
-    Refusals: ACCOUNT_NOT_FOUND, ACCOUNT_INTERNAL, HOLDS_OPEN, OPEN_LIABILITIES,
-    ACCOUNT_NOT_EMPTY.
+    Refusals: ACCOUNT_NOT_FOUND, ACCOUNT_INTERNAL, HOLDS_OPEN, OPEN_LIABILITIES (a transfer is
+    under way, or an amount is frozen), ACCOUNT_NOT_EMPTY.
     """
     _change_status(turn, "CLOSED")
 
@@ -205,7 +210,7 @@ def _refuse_change(account: Account | None, target: AccountStatus) -> Refusal | 
         return Refusal.ACCOUNT_INTERNAL
     if target == "CLOSED" and account.holds_open:
         return Refusal.HOLDS_OPEN
-    if target == "CLOSED" and account.transfers_out:
+    if target == "CLOSED" and (account.transfers_out or account.frozen_minor):
         return Refusal.OPEN_LIABILITIES
     if target == "CLOSED" and account.posted_minor:
         return Refusal.ACCOUNT_NOT_EMPTY
@@ -221,6 +226,7 @@ def view_account(account_no: str, account: Account) -> AccountView:
         currency=account.currency,
         posted_minor=account.posted_minor,
         held_minor=account.held_minor,
+        frozen_minor=account.frozen_minor,
         available_minor=available_minor(account),
         opened_at=instant(account.opened_ns),
     )

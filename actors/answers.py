@@ -32,7 +32,7 @@ class Refused(View, frozen=True, tag="refused"):
 
 
 class AccountView(View, frozen=True, tag="account"):
-    """An account; `available_minor` is what is posted and not held."""
+    """An account; `available_minor` is what is posted and neither held nor frozen."""
 
     account_no: str
     kind: str
@@ -40,18 +40,102 @@ class AccountView(View, frozen=True, tag="account"):
     currency: str
     posted_minor: int
     held_minor: int
+    frozen_minor: int
     available_minor: int
     opened_at: str
 
 
 class AgreementView(View, frozen=True, tag="agreement"):
-    """What a payer lets a merchant take; a limit that is None does not exist."""
+    """What a payer lets a merchant take; a limit that is None does not exist.
+
+    `used_minor` is what counts against the daily limit on the current business date; it is for
+    queries of an agreement in force that has, or had, such a limit, and None otherwise.
+    """
 
     account_no: str
+    agreement_no: str
     merchant_no: str
     payment_limit_minor: int | None
     daily_limit_minor: int | None
-    signed_at: str
+    used_minor: int | None
+    state: str
+    code: Refusal | None
+    business_date: str
+    signed_at: str | None
+    changed_at: str | None
+    cancelled_at: str | None
+
+
+class AgreementChangeView(View, frozen=True, tag="agreement_change"):
+    """A change of an agreement's limits, or its cancelling."""
+
+    change: Literal["change", "cancel"]
+    account_no: str
+    number: str
+    agreement_no: str
+    payment_limit_minor: int | None
+    daily_limit_minor: int | None
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+
+
+class LimitsChangeView(View, frozen=True, tag="limits_change"):
+    """What an account's own limits for a method were set to."""
+
+    account_no: str
+    limits_no: str
+    method: str
+    payment_limit_minor: int | None
+    daily_limit_minor: int | None
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+
+
+class MethodLimitView(Struct, frozen=True):
+    """An account's own limits for one method, and what is used today, limited or not."""
+
+    method: str
+    payment_limit_minor: int | None
+    daily_limit_minor: int | None
+    used_minor: int
+
+
+class AccountLimitsView(View, frozen=True, tag="account_limits"):
+    """An account's own limits, method by method, with the use of a business date."""
+
+    account_no: str
+    business_date: str
+    methods: tuple[MethodLimitView, ...]
+
+
+class FreezeView(View, frozen=True, tag="freeze"):
+    """An amount that the bank has set aside, or had."""
+
+    account_no: str
+    freeze_no: str
+    amount_minor: int
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
+    released_at: str | None
+
+
+class UnfreezeView(View, frozen=True, tag="unfreeze"):
+    """The end of a freeze; `amount_minor` is the whole of it."""
+
+    account_no: str
+    unfreeze_no: str
+    freeze_no: str
+    amount_minor: int
+    state: str
+    code: Refusal | None
+    business_date: str
+    created_at: str
 
 
 class TransferView(View, frozen=True, tag="transfer"):
@@ -190,6 +274,10 @@ Outcome = (
     Refused
     | AccountView
     | AgreementView
+    | AgreementChangeView
+    | LimitsChangeView
+    | FreezeView
+    | UnfreezeView
     | TransferView
     | MerchantView
     | PaymentView

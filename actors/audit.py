@@ -16,9 +16,15 @@ balance                 an account's balance and newest posting are those of its
 overdraft               neither available funds nor a merchant's ledger are below zero
 circulation             no balance is beyond 10**18
 held                    what an account holds is the rests of its open holds
+frozen                  what of an account is frozen is the sum of its frozen amounts
+unfreezes               an amount is released exactly if it was unfrozen once
 closed-account          a closed account is empty, and nothing can come back to it
 transfers-out           what an account counts as under way is its transfers that are
-daily-limit             no agreement is used beyond its daily limit
+account-limits          an account's own limits are what it was told to set
+agreement               what a merchant is allowed is what the agreement in force says
+agreement-changes       an agreement was changed and cancelled as its changes say
+daily-limit             no merchant has used more than the daily limit in force
+method-limit            no account has used more than its own daily limit of a method
 hold-limit              no hold is captured beyond its limit
 projection              an authorization agrees with its hold, once nothing of it is in flight
 operations              an authorization's figures are the sums of its operations
@@ -28,6 +34,8 @@ reversals               a payment is reversed exactly if a reversal of it succee
 remedies                a refund is redirected, or was closed, exactly if a remedy of it says so
 pending-queue           a merchant's queue holds its refunds that wait for funds, oldest first
 merchant-book           a merchant's two ledgers are the sums of its payments and the rest
+merchant-counts         what a merchant counts as under way and open is so
+closed-merchant         a closed merchant is owed nothing, and nothing of it is under way
 at-rest                 what waits for an answer has a message on its way, and so has a queue of
                         refunds whose first one is covered
 ======================  ===================================================================
@@ -40,16 +48,21 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from actors.account import CLEARING, Account
-from actors.agreement import Agreement
+from actors.agreement import Allowance
+from actors.authorization import OPEN_STATES as OPEN_AUTHORIZATIONS
 from actors.authorization import Authorization
+from actors.freeze import Freeze, Unfreeze
 from actors.hold import OPEN_STATES, Hold, rest_minor
+from actors.limits import LimitsChange
 from actors.merchant import Merchant
 from actors.messages import CreditTransfer, ResumeRefunds
+from actors.method import METHODS, MethodLimit
 from actors.money import BALANCE_MAX, share_minor
 from actors.operation import Operation
 from actors.payment import Payment
 from actors.refund import Refund
 from actors.remedy import Remedy
+from actors.signing import Agreement, AgreementChange
 from actors.transfer import Transfer
 from engine.kind import RecordKind
 from engine.message import Envelope
@@ -136,6 +149,10 @@ class _Audit:
         self._ledgers: dict[str, tuple[int, int, str]] = {}
         self._held = _Tally("held", "actors", "held_minor", "holds_open")
         self._out = _Tally("transfers-out", "actors", "transfers_out")
+        self._frozen = _Tally("frozen", "actors", "frozen_minor")
+        self._unfreezes = _Tally("unfreezes", "records", "released")
+        self._changes = _Tally("agreement-changes", "records", "changes", "cancelled")
+        self._counts = _Tally("merchant-counts", "actors", "in_flight", "authorizations_open")
         self._books = _Tally("merchant-book", "actors", "posted_minor", "fees_minor")
         self._refunds = _Tally("refunds", "records", "refunded_minor", "refunding_minor", "refunds")
         self._operations = _Tally(
@@ -148,6 +165,10 @@ class _Audit:
         self._tallies = (
             self._held,
             self._out,
+            self._frozen,
+            self._unfreezes,
+            self._changes,
+            self._counts,
             self._books,
             self._refunds,
             self._operations,
@@ -155,6 +176,9 @@ class _Audit:
             self._remedies,
             self._pending,
         )
+        self._in_force: dict[tuple[str, str], tuple[str, tuple[object, ...]]] = {}
+        self._limits: dict[tuple[str, str], tuple[int | None, int | None]] = {}
+        self._addressed: set[str] = set()
         self._projections: dict[tuple[str, str], tuple[str, tuple[int | str, ...]]] = {}
 
     def violations(self) -> Iterator[Violation]:
@@ -177,6 +201,11 @@ class _Audit:
         for (merchant, before, after), (side, _) in self._links.items():
             detail = f"{before or 'its start'} and {after or 'its end'}: only {side} says so"
             yield Violation("pending-queue", "records", merchant, detail)
+        for (address, method), limits in self._limits.items():
+            detail = f"{limits} of {method} were never set"
+            yield Violation("account-limits", "actors", address, detail)
+        for key, _ in self._in_force.values():
+            yield Violation("agreement", "records", key, "has no other side")
         for tally in self._tallies:
             yield from tally.left()
 
@@ -190,6 +219,7 @@ class _Audit:
                 detail = f"{message.amount_minor} {message.currency} of {message.business_date}"
                 yield Violation("closed-date", "messages", key, detail)
         self._in_flight.update(_concerns(message))
+        self._addressed.update((message.sender, message.to))
 
     def _posting(self, posting: PostingRow) -> Iterator[Violation]:
         sequence, account, amount, currency, after, previous, _, business_date = posting
@@ -227,15 +257,34 @@ class _Audit:
         yield from self._balance(
             number, account.posted_minor, account.posted_last, account.currency
         )
-        if account.kind != "clearing" and not 0 <= account.held_minor <= account.posted_minor:
-            detail = f"{account.held_minor} held of {account.posted_minor}"
+        held, frozen = account.held_minor, account.frozen_minor
+        if account.kind != "clearing" and (
+            held < 0 or frozen < 0 or held + frozen > account.posted_minor
+        ):
+            detail = f"{held} held and {frozen} frozen of {account.posted_minor}"
             yield Violation("overdraft", "actors", address, detail)
         out = account.transfers_out
         if account.status == "CLOSED" and (account.posted_minor or account.holds_open or out):
             detail = f"{account.posted_minor} in it, {account.holds_open} holds open, {out} out"
             yield Violation("closed-account", "actors", address, detail)
         self._out.add(address, out)
-        self._held.add(address, account.held_minor, account.holds_open)
+        self._held.add(address, held, account.holds_open)
+        self._frozen.add(address, frozen)
+        yield from self._methods(address, account)
+
+    def _methods(self, address: str, account: Account) -> Iterator[Violation]:
+        """Check the use by method; what was used before a limit was set may be beyond it."""
+        used = account.used_minor
+        if len(used) != len(METHODS) or not all(0 <= each <= BALANCE_MAX for each in used):
+            yield Violation("method-limit", "actors", address, f"{used} used")
+        for method, limit, each in zip(METHODS, account.limits, used, strict=False):
+            if limit != MethodLimit():
+                limits = (limit.payment_limit_minor, limit.daily_limit_minor)
+                self._limits[address, method] = limits
+            carried = limit.carried_minor if account.used_date == limit.carried_date else 0
+            if limit.daily_limit_minor is not None and each > max(limit.daily_limit_minor, carried):
+                detail = f"{each} used of {limit.daily_limit_minor} by {method}"
+                yield Violation("method-limit", "actors", address, detail)
 
     def _merchant(self, address: str, merchant: Merchant) -> Iterator[Violation]:
         for ledger, balance, last in (
@@ -246,6 +295,13 @@ class _Audit:
         if merchant.posted_minor < 0 or merchant.fees_minor < 0:
             detail = f"receivable {merchant.posted_minor}, fees {merchant.fees_minor}"
             yield Violation("overdraft", "actors", address, detail)
+        if merchant.status == "CLOSED" and (merchant.posted_minor or address in self._addressed):
+            detail = f"{merchant.posted_minor} owed to it, or a message on its way"
+            yield Violation("closed-merchant", "actors", address, detail)
+        if merchant.status == "CLOSED" and (merchant.in_flight or merchant.authorizations_open):
+            detail = f"{merchant.in_flight} in flight, {merchant.authorizations_open} open"
+            yield Violation("closed-merchant", "actors", address, detail)
+        self._counts.add(address, merchant.in_flight, merchant.authorizations_open)
         self._books.add(address, merchant.posted_minor, merchant.fees_minor)
         pending = merchant.pending
         if pending is not None:
@@ -267,13 +323,67 @@ class _Audit:
 
     # An account's records
 
+    def _allowance(
+        self, address: str, name: str, allowance: Allowance, key: str
+    ) -> Iterator[Violation]:
+        limit, used = allowance.daily_limit_minor, allowance.used_minor
+        carried = allowance.carried_minor if allowance.used_date == allowance.carried_date else 0
+        if used < 0 or (limit is not None and used > max(limit, carried)):
+            detail = f"{used} used of {limit} on {allowance.used_date}"
+            yield Violation("daily-limit", "records", key, detail)
+        if allowance.agreement_no:
+            yield from self._force(address, allowance.agreement_no, name, allowance, key)
+
     def _agreement(
         self, address: str, name: str, agreement: Agreement, key: str
     ) -> Iterator[Violation]:
-        limit = agreement.daily_limit_minor
-        if limit is not None and not 0 <= agreement.used_minor <= limit:
-            detail = f"{agreement.used_minor} used of {limit} on {agreement.used_date}"
-            yield Violation("daily-limit", "records", key, detail)
+        self._changes.add(
+            f"{address} {name}", agreement.changes, int(agreement.state == "CANCELLED")
+        )
+        if agreement.state == "SIGNED":
+            yield from self._force(address, name, agreement.merchant_no, agreement, key)
+
+    def _force(
+        self, address: str, agreement_no: str, merchant_no: str, side: Any, key: str
+    ) -> Iterator[Violation]:
+        """Keep the side that is met first, and compare it with the other; so of the agreements
+        of a payer with a merchant one at most is in force."""
+        says = (merchant_no, side.payment_limit_minor, side.daily_limit_minor)
+        other = self._in_force.pop((address, agreement_no), None)
+        if other is None:
+            self._in_force[address, agreement_no] = (key, says)
+        elif other[1] != says:
+            detail = f"{says}, but {other[0]} says {other[1]}"
+            yield Violation("agreement", "records", key, detail)
+
+    def _agreement_change(
+        self, address: str, name: str, change: AgreementChange, key: str
+    ) -> Iterator[Violation]:
+        if change.state == "SUCCEEDED":
+            changed = change.kind == "change"
+            self._changes.take(f"{address} {change.agreement_no}", int(changed), int(not changed))
+        yield from ()
+
+    def _freeze(self, address: str, name: str, freeze: Freeze, key: str) -> Iterator[Violation]:
+        if freeze.state == "FROZEN":
+            self._frozen.take(address, freeze.amount_minor)
+        self._unfreezes.add(f"{address} {name}", int(freeze.state == "RELEASED"))
+        yield from ()
+
+    def _unfreeze(
+        self, address: str, name: str, unfreeze: Unfreeze, key: str
+    ) -> Iterator[Violation]:
+        self._unfreezes.take(f"{address} {unfreeze.freeze_no}", int(unfreeze.state == "SUCCEEDED"))
+        yield from ()
+
+    def _limits_change(
+        self, address: str, name: str, change: LimitsChange, key: str
+    ) -> Iterator[Violation]:
+        method = (address, change.method)
+        limits = (change.payment_limit_minor, change.daily_limit_minor)
+        if change.state == "SUCCEEDED" and self._limits.get(method) == limits:
+            del self._limits[method]
+        yield from ()
 
     def _hold(self, address: str, name: str, hold: Hold, key: str) -> Iterator[Violation]:
         if not 0 <= hold.captured_minor <= share_minor(hold.amount_minor, hold.limit_bps):
@@ -296,6 +406,7 @@ class _Audit:
         if payment.state == "SUCCEEDED" and not payment.reversing:
             fee = payment.fee_minor
             self._books.take(address, payment.amount_minor - fee, fee)
+        self._counts.take(address, int(payment.state == "PROCESSING"), 0)
         if payment.state == "PROCESSING" or payment.reversing:
             yield from self._waits(address, name, key)
         self._reversals.add(f"{address} {name}", int(payment.state == "REVERSED"))
@@ -312,6 +423,7 @@ class _Audit:
             authorization.amount_minor - authorization.requested_minor,
             authorization.increments,
         )
+        self._counts.take(address, 0, int(authorization.state in OPEN_AUTHORIZATIONS))
         if authorization.state == "PROCESSING" or authorization.operation:
             yield from self._waits(address, name, key)
         if authorization.state not in {"PROCESSING", "FAILED"}:
@@ -323,6 +435,7 @@ class _Audit:
         original = f"{address} {operation.original}"
         amount, fee = operation.amount_minor, operation.fee_minor
         if operation.state == "PROCESSING":
+            self._counts.take(address, 1, 0)
             yield from self._waits(address, operation.original, key)
         elif operation.state == "SUCCEEDED":
             if operation.kind == "capture":
@@ -373,6 +486,8 @@ class _Audit:
             self._remedies.add(f"{address} {name} {refund.redirected_to} by {by}", 1)
         if refund.close_no:
             self._remedies.add(f"{address} {name}  by closing {refund.close_no} SUCCEEDED", 1)
+        if refund.state in {"PROCESSING", "PENDING_FUNDS", "ABNORMAL"}:
+            self._counts.take(address, 1, 0)
         if refund.state in {"PENDING_FUNDS", "ABNORMAL"}:
             self._refunds.take(original, 0, amount, 1)
         elif refund.state == "PROCESSING":
@@ -442,7 +557,12 @@ _STATES: Final[Mapping[type[Struct], Callable[[_Audit, str, Any], Iterator[Viola
 _RECORDS: Final[
     Mapping[type[Struct], Callable[[_Audit, str, str, Any, str], Iterator[Violation]]]
 ] = {
+    Allowance: _Audit._allowance,
     Agreement: _Audit._agreement,
+    AgreementChange: _Audit._agreement_change,
+    LimitsChange: _Audit._limits_change,
+    Freeze: _Audit._freeze,
+    Unfreeze: _Audit._unfreeze,
     Hold: _Audit._hold,
     Transfer: _Audit._transfer,
     Payment: _Audit._payment,

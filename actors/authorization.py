@@ -20,7 +20,7 @@ from actors.commands import (
     ReleaseAuthorization,
     VoidAuthorization,
 )
-from actors.merchant import Merchant, admit, credit, existing
+from actors.merchant import Merchant, admit, count, credit, existing
 from actors.messages import (
     CaptureHold,
     HoldDeclined,
@@ -77,6 +77,9 @@ class Authorization(Bound, frozen=True, array_like=True):
     captured_ns: int = 0
 
 
+OPEN_STATES: Final = ("PROCESSING", "HELD", "PARTIALLY_CAPTURED")
+"""May still come to something; a merchant with such an authorization is not closed."""
+
 AUTHORIZATIONS: Final = RecordKind("z", Authorization, ascending=True)
 
 
@@ -105,6 +108,7 @@ def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> 
     if code is not None:
         turn.answer(first_authorization(turn.number, hold_no, authorization))
         return
+    count(turn, authorizations=1)
     turn.tell(
         f"account/{command.payer}",
         PlaceHold(
@@ -132,6 +136,7 @@ def hold_placed(turn: Turn[Merchant], message: HoldPlaced) -> None:
 
 def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
     """Nothing is reserved: bind the refusal, for ever."""
+    count(turn, authorizations=-1)
     settle(
         turn,
         AUTHORIZATIONS,
@@ -146,7 +151,9 @@ def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
 def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
     """The hold has expired; an operation that is in flight will still be answered."""
     authorization = _authorization(turn, message.hold_no)
-    turn.put(AUTHORIZATIONS, message.hold_no, _project(authorization, message.hold))
+    projection = _project(authorization, message.hold)
+    count(turn, authorizations=_opened(authorization, projection))
+    turn.put(AUTHORIZATIONS, message.hold_no, projection)
 
 
 def increment_authorization(turn: Turn[Merchant], command: IncrementAuthorization) -> None:
@@ -217,6 +224,7 @@ def _operate(
     if authorization is None or code is not None:
         turn.answer(first_operation(turn.number, number, operation))
         return
+    count(turn, in_flight=1)
     turn.put(AUTHORIZATIONS, hold_no, replace(authorization, operation=kind, operation_no=number))
     turn.tell(f"account/{authorization.payer}", question)
 
@@ -253,6 +261,7 @@ def _conclude(
 ) -> None:
     """Copy the hold's figures, free the authorization, and settle the operation with them."""
     projection = _project(authorization, hold, operation="", operation_no="")
+    count(turn, in_flight=-1, authorizations=_opened(authorization, projection))
     turn.put(AUTHORIZATIONS, hold_no, projection)
     settle(
         turn,
@@ -282,6 +291,11 @@ def _project(authorization: Authorization, hold: HoldFigures, **changes: str) ->
         expires_at_ns=hold.expires_at_ns,
         **changes,
     )
+
+
+def _opened(before: Authorization, after: Authorization) -> int:
+    """Return -1 where an authorization that was open has ended, else 0."""
+    return (after.state in OPEN_STATES) - (before.state in OPEN_STATES)
 
 
 def _authorization(turn: Turn[Merchant], hold_no: str) -> Authorization:

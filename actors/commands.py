@@ -6,7 +6,7 @@ one that owns that number: `first_actor`.
 """
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,7 @@ Number = Annotated[
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$" + _END, description="ISO 4217")]
 AmountMinor = Annotated[int, Meta(ge=1, le=10**13, description="minor units")]
 FeeBps = Annotated[int, Meta(ge=0, le=10_000)]
+Method = Literal["agreement", "authorization", "transfer", "withdrawal"]
 ValidityS = Annotated[int, Meta(ge=1, le=30 * 86_400, description="seconds, at most 30 days")]
 
 
@@ -86,9 +87,54 @@ class SignAgreement(Command, frozen=True, tag="sign_agreement"):
     """The payer lets a merchant debit the account, within limits; absent means no limit."""
 
     account_no: Number
+    agreement_no: Number
     merchant_no: Number
     payment_limit_minor: AmountMinor | None = None
     daily_limit_minor: AmountMinor | None = None
+
+
+class ChangeAgreement(Command, frozen=True, tag="change_agreement"):
+    """Set both limits of a signed agreement anew; absent means no limit."""
+
+    account_no: Number
+    agreement_no: Number
+    change_no: Number
+    payment_limit_minor: AmountMinor | None = None
+    daily_limit_minor: AmountMinor | None = None
+
+
+class CancelAgreement(Command, frozen=True, tag="cancel_agreement"):
+    """End a signed agreement for ever; holds that are open and refunds go on."""
+
+    account_no: Number
+    agreement_no: Number
+    cancel_no: Number
+
+
+class SetAccountLimits(Command, frozen=True, tag="set_account_limits"):
+    """Set both of the account's own limits for one method of paying; absent means no limit."""
+
+    account_no: Number
+    limits_no: Number
+    method: Method
+    payment_limit_minor: AmountMinor | None = None
+    daily_limit_minor: AmountMinor | None = None
+
+
+class FreezeAmount(Command, frozen=True, tag="freeze_amount"):
+    """Set some of an account's available money aside, until it is unfrozen."""
+
+    account_no: Number
+    freeze_no: Number
+    amount_minor: AmountMinor
+
+
+class UnfreezeAmount(Command, frozen=True, tag="unfreeze_amount"):
+    """Make a frozen amount available again."""
+
+    account_no: Number
+    freeze_no: Number
+    unfreeze_no: Number
 
 
 class OpenMerchant(Command, frozen=True, tag="open_merchant"):
@@ -98,6 +144,24 @@ class OpenMerchant(Command, frozen=True, tag="open_merchant"):
     currency: Currency
     fee_bps: FeeBps = 0
     over_capture: bool = False
+
+
+class SuspendMerchant(Command, frozen=True, tag="suspend_merchant"):
+    """Let a merchant take nothing new; refunds, reversals, voids and releases go on."""
+
+    merchant_no: Number
+
+
+class ActivateMerchant(Command, frozen=True, tag="activate_merchant"):
+    """Take a suspension back."""
+
+    merchant_no: Number
+
+
+class CloseMerchant(Command, frozen=True, tag="close_merchant"):
+    """Close a merchant with which nothing is open any more, for ever."""
+
+    merchant_no: Number
 
 
 class CreatePayment(Command, frozen=True, tag="create_payment"):
@@ -209,9 +273,17 @@ AccountCommand = (
     | UnfreezeAccount
     | CloseAccount
     | SignAgreement
+    | ChangeAgreement
+    | CancelAgreement
+    | SetAccountLimits
+    | FreezeAmount
+    | UnfreezeAmount
 )
 MerchantCommand = (
     OpenMerchant
+    | SuspendMerchant
+    | ActivateMerchant
+    | CloseMerchant
     | CreatePayment
     | ReversePayment
     | CreateAuthorization

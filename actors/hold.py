@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from actors.account import Account, existing, post, refuse_debit
-from actors.agreement import AGREEMENTS, count_use, refuse_use
+from actors.agreement import ALLOWANCES, count_use, refuse_use
 from actors.messages import (
     CaptureHold,
     ExpireHold,
@@ -27,7 +27,8 @@ from actors.messages import (
     ReleaseHold,
     VoidHold,
 )
-from actors.money import share_minor, use
+from actors.method import AUTHORIZATION, use_method
+from actors.money import share_minor
 from actors.operation import OperationKind, refuse_state
 from actors.refusal import Refusal
 from engine.kind import RecordKind
@@ -92,10 +93,10 @@ def place_hold(turn: Turn[Account], message: PlaceHold) -> None:
     code = refuse_debit(account, message.currency)
     if code is None:
         assert account is not None
-        agreement = turn.get(AGREEMENTS, merchant_no)
-        code = refuse_use(turn, account, agreement, amount, amount)
+        allowance = turn.get(ALLOWANCES, merchant_no)
+        code = refuse_use(turn, account, allowance, AUTHORIZATION, amount, amount)
         if code is None:
-            assert agreement is not None
+            assert allowance is not None
             hold = Hold(
                 merchant_no=merchant_no,
                 hold_no=message.hold_no,
@@ -104,14 +105,19 @@ def place_hold(turn: Turn[Account], message: PlaceHold) -> None:
                 placed_ns=turn.now_ns,
                 expires_at_ns=turn.now_ns + message.valid_s * 1_000_000_000,
             )
+            date, used = use_method(
+                AUTHORIZATION, turn.business_date, account.used_date, account.used_minor, amount
+            )
             turn.become(
                 replace(
                     account,
                     held_minor=account.held_minor + amount,
                     holds_open=account.holds_open + 1,
+                    used_date=date,
+                    used_minor=used,
                 )
             )
-            count_use(turn, merchant_no, agreement, amount)
+            count_use(turn, merchant_no, allowance, amount)
             name = f"{merchant_no}/{message.hold_no}"
             turn.put(HOLDS, name, hold)
             turn.set_timer(hold.expires_at_ns, name, ExpireHold(merchant_no, message.hold_no))
@@ -136,6 +142,7 @@ def increment_hold(turn: Turn[Account], message: IncrementHold) -> None:
         turn.tell(turn.sender, OperationRefused(message.hold_no, code, figures(hold)))
         return
     hold = replace(hold, amount_minor=hold.amount_minor + amount, increments=hold.increments + 1)
+    account = existing(turn)
     turn.become(replace(account, held_minor=account.held_minor + amount))
     _applied(turn, hold)
 
@@ -144,7 +151,7 @@ def capture_hold(turn: Turn[Account], message: CaptureHold) -> None:
     """Take money that is reserved; what is taken beyond the hold is a new debit of its own.
 
     So a frozen account pays captures within a hold and declines the excess, and the excess
-    counts against the agreement's limits.
+    counts against the agreement's limits and the account's own.
 
     Refusals: those of `operation.refuse_state`, CAPTURE_LIMIT, CAPTURE_EXCEEDS_HOLD, then, for
     an excess, those of a new debit.
@@ -164,10 +171,9 @@ def capture_hold(turn: Turn[Account], message: CaptureHold) -> None:
     if code is not None:
         turn.tell(turn.sender, OperationRefused(message.hold_no, code, figures(hold)))
         return
-    date, used = use(turn.business_date, account.used_date, account.used_minor, amount)
     reference = f"capture/{message.merchant_no}/{message.hold_no}/{message.capture_no}"
-    held = account.held_minor - (amount - excess)
-    post(turn, account, -amount, reference, held_minor=held, used_date=date, used_minor=used)
+    account = existing(turn)
+    post(turn, account, -amount, reference, held_minor=account.held_minor - (amount - excess))
     hold = replace(hold, captured_minor=captured, captures=hold.captures + 1)
     if message.final or captured >= hold.amount_minor:
         hold = _end(turn, hold, "CAPTURED", max(hold.amount_minor - captured, 0))
@@ -222,11 +228,15 @@ def _debit_more(
     code = refuse_debit(account, account.currency)
     if code is not None:
         return code
-    agreement = turn.get(AGREEMENTS, hold.merchant_no)
-    code = refuse_use(turn, account, agreement, total_minor, amount_minor)
+    allowance = turn.get(ALLOWANCES, hold.merchant_no)
+    code = refuse_use(turn, account, allowance, AUTHORIZATION, total_minor, amount_minor)
     if code is None:
-        assert agreement is not None
-        count_use(turn, hold.merchant_no, agreement, amount_minor)
+        assert allowance is not None
+        count_use(turn, hold.merchant_no, allowance, amount_minor)
+        date, used = use_method(
+            AUTHORIZATION, turn.business_date, account.used_date, account.used_minor, amount_minor
+        )
+        turn.become(replace(account, used_date=date, used_minor=used))
     return code
 
 

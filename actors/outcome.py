@@ -87,6 +87,14 @@ def bind(
     return content, turn.business_date, turn.now_ns, "FAILED", code, turn.now_ns, ()
 
 
+def decided(
+    turn: Turn[Any], content: bytes, state: str, code: Refusal | None
+) -> tuple[bytes, str, int, Any, Refusal | None, int, tuple[()]]:
+    """Return the first fields of a record that has its outcome at once: a state, or FAILED."""
+    now_ns = turn.now_ns
+    return content, turn.business_date, now_ns, "FAILED" if code else state, code, now_ns, ()
+
+
 def settle(
     turn: Turn[Any],
     kind: RecordKind[B],

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from actors.answers import Outcome, PaymentView, Refused, instant, instant_if
 from actors.commands import CreatePayment, ReversePayment
-from actors.merchant import Merchant, admit, credit, debit, existing
+from actors.merchant import Merchant, admit, count, credit, debit, existing
 from actors.messages import (
     CreditReversal,
     DebitPayment,
@@ -75,6 +75,7 @@ def create_payment(turn: Turn[Merchant], command: CreatePayment) -> None:
     if code is not None:
         turn.answer(first_payment(turn.number, order_no, payment))
         return
+    count(turn, in_flight=1)
     turn.tell(
         f"account/{command.payer}",
         DebitPayment(turn.number, order_no, command.amount_minor, command.currency),
@@ -88,13 +89,14 @@ def payment_debited(turn: Turn[Merchant], message: PaymentDebited) -> None:
     amount = payment.amount_minor
     assert turn.amount_minor == amount
     fee = fee_minor(amount, existing(turn).fee_bps)
-    credit(turn, amount, fee, f"payment/{turn.number}/{order_no}")
+    credit(turn, amount, fee, f"payment/{turn.number}/{order_no}", in_flight=-1)
     settle(turn, PAYMENTS, order_no, payment, view_payment, state="SUCCEEDED", fee_minor=fee)
 
 
 def payment_declined(turn: Turn[Merchant], message: PaymentDeclined) -> None:
     """Bind the refusal, for ever, and answer."""
     payment = _processing(turn, message.order_no)
+    count(turn, in_flight=-1)
     settle(
         turn,
         PAYMENTS,
@@ -143,7 +145,8 @@ def reverse_payment(turn: Turn[Merchant], command: ReversePayment) -> None:
         turn.answer(first_operation(turn.number, number, reversal))
         return
     turn.put(PAYMENTS, order_no, replace(payment, reversing=number))
-    debit(turn, payment.amount_minor, payment.fee_minor, f"reversal/{turn.number}/{order_no}")
+    reference = f"reversal/{turn.number}/{order_no}"
+    debit(turn, payment.amount_minor, payment.fee_minor, reference, in_flight=1)
     turn.tell(
         f"account/{payment.payer}",
         CreditReversal(turn.number, order_no),
@@ -169,6 +172,7 @@ def _refuse_reversal(turn: Turn[Merchant], payment: Payment | None) -> Refusal |
 def reversal_credited(turn: Turn[Merchant], message: ReversalCredited) -> None:
     """The payer has the money back: the payment is REVERSED."""
     payment, reversal = _reversing(turn, message.order_no)
+    count(turn, in_flight=-1)
     turn.put(PAYMENTS, message.order_no, replace(payment, state="REVERSED", reversing=""))
     settle(turn, REVERSALS, payment.reversing, reversal, first_operation, state="SUCCEEDED")
 
@@ -178,7 +182,7 @@ def reversal_returned(turn: Turn[Merchant], message: ReversalReturned) -> None:
     payment, reversal = _reversing(turn, message.order_no)
     assert turn.amount_minor == payment.amount_minor
     reference = f"reversal/{turn.number}/{message.order_no}"
-    credit(turn, payment.amount_minor, payment.fee_minor, reference)
+    credit(turn, payment.amount_minor, payment.fee_minor, reference, in_flight=-1)
     turn.put(PAYMENTS, message.order_no, replace(payment, reversing=""))
     settle(
         turn,

@@ -11,6 +11,9 @@ stands in its merchant's queue, the oldest first; nothing overtakes the first on
 list whose links are in the refunds, its ends in the merchant's state. Whatever brings the
 merchant money, or takes the first one away, has the queue gone on with in the same turn, up to
 `RESUMED_MAX` refunds; the rest goes on in a message to itself.
+
+The merchant counts a refund as in flight from its binding to its end, SUCCEEDED, FAILED or
+CLOSED: also while it is PENDING_FUNDS or ABNORMAL, so that it cannot be closed meanwhile.
 """
 
 from collections.abc import Mapping
@@ -22,7 +25,7 @@ from msgspec.structs import replace
 from actors.answers import Outcome, RefundView, Refused, instant, instant_if
 from actors.authorization import AUTHORIZATIONS, Authorization
 from actors.commands import RefundAuthorization, RefundPayment
-from actors.merchant import Merchant, Pending, admit, credit, debit, existing
+from actors.merchant import Merchant, Pending, admit, count, credit, debit, existing
 from actors.messages import (
     CreditRefund,
     ExpireRefund,
@@ -226,17 +229,20 @@ def _begin(
         refund = _enqueue(turn, number, refund)
         turn.answer(first_refund(turn.number, number, refund))
     else:
-        send(turn, number, refund)
+        send(turn, number, refund, in_flight=1)
 
 
-def send(turn: Turn[Merchant], refund_no: str, refund: Refund) -> None:
+def send(turn: Turn[Merchant], refund_no: str, refund: Refund, in_flight: int = 0) -> None:
     """Write a refund that is PROCESSING, take its money and send it to whoever is to get it.
 
     The caller has made sure that the receivable covers it.
+
+    Args:
+        in_flight: as for `merchant.count`: 1 for a new refund, 0 for one that is counted already.
     """
     assert refund.state == "PROCESSING"
     turn.put(REFUNDS, refund_no, refund)
-    debit(turn, refund.amount_minor, 0, f"refund/{turn.number}/{refund_no}")
+    debit(turn, refund.amount_minor, 0, f"refund/{turn.number}/{refund_no}", in_flight)
     turn.tell(
         f"account/{refund.redirected_to or refund.payer}",
         CreditRefund(turn.number, refund_no),
@@ -255,6 +261,7 @@ def refund_credited(turn: Turn[Merchant], message: RefundCredited) -> None:
     """The money has arrived: what was reserved is refunded."""
     refund = _processing(turn, message.refund_no)
     _end_reservation(turn, refund, refunded_minor=refund.amount_minor)
+    count(turn, in_flight=-1)
     _conclude(turn, message.refund_no, refund, "SUCCEEDED", None)
 
 
@@ -267,8 +274,10 @@ def refund_returned(turn: Turn[Merchant], message: RefundReturned) -> None:
     number = message.refund_no
     refund = _processing(turn, number)
     assert turn.amount_minor == refund.amount_minor
-    credit(turn, refund.amount_minor, 0, f"refund/{turn.number}/{number}")
-    if refund.redirect_no or message.code is Refusal.ACCOUNT_CLOSED:
+    astray = bool(refund.redirect_no) or message.code is Refusal.ACCOUNT_CLOSED
+    reference = f"refund/{turn.number}/{number}"
+    credit(turn, refund.amount_minor, 0, reference, in_flight=0 if astray else -1)
+    if astray:
         _conclude(turn, number, refund, "ABNORMAL", message.code)
     else:
         _end_reservation(turn, refund, refunds=-1)
@@ -352,7 +361,7 @@ def _enqueue(turn: Turn[Merchant], refund_no: str, refund: Refund) -> Refund:
         )
     refund = replace(refund, state="PENDING_FUNDS", first="PENDING_FUNDS", queued=queued)
     turn.put(REFUNDS, refund_no, refund)
-    turn.become(replace(merchant, pending=pending))
+    turn.become(replace(merchant, pending=pending, in_flight=merchant.in_flight + 1))
     turn.set_timer(refund.created_ns + WAIT_NS, f"pending/{refund_no}", ExpireRefund(refund_no))
     return refund
 
@@ -445,6 +454,7 @@ def close(turn: Turn[Merchant], refund_no: str, refund: Refund, close_no: str = 
     if refund.queued is not None:
         refund = _dequeue(turn, refund_no, refund)
     _end_reservation(turn, refund, refunds=-1)
+    count(turn, in_flight=-1)
     closed = moved(refund, "CLOSED", settled_ns=turn.now_ns, close_no=close_no)
     turn.put(REFUNDS, refund_no, closed)
     _resume(turn)

@@ -22,6 +22,8 @@ class Refusal(StrEnum):
     NO_SUCH_PAYMENT                 the merchant has no payment of this number
     NO_SUCH_HOLD                    the merchant has no authorization of this number
     NO_SUCH_REFUND                  the merchant has no refund of this number
+    NO_SUCH_AGREEMENT               the account has no agreement of this number
+    NO_SUCH_FREEZE                  no amount was frozen under this number
     IN_FLIGHT                       the original has an operation under way; ask again
     PAYMENT_NOT_SUCCEEDED           the payment failed, or was reversed
     HOLD_EXPIRED                    the hold's time ran out before anything was captured
@@ -45,11 +47,14 @@ class Refusal(StrEnum):
     ACCOUNT_INTERNAL                internal accounts are not a caller's to use
     SAME_ACCOUNT                    a transfer goes to another account than it comes from
     HOLDS_OPEN                      the account has open holds
-    OPEN_LIABILITIES                a transfer or withdrawal of the account is still under way
+    OPEN_LIABILITIES                something of the account or merchant is not settled yet
     ACCOUNT_NOT_EMPTY               the account has money in it
+    AGREEMENT_IN_FORCE              the payer has an agreement with the merchant already
     AGREEMENT_NOT_FOUND             the payer signed no agreement with the merchant
+    AGREEMENT_CANCELLED             the payer's agreement with the merchant was cancelled
     PAYMENT_LIMIT_EXCEEDED          above the agreement's limit for one payment
     DAILY_LIMIT_EXCEEDED            above the agreement's limit for the business date
+    METHOD_LIMIT_EXCEEDED           above the account's own limit for this method of paying
     INSUFFICIENT_FUNDS              the account's available funds do not cover it
     BALANCE_LIMIT                   the currency would have more than 10**18 in circulation
     ==============================  ===========================================================
@@ -63,6 +68,8 @@ class Refusal(StrEnum):
     NO_SUCH_PAYMENT = "NO_SUCH_PAYMENT"
     NO_SUCH_HOLD = "NO_SUCH_HOLD"
     NO_SUCH_REFUND = "NO_SUCH_REFUND"
+    NO_SUCH_AGREEMENT = "NO_SUCH_AGREEMENT"
+    NO_SUCH_FREEZE = "NO_SUCH_FREEZE"
     IN_FLIGHT = "IN_FLIGHT"
     PAYMENT_NOT_SUCCEEDED = "PAYMENT_NOT_SUCCEEDED"
     HOLD_EXPIRED = "HOLD_EXPIRED"
@@ -88,9 +95,12 @@ class Refusal(StrEnum):
     HOLDS_OPEN = "HOLDS_OPEN"
     OPEN_LIABILITIES = "OPEN_LIABILITIES"
     ACCOUNT_NOT_EMPTY = "ACCOUNT_NOT_EMPTY"
+    AGREEMENT_IN_FORCE = "AGREEMENT_IN_FORCE"
     AGREEMENT_NOT_FOUND = "AGREEMENT_NOT_FOUND"
+    AGREEMENT_CANCELLED = "AGREEMENT_CANCELLED"
     PAYMENT_LIMIT_EXCEEDED = "PAYMENT_LIMIT_EXCEEDED"
     DAILY_LIMIT_EXCEEDED = "DAILY_LIMIT_EXCEEDED"
+    METHOD_LIMIT_EXCEEDED = "METHOD_LIMIT_EXCEEDED"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     BALANCE_LIMIT = "BALANCE_LIMIT"
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from actors.account import (
     SUSPENSE,
     Account,
-    available_minor,
     existing,
     internal_account,
     is_internal,
@@ -30,7 +29,9 @@ from actors.commands import (
     clearing_account,
     digest,
 )
+from actors.limits import spend
 from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
+from actors.method import TRANSFER, WITHDRAWAL, give_back_method
 from actors.money import BALANCE_MAX
 from actors.outcome import Bound, bind, repeat, settle
 from actors.refusal import Refusal
@@ -96,7 +97,7 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
     """Send money from a customer's account out through clearing.
 
     Refusals: ACCOUNT_NOT_FOUND, NUMBER_USED, ACCOUNT_CLOSED, ACCOUNT_FROZEN; these, bound:
-    CURRENCY_MISMATCH, ACCOUNT_INTERNAL, INSUFFICIENT_FUNDS.
+    CURRENCY_MISMATCH, ACCOUNT_INTERNAL, METHOD_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS.
     """
     number = command.withdrawal_no
     name = withdrawal_name(number)
@@ -109,8 +110,8 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
         code = Refusal.CURRENCY_MISMATCH
     elif account.kind != "customer":
         code = Refusal.ACCOUNT_INTERNAL
-    elif available_minor(account) < command.amount_minor:
-        code = Refusal.INSUFFICIENT_FUNDS
+    else:
+        code = spend(turn, account, WITHDRAWAL, command.amount_minor)
     reference = f"withdrawal/{turn.number}/{number}"
     _begin(turn, command, name, reference, clearing_account(command.currency), content, code)
 
@@ -119,7 +120,8 @@ def create_transfer(turn: Turn[Account], command: CreateTransfer) -> None:
     """Send money from one customer's account to another's; the turn is the debited one's.
 
     Refusals: those of `_admit`; these, bound: CURRENCY_MISMATCH, ACCOUNT_INTERNAL (either of the
-    two), SAME_ACCOUNT, INSUFFICIENT_FUNDS, then those of `account.refuse_credit`.
+    two), SAME_ACCOUNT, METHOD_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS, then those of
+    `account.refuse_credit`.
     """
     number = command.transfer_no
     name = transfer_name(number)
@@ -134,8 +136,8 @@ def create_transfer(turn: Turn[Account], command: CreateTransfer) -> None:
         code = Refusal.ACCOUNT_INTERNAL
     elif command.to == turn.number:
         code = Refusal.SAME_ACCOUNT
-    elif available_minor(account) < command.amount_minor:
-        code = Refusal.INSUFFICIENT_FUNDS
+    else:
+        code = spend(turn, account, TRANSFER, command.amount_minor)
     reference = f"transfer/{turn.number}/{number}"
     _begin(turn, command, name, reference, command.to, content, code)
 
@@ -218,12 +220,20 @@ def transfer_credited(turn: Turn[Account], message: TransferCredited) -> None:
 
 
 def transfer_returned(turn: Turn[Account], message: TransferReturned) -> None:
-    """Take the money back into the account it came from: it may be frozen, but is not closed."""
+    """Take the money back into the account it came from: it may be frozen, but is not closed.
+
+    What a transfer had used by its method on its business date is given back.
+    """
     transfer = _settle(turn, message.name, message.code)
     assert turn.amount_minor == transfer.amount_minor
     account = existing(turn)
+    used = account.used_minor
+    if message.name.startswith(transfer_name("")):
+        used = give_back_method(
+            TRANSFER, transfer.business_date, account.used_date, used, transfer.amount_minor
+        )
     out = account.transfers_out - 1
-    post(turn, account, turn.amount_minor, message.reference, transfers_out=out)
+    post(turn, account, turn.amount_minor, message.reference, transfers_out=out, used_minor=used)
 
 
 def take_suspense(turn: Turn[Account], message: TakeSuspense) -> None:

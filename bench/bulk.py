@@ -13,10 +13,12 @@ from typing import Final
 import msgspec
 
 from actors.account import Account
-from actors.agreement import Agreement
+from actors.agreement import Allowance
 from actors.commands import CreatePayment, OpenAccount, OpenMerchant, SignAgreement, digest
 from actors.merchant import Merchant
+from actors.method import UNUSED
 from actors.payment import Payment
+from actors.signing import Agreement
 from engine.address import SLOTS, row_key, shard_of, slot
 from storage import link
 from storage.journal import Commit, Sum
@@ -218,7 +220,7 @@ def _account(ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
     ledger.move(_CLEARING, address, OPENING_MINOR)
     balance = OPENING_MINOR
     last = ledger.post_known(address, number, OPENING_MINOR, balance, 0, reference)
-    used_date, used_minor = "", 0
+    used_date, used_minor = "", UNUSED
     if paid:
         payee = f"merchant/{merchant}"
         reference = f"payment/{merchant}/{_order_no(n)}"
@@ -226,7 +228,7 @@ def _account(ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
         last = ledger.post_known(address, number, -PAID_MINOR, balance, last, reference)
         ledger.move(address, payee, PAID_MINOR)
         ledger.post(payee, f"{payee}/receivable", PAID_MINOR, reference)
-        used_date, used_minor = chunk.date, PAID_MINOR
+        used_date, used_minor = chunk.date, (PAID_MINOR, *UNUSED[1:])
     state = Account(
         "customer",
         CURRENCY,
@@ -242,8 +244,24 @@ def _account(ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
     )
     key = row_key(address)
     chunk.rows[ACTORS][key] = _encode(state)
-    signed = Agreement(None, None, digest(SignAgreement(number, merchant)), chunk.now_ns)
-    chunk.rows[RECORDS][key + b"\0a" + merchant.encode()] = _encode(signed)
+    chunk.rows[RECORDS][key + b"\0a" + merchant.encode()] = _encode(
+        Allowance(merchant, None, None, counted=False)
+    )
+    signed = Agreement(
+        digest(SignAgreement(number, merchant, merchant)),
+        chunk.date,
+        chunk.now_ns,
+        "SIGNED",
+        None,
+        chunk.now_ns,
+        (),
+        merchant,
+        None,
+        None,
+        None,
+        None,
+    )
+    chunk.rows[RECORDS][key + b"\0g" + merchant.encode()] = _encode(signed)
 
 
 def _payment(ledger: _Ledger, n: int, m: int) -> None:

@@ -153,7 +153,8 @@ def _agreements(baskets: Iterable[Basket], signed: set[tuple[int, int]]) -> list
         pair = (basket.household_id, basket.store_id)
         if basket.amount_minor and pair not in signed:
             signed.add(pair)
-            needed.append(SignAgreement(account_no(pair[0]), merchant_no(pair[1])))
+            store = merchant_no(pair[1])
+            needed.append(SignAgreement(account_no(pair[0]), store, store))
     return needed
 
 

@@ -57,7 +57,14 @@ class Item(Struct, frozen=True, omit_defaults=True):
     replayed: bool = False
 
 
-LIFECYCLE: Final = (commands.FreezeAccount, commands.UnfreezeAccount, commands.CloseAccount)
+LIFECYCLE: Final = (
+    commands.FreezeAccount,
+    commands.UnfreezeAccount,
+    commands.CloseAccount,
+    commands.SuspendMerchant,
+    commands.ActivateMerchant,
+    commands.CloseMerchant,
+)
 STATUS: Final[Mapping[type[Struct], int]] = {
     type_: 200 if type_ in LIFECYCLE else 201
     for type_ in (

@@ -82,6 +82,12 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.NO_SUCH_REFUND: Meaning(
         404, "The merchant has no refund of this number.", "Correct the number."
     ),
+    Refusal.NO_SUCH_AGREEMENT: Meaning(
+        404, "The account has no agreement of this number.", "Correct the number."
+    ),
+    Refusal.NO_SUCH_FREEZE: Meaning(
+        404, "No amount of the account was frozen under this number.", "Correct the number."
+    ),
     RequestCode.NO_SUCH_OPERATION: Meaning(
         404, "The original has no operation of this number.", "Correct the number."
     ),
@@ -144,8 +150,18 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     Refusal.OPEN_LIABILITIES: Meaning(
         409,
-        "A transfer or withdrawal of the account is still under way.",
-        "Wait until it has arrived or come back.",
+        "Something of the account or merchant is not settled yet.",
+        "Close it when nothing is frozen, open, under way or owed any more.",
+    ),
+    Refusal.AGREEMENT_IN_FORCE: Meaning(
+        409,
+        "The payer has an agreement with the merchant already.",
+        "Change that one, or cancel it and sign under a new number.",
+    ),
+    Refusal.AGREEMENT_CANCELLED: Meaning(
+        409,
+        "The payer's agreement with the merchant was cancelled.",
+        "Have the payer sign a new one, then pay under a new number.",
     ),
     Refusal.ACCOUNT_NOT_EMPTY: Meaning(409, "The account has money in it.", "Withdraw it first."),
     RequestCode.DATE_NOT_OPEN: Meaning(
@@ -196,6 +212,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     Refusal.DAILY_LIMIT_EXCEEDED: Meaning(
         422, "It is above the agreement's limit for the business date.", _NEW_NUMBER
+    ),
+    Refusal.METHOD_LIMIT_EXCEEDED: Meaning(
+        422, "It is above the account's own limit for this method of paying.", _NEW_NUMBER
     ),
     Refusal.INSUFFICIENT_FUNDS: Meaning(
         422, "The account's available funds do not cover it.", _NEW_NUMBER

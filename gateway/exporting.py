@@ -25,7 +25,7 @@ What = Literal["accounts", "merchants", "payments", "holds", "refunds", "posting
 Cells = tuple[Any, ...]
 
 COLUMNS: Final[Mapping[What, str]] = {
-    "accounts": "account,kind,status,currency,posted_minor,held_minor",
+    "accounts": "account,kind,status,currency,posted_minor,held_minor,frozen_minor",
     "merchants": "merchant,status,currency,posted_minor,fees_minor",
     "payments": "merchant,order_no,payer,amount_minor,refunded_minor,currency,state,code,"
     "business_date",
@@ -73,7 +73,15 @@ def _accounts(snapshot: Snapshot, shard: int) -> Iterator[Cells]:
     for address, each in stored.states(snapshot):
         if isinstance(each, Account):
             number = _number(address)
-            yield number, each.kind, each.status, each.currency, each.posted_minor, each.held_minor
+            yield (
+                number,
+                each.kind,
+                each.status,
+                each.currency,
+                each.posted_minor,
+                each.held_minor,
+                each.frozen_minor,
+            )
 
 
 def _merchants(snapshot: Snapshot, shard: int) -> Iterator[Cells]:

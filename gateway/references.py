@@ -19,14 +19,17 @@ _payer: Final[_Key] = attrgetter("payer")
 _to: Final[_Key] = attrgetter("to")
 _merchant: Final[_Key] = attrgetter("merchant_no")
 _signed: Final[_Key] = attrgetter("account_no", "merchant_no")
+_agreed: Final[_Key] = attrgetter("account_no", "agreement_no")
 _paid: Final[_Key] = attrgetter("payer", "merchant_no")
 _order: Final[_Key] = attrgetter("merchant_no", "order_no")
 _hold: Final[_Key] = attrgetter("merchant_no", "hold_no")
 _refund: Final[_Key] = attrgetter("merchant_no", "refund_no")
 
-_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS, _REFUNDS = range(6)
+_ACCOUNTS, _MERCHANTS, _AGREEMENTS, _ORDERS, _HOLDS, _REFUNDS, _SIGNED = range(7)
 
 _OWN_ACCOUNT: Final = ((_ACCOUNTS, _account),)
+_OWN_AGREEMENT: Final = (*_OWN_ACCOUNT, (_SIGNED, _agreed))
+_OWN_MERCHANT: Final = ((_MERCHANTS, _merchant),)
 _PAYMENT: Final = (
     (_ORDERS, _order),
     (_MERCHANTS, _merchant),
@@ -48,8 +51,17 @@ _NEEDS: Final[Mapping[type[Struct], tuple[tuple[int, _Key], ...]]] = {
         (_AGREEMENTS, _signed),
         (_ACCOUNTS, _account),
         (_MERCHANTS, _merchant),
+        (_SIGNED, _agreed),
     ),
-    commands.OpenMerchant: ((_MERCHANTS, _merchant),),
+    commands.ChangeAgreement: _OWN_AGREEMENT,
+    commands.CancelAgreement: _OWN_AGREEMENT,
+    commands.SetAccountLimits: _OWN_ACCOUNT,
+    commands.FreezeAmount: _OWN_ACCOUNT,
+    commands.UnfreezeAmount: _OWN_ACCOUNT,
+    commands.OpenMerchant: _OWN_MERCHANT,
+    commands.SuspendMerchant: _OWN_MERCHANT,
+    commands.ActivateMerchant: _OWN_MERCHANT,
+    commands.CloseMerchant: _OWN_MERCHANT,
     commands.CreatePayment: _PAYMENT,
     commands.CreateAuthorization: ((_HOLDS, _hold), *_PAYMENT[1:]),
     commands.ReversePayment: _PAYMENT[:2],
@@ -68,16 +80,18 @@ _ALSO: Final[Mapping[type[Struct], tuple[int, _Key]]] = {
     commands.CreateTransfer: (_ACCOUNTS, _to),
     commands.RefundPayment: (_REFUNDS, _refund),
     commands.RefundAuthorization: (_REFUNDS, _refund),
+    commands.SignAgreement: (_SIGNED, _agreed),
 }
-"""A second number that later commands wait for: whoever is sent money can spend it, and a
-refund has a number beside its original's."""
+"""A second number that later commands wait for: whoever is sent money can spend it, a refund has
+a number beside its original's, and payments name an agreement by its merchant, changes by its
+own number."""
 
 
 class References:
     """The numbers that the items of one array bear, each with the newest item that bears it."""
 
     def __init__(self) -> None:
-        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {}, {})
+        self._newest: tuple[dict[Any, int], ...] = ({}, {}, {}, {}, {}, {}, {})
 
     def note(self, index: int, command: Struct) -> tuple[int, ...]:
         """Note the next item of the array; returns the earlier items that it refers to.

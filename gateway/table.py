@@ -4,9 +4,12 @@ from typing import Final
 
 from gateway.handlers import (
     accounts,
+    agreements,
     authorizations,
     commands,
     day_cuts,
+    freezes,
+    limits,
     merchants,
     node,
     payments,
@@ -21,6 +24,9 @@ ENDPOINTS: Final = (
     *refunds.ENDPOINTS,
     *accounts.ENDPOINTS,
     *transfers.ENDPOINTS,
+    *agreements.ENDPOINTS,
+    *limits.ENDPOINTS,
+    *freezes.ENDPOINTS,
     *merchants.ENDPOINTS,
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,

@@ -75,4 +75,4 @@ def open_merchant(merchant_no: str, currency: str, fee_bps: int) -> Command:
 
 def sign_agreement(account_no: str, merchant_no: str) -> Command:
     """Return what lets a merchant debit an account without limit."""
-    return SignAgreement(account_no, merchant_no)
+    return SignAgreement(account_no, merchant_no, merchant_no)

@@ -1,4 +1,4 @@
-"""Accounts: opened, funded, withdrawn from, frozen and closed; agreements that payers sign.
+"""Accounts: opened, funded, withdrawn from, frozen and closed.
 
 These are for the accounts' own bank: they show balances, which merchants never see.
 """
@@ -8,7 +8,6 @@ from typing import Final
 from msgspec import Struct
 
 from actors.account import Account, view_account
-from actors.agreement import AGREEMENTS, view_agreement
 from actors.commands import (
     CloseAccount,
     Currency,
@@ -16,7 +15,6 @@ from actors.commands import (
     FundAccount,
     Number,
     OpenAccount,
-    SignAgreement,
     UnfreezeAccount,
     WithdrawFunds,
     clearing_account,
@@ -44,12 +42,6 @@ class AccountList(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Cursor | None = None
 
 
-class AgreementKey(AccountKey, frozen=True):
-    """Which agreement."""
-
-    merchant_no: Number
-
-
 class FundingKey(AccountKey, frozen=True):
     """Which funding; `currency` only where it was not in the account's own."""
 
@@ -73,11 +65,6 @@ async def command_account(desk: Desk, caller: Caller, command: AccountCommand) -
     return await desk.execute(caller, command)
 
 
-async def sign_agreement(desk: Desk, caller: Caller, command: SignAgreement) -> Answer:
-    """Let a merchant debit the account, within limits."""
-    return await desk.execute(caller, command)
-
-
 async def get_account(desk: Desk, caller: Caller, key: AccountKey) -> Answer:
     """Return an account as it stands now."""
     account: Account | None = state_of(desk.node, ACCOUNT, key.account_no)
@@ -88,14 +75,6 @@ async def get_account(desk: Desk, caller: Caller, key: AccountKey) -> Answer:
 async def list_accounts(desk: Desk, caller: Caller, asked: AccountList) -> Answer:
     """Return one page of all accounts, internal ones included."""
     return actors_page(desk.node, ACCOUNT, view_account, asked.limit, asked.cursor)
-
-
-async def get_agreement(desk: Desk, caller: Caller, key: AgreementKey) -> Answer:
-    """Return the agreement that an account's owner signed with a merchant."""
-    account_no, merchant_no = key.account_no, key.merchant_no
-    agreement = record_of(desk.node, f"account/{account_no}", AGREEMENTS, merchant_no)
-    view = None if agreement is None else view_agreement(account_no, merchant_no, agreement)
-    return found(view, Refusal.AGREEMENT_NOT_FOUND)
 
 
 async def get_funding(desk: Desk, caller: Caller, key: FundingKey) -> Answer:
@@ -132,8 +111,6 @@ ENDPOINTS: Final = (
     read(f"{_ACCOUNT}/fundings/{{funding_no}}", FundingKey, get_funding),
     act(f"{_ACCOUNT}/withdrawals", WithdrawFunds, command_account),
     read(f"{_ACCOUNT}/withdrawals/{{withdrawal_no}}", WithdrawalKey, get_withdrawal),
-    act(f"{_ACCOUNT}/agreements", SignAgreement, sign_agreement),
-    read(f"{_ACCOUNT}/agreements/{{merchant_no}}", AgreementKey, get_agreement),
     act(f"{_ACCOUNT}/freeze", FreezeAccount, command_account),
     act(f"{_ACCOUNT}/unfreeze", UnfreezeAccount, command_account),
     act(f"{_ACCOUNT}/close", CloseAccount, command_account),

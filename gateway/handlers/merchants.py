@@ -1,10 +1,16 @@
-"""Merchants: opened and looked up."""
+"""Merchants: opened, suspended, activated, closed and looked up."""
 
 from typing import Final
 
 from msgspec import Struct
 
-from actors.commands import Number, OpenMerchant
+from actors.commands import (
+    ActivateMerchant,
+    CloseMerchant,
+    Number,
+    OpenMerchant,
+    SuspendMerchant,
+)
 from actors.kinds import MERCHANT
 from actors.merchant import Merchant, view_merchant
 from actors.refusal import Refusal
@@ -27,8 +33,11 @@ class MerchantList(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Cursor | None = None
 
 
-async def open_merchant(desk: Desk, caller: Caller, command: OpenMerchant) -> Answer:
-    """Open a merchant."""
+MerchantCommand = OpenMerchant | SuspendMerchant | ActivateMerchant | CloseMerchant
+
+
+async def command_merchant(desk: Desk, caller: Caller, command: MerchantCommand) -> Answer:
+    """Open, suspend, activate or close a merchant."""
     return await desk.execute(caller, command)
 
 
@@ -45,7 +54,10 @@ async def list_merchants(desk: Desk, caller: Caller, asked: MerchantList) -> Ans
 
 
 ENDPOINTS: Final = (
-    act("/v1/merchants", OpenMerchant, open_merchant),
+    act("/v1/merchants", OpenMerchant, command_merchant),
     read("/v1/merchants", MerchantList, list_merchants),
     read("/v1/merchants/{merchant_no}", MerchantKey, get_merchant),
+    act("/v1/merchants/{merchant_no}/suspend", SuspendMerchant, command_merchant),
+    act("/v1/merchants/{merchant_no}/activate", ActivateMerchant, command_merchant),
+    act("/v1/merchants/{merchant_no}/close", CloseMerchant, command_merchant),
 )

@@ -241,7 +241,7 @@ def shop(
     bank = Bank()
     bank.do(commands.OpenAccount("A1", "USD"))
     bank.do(commands.OpenMerchant("M1", "USD", fee_bps, over_capture))
-    bank.do(commands.SignAgreement("A1", "M1", payment_limit_minor, daily_limit_minor))
+    bank.do(commands.SignAgreement("A1", "M1", "M1", payment_limit_minor, daily_limit_minor))
     if funds_minor:
         bank.do(commands.FundAccount("A1", "F1", funds_minor, "USD"))
     return bank

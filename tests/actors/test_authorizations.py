@@ -252,7 +252,7 @@ def test_increment_and_payment_race_never_overdraws() -> None:
     """800 held, an increment of 200 under way; another merchant's payment of 200 overtakes it."""
     bank = shop(funds_minor=1_000)
     bank.do(commands.OpenMerchant("M2", "USD"))
-    bank.do(commands.SignAgreement("A1", "M2"))
+    bank.do(commands.SignAgreement("A1", "M2", "M2"))
     bank.do(authorization("H1", 800))
     increment = bank.send(commands.IncrementAuthorization("M1", "H1", "I1", 200))
     paid = bank.send(commands.CreatePayment("M2", "O1", "A1", 200, "USD"))
@@ -266,7 +266,7 @@ def test_increment_and_payment_race_never_overdraws() -> None:
 def test_holds_of_two_merchants_under_one_number_are_two() -> None:
     bank = shop()
     bank.do(commands.OpenMerchant("M2", "USD"))
-    bank.do(commands.SignAgreement("A1", "M2"))
+    bank.do(commands.SignAgreement("A1", "M2", "M2"))
     bank.do(authorization("H1", 100))
     bank.do(commands.CreateAuthorization("M2", "H1", "A1", 200, "USD"))
     bank.do(commands.VoidAuthorization("M2", "H1", "V1"))

@@ -37,7 +37,7 @@ async def test_inspection_shows_newest_postings_of_account_and_merchant() -> Non
             OpenMerchant("M1", "CNY", fee_bps=1_000),
             OpenAccount("A1", "CNY"),
             FundAccount("A1", "F1", 500, "CNY"),
-            SignAgreement("A1", "M1"),
+            SignAgreement("A1", "M1", "M1"),
             CreatePayment("M1", "O1", "A1", 100, "CNY"),
         ):
             await shard.ask(first_actor(command), command)

@@ -123,7 +123,7 @@ def test_money_that_comes_in_any_way_is_passed_on(way: str) -> None:
         bank.do(commands.CaptureAuthorization("M1", "H1", "C1", 600))
     else:
         bank.do(commands.OpenAccount("A2", "USD"))
-        bank.do(commands.SignAgreement("A2", "M1"))
+        bank.do(commands.SignAgreement("A2", "M1", "M1"))
         bank.do(commands.FundAccount("A2", "F2", 599, "USD"))
         bank.do(commands.CreatePayment("M1", "O2", "A2", 599, "USD"))
         bank.do(commands.CloseAccount("A2"))
@@ -281,7 +281,7 @@ def test_refund_that_waited_and_goes_astray_makes_room_for_the_next() -> None:
     """Its money comes back to the receivable, and is passed on to who stands behind it."""
     bank = _poor()
     bank.do(commands.OpenAccount("A2", "USD"))
-    bank.do(commands.SignAgreement("A2", "M1"))
+    bank.do(commands.SignAgreement("A2", "M1", "M1"))
     bank.do(commands.FundAccount("A2", "F2", 600, "USD"))
     bank.force(MERCHANT, fee_bps=10_000)
     bank.do(commands.CreatePayment("M1", "O2", "A2", 600, "USD"))

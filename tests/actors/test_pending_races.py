@@ -56,7 +56,7 @@ def _opened() -> Bank:
     bank.do(commands.OpenMerchant("M1", "USD", 10_000))
     for payer in PAYERS:
         bank.do(commands.OpenAccount(payer, "USD"))
-        bank.do(commands.SignAgreement(payer, "M1"))
+        bank.do(commands.SignAgreement(payer, "M1", "M1"))
         bank.do(commands.FundAccount(payer, "0", 200 if payer == "A1" else 400, "USD"))
     for order_no, payer in zip("12345", ("A1", "A1", "A2", "A2", "A3"), strict=True):
         bank.do(commands.CreatePayment("M1", order_no, payer, 100, "USD"))

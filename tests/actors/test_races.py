@@ -12,6 +12,7 @@ from hypothesis.strategies import SearchStrategy
 
 from actors import commands
 from actors.answers import Outcome, Refused, Replayed
+from actors.method import METHODS
 from tests.actors.driver import SECOND, Bank
 
 _accounts = st.sampled_from(["A1", "A1", "A2", "A3"])
@@ -28,6 +29,9 @@ def _command() -> SearchStrategy[commands.Command]:
     operation = (_merchants, _originals, _numbers)
     refund = (_merchants, _numbers, _originals, _amounts)
     lives = st.sampled_from([c.FreezeAccount, c.UnfreezeAccount, c.CloseAccount])
+    merchants = st.sampled_from([c.SuspendMerchant, *[c.ActivateMerchant] * 2, c.CloseMerchant])
+    limits = st.sampled_from([None, 100, 250])
+    methods = st.sampled_from(METHODS)
     return st.one_of(
         st.builds(lambda life, account_no: life(account_no), lives, _accounts),
         st.builds(c.FundAccount, _accounts, _numbers, _amounts, _currencies),
@@ -44,6 +48,13 @@ def _command() -> SearchStrategy[commands.Command]:
         st.builds(c.VoidAuthorization, *operation),
         st.builds(c.ReleaseAuthorization, *operation),
         st.builds(c.RefundAuthorization, *refund),
+        st.builds(c.SignAgreement, _accounts, _numbers, _merchants, limits, limits),
+        st.builds(c.ChangeAgreement, _accounts, _numbers, _numbers, limits, limits),
+        st.builds(c.CancelAgreement, _accounts, _numbers, _numbers),
+        st.builds(c.SetAccountLimits, _accounts, _numbers, methods, limits, limits),
+        st.builds(c.FreezeAmount, _accounts, _numbers, _amounts),
+        st.builds(c.UnfreezeAmount, _accounts, _numbers, _numbers),
+        st.builds(lambda life, merchant_no: life(merchant_no), merchants, _merchants),
     )
 
 
@@ -65,9 +76,9 @@ def _opened() -> Bank:
     for account_no in ("A1", "A2"):
         bank.do(commands.OpenAccount(account_no, "USD"))
         bank.do(commands.FundAccount(account_no, "0", 500, "USD"))
-    bank.do(commands.SignAgreement("A1", "M1"))
-    bank.do(commands.SignAgreement("A1", "M2", 100, 250))
-    bank.do(commands.SignAgreement("A2", "M1", None, 300))
+    bank.do(commands.SignAgreement("A1", "a", "M1"))
+    bank.do(commands.SignAgreement("A1", "b", "M2", 100, 250))
+    bank.do(commands.SignAgreement("A2", "a", "M1", None, 300))
     for merchant_no in ("M1", "M2"):
         bank.do(commands.CreatePayment(merchant_no, "1", "A1", 100, "USD"))
         bank.do(commands.CreateAuthorization(merchant_no, "1", "A1", 100, "USD", 1_000))
@@ -110,8 +121,15 @@ def test_commands_in_any_interleaving_keep_every_invariant(
         assert len(told) <= 1 or isinstance(command, _LIFE), (command, told)
 
 
-_LIFE = commands.FreezeAccount | commands.UnfreezeAccount | commands.CloseAccount
-"""They bear no number; each answers with the account as it stands."""
+_LIFE = (
+    commands.FreezeAccount
+    | commands.UnfreezeAccount
+    | commands.CloseAccount
+    | commands.SuspendMerchant
+    | commands.ActivateMerchant
+    | commands.CloseMerchant
+)
+"""They bear no number; each answers with the account or merchant as it stands."""
 
 
 def _note(outcomes: set[Outcome], answer: Outcome | Replayed) -> None:

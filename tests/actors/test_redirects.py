@@ -175,7 +175,7 @@ def test_refund_in_state_on_event_comes_to(state: str, event: str, outcome: str)
     token = None
     if event == "credit":
         bank.do(commands.FundAccount("A2", "F9", 5_000, "USD"))
-        bank.do(commands.SignAgreement("A2", "M1"))
+        bank.do(commands.SignAgreement("A2", "M1", "M1"))
         token = bank.send(commands.CreatePayment("M1", "O9", "A2", 600, "USD"))
     elif event == "seven-days":
         bank.wait(7 * 86_400 * 1_000_000_000)

@@ -42,7 +42,7 @@ def test_two_refunds_of_sixty_on_a_hundred_give_sixty_back() -> None:
     bank = shop(funds_minor=100)
     bank.do(payment("O1", 100))
     bank.do(commands.OpenAccount("A2", "USD"))
-    bank.do(commands.SignAgreement("A2", "M1"))
+    bank.do(commands.SignAgreement("A2", "M1", "M1"))
     bank.do(commands.FundAccount("A2", "F2", 100, "USD"))
     bank.do(commands.CreatePayment("M1", "O2", "A2", 100, "USD"))
     tokens = [bank.send(_refund("R1", 60)), bank.send(_refund("R2", 60))]

@@ -27,10 +27,14 @@ NEW_DEBITS = table("""
     CURRENCY_MISMATCH       binds  payer-foreign no-agreement poor
     CURRENCY_MISMATCH       binds  payer-internal-foreign no-agreement
     ACCOUNT_INTERNAL        binds  payer-internal no-agreement
-    AGREEMENT_NOT_FOUND     binds  no-agreement poor
-    PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit poor
-    DAILY_LIMIT_EXCEEDED    binds  daily-limit poor
+    AGREEMENT_NOT_FOUND     binds  no-agreement method-limit poor
+    AGREEMENT_CANCELLED     binds  cancelled payment-limit daily-limit method-limit poor
+    PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit method-limit poor
+    DAILY_LIMIT_EXCEEDED    binds  daily-limit method-limit poor
+    METHOD_LIMIT_EXCEEDED   binds  method-limit poor
+    METHOD_LIMIT_EXCEEDED   binds  method-limit-of-the-day poor
     INSUFFICIENT_FUNDS      binds  poor
+    INSUFFICIENT_FUNDS      binds  amount-frozen
     -                       binds
 """)
 
@@ -55,10 +59,20 @@ def _debit_world(faults: list[str], *, hold: bool) -> tuple[Bank, commands.Comma
                 commands.SignAgreement(
                     "A1",
                     "M1",
+                    "M1",
                     999 if "payment-limit" in faults else 1_000,
                     999 if "daily-limit" in faults else 1_000,
                 )
             )
+        if "cancelled" in faults:
+            bank.do(commands.CancelAgreement("A1", "M1", "E1"))
+        method: commands.Method = "authorization" if hold else "agreement"
+        if "method-limit" in faults:
+            bank.do(commands.SetAccountLimits("A1", "L1", method, 999, None))
+        if "method-limit-of-the-day" in faults:
+            bank.do(commands.SetAccountLimits("A1", "L1", method, None, 999))
+        if "amount-frozen" in faults:
+            bank.do(commands.FreezeAmount("A1", "Z1", 1))
         if "payer-closed" in faults:
             bank.do(commands.CloseAccount("A1"))
         if "payer-frozen" in faults:
@@ -95,7 +109,10 @@ TRANSFERS = table("""
     withdrawal  ACCOUNT_FROZEN      free   frozen other-currency poor
     withdrawal  CURRENCY_MISMATCH   binds  other-currency internal
     withdrawal  ACCOUNT_INTERNAL    binds  internal
+    withdrawal  METHOD_LIMIT_EXCEEDED  binds  method-limit poor
+    withdrawal  METHOD_LIMIT_EXCEEDED  binds  method-limit-of-the-day poor
     withdrawal  INSUFFICIENT_FUNDS  binds  poor
+    withdrawal  INSUFFICIENT_FUNDS  binds  amount-frozen
     withdrawal  -                   binds
     transfer    NUMBER_USED         free   number-used closed other-currency
     transfer    ACCOUNT_NOT_FOUND   free   no-account other-currency to-internal
@@ -104,8 +121,11 @@ TRANSFERS = table("""
     transfer    CURRENCY_MISMATCH   binds  other-currency internal
     transfer    ACCOUNT_INTERNAL    binds  internal to-nobody
     transfer    ACCOUNT_INTERNAL    binds  to-internal poor
-    transfer    SAME_ACCOUNT        binds  to-itself poor
+    transfer    SAME_ACCOUNT        binds  to-itself method-limit poor
+    transfer    METHOD_LIMIT_EXCEEDED  binds  method-limit poor to-nobody
+    transfer    METHOD_LIMIT_EXCEEDED  binds  method-limit-of-the-day poor to-nobody
     transfer    INSUFFICIENT_FUNDS  binds  poor to-nobody
+    transfer    INSUFFICIENT_FUNDS  binds  amount-frozen to-nobody
     transfer    -                   binds
     arrival     ACCOUNT_NOT_FOUND   binds  to-nobody
     arrival     ACCOUNT_CLOSED      binds  to-closed to-foreign
@@ -138,6 +158,14 @@ def test_transfer_with_faults_is_refused_in_order(row: list[str]) -> None:
             bank.ask(commands.FundAccount("A1", "X1", 77, "USD"))
             bank.ask(commands.CreateTransfer("A1", "X1", "other", 77, "USD"))
             bank.force(PAYER, posted_minor=0)
+        if "method-limit" in faults:
+            bank.do(commands.SetAccountLimits("A1", "L1", "withdrawal", 999, None))
+            bank.do(commands.SetAccountLimits("A1", "L2", "transfer", 999, None))
+        if "method-limit-of-the-day" in faults:
+            bank.do(commands.SetAccountLimits("A1", "L1", "withdrawal", None, 999))
+            bank.do(commands.SetAccountLimits("A1", "L2", "transfer", None, 999))
+        if "amount-frozen" in faults:
+            bank.do(commands.FreezeAmount("A1", "Z1", 1))
         if "closed" in faults:
             bank.do(commands.CloseAccount("A1"))
         if "frozen" in faults:
@@ -172,10 +200,6 @@ def _receiver(bank: Bank, faults: list[str]) -> str:
 LIVES = table("""
     open      RESERVED_NUMBER    internal other-content
     open      NUMBER_USED        other-content
-    sign      NUMBER_USED        signed closed
-    sign      ACCOUNT_NOT_FOUND  no-account
-    sign      ACCOUNT_CLOSED     closed
-    sign      ACCOUNT_INTERNAL   internal
     freeze    STATE_CONFLICT     closed
     freeze    ACCOUNT_NOT_FOUND  no-account
     freeze    ACCOUNT_INTERNAL   internal
@@ -185,7 +209,9 @@ LIVES = table("""
     close     ACCOUNT_NOT_FOUND  no-account
     close     ACCOUNT_INTERNAL   internal
     close     HOLDS_OPEN         hold sending money
+    close     HOLDS_OPEN         hold amount-frozen money
     close     OPEN_LIABILITIES   sending money
+    close     OPEN_LIABILITIES   amount-frozen money
     close     ACCOUNT_NOT_EMPTY  money
 """)
 
@@ -200,12 +226,14 @@ def test_account_command_with_faults_is_refused_in_order(row: list[str]) -> None
     if "no-account" not in faults:
         bank.do(commands.OpenAccount("A1", "USD"))
         bank.do(commands.OpenMerchant("M1", "USD"))
-        if "signed" in faults or "hold" in faults:
-            bank.do(commands.SignAgreement("A1", "M1", 77_000))
+        if "hold" in faults:
+            bank.do(commands.SignAgreement("A1", "M1", "M1", 77_000))
         if "money" in faults:
             bank.do(commands.FundAccount("A1", "F1", 1_000, "USD"))
         if "hold" in faults:
-            bank.do(authorization("H1"))
+            bank.do(authorization("H1", 999))
+        if "amount-frozen" in faults:
+            bank.do(commands.FreezeAmount("A1", "Z1", 1))
         if "closed" in faults:
             bank.do(commands.CloseAccount("A1"))
         if "sending" in faults:
@@ -216,12 +244,153 @@ def test_account_command_with_faults_is_refused_in_order(row: list[str]) -> None
     account_no = "clearing-USD" if "internal" in faults else "A1"
     command: commands.Command = {
         "open": commands.OpenAccount(account_no, "EUR"),
-        "sign": commands.SignAgreement(account_no, "M1"),
         "freeze": commands.FreezeAccount(account_no),
         "unfreeze": commands.UnfreezeAccount(account_no),
         "close": commands.CloseAccount(account_no),
     }[family]
     _expect(bank, command, expected, "", binds=False)
+
+
+# What an account decides at once: agreements, limits, frozen amounts.
+
+AT_ONCE = table("""
+    sign          NUMBER_USED         free   number-used closed signed
+    sign          ACCOUNT_NOT_FOUND   free   no-account
+    sign          ACCOUNT_CLOSED      free   closed signed
+    sign          ACCOUNT_INTERNAL    binds  internal
+    sign          AGREEMENT_IN_FORCE  binds  signed frozen
+    sign          -                   binds  frozen
+    sign          -                   binds  cancelled
+    change        NUMBER_USED         free   number-used closed cancelled
+    change        NO_SUCH_AGREEMENT   binds  closed
+    change        STATE_CONFLICT      binds  cancelled closed
+    change        ACCOUNT_NOT_FOUND   free   no-account
+    change        ACCOUNT_CLOSED      free   signed closed
+    change        -                   binds  signed frozen
+    cancel        NUMBER_USED         free   number-used closed cancelled
+    cancel        NO_SUCH_AGREEMENT   binds  closed
+    cancel        STATE_CONFLICT      binds  cancelled closed
+    cancel        ACCOUNT_NOT_FOUND   free   no-account
+    cancel        -                   binds  signed closed
+    limits        NUMBER_USED         free   number-used closed
+    limits        ACCOUNT_NOT_FOUND   free   no-account
+    limits        ACCOUNT_CLOSED      free   closed
+    limits        ACCOUNT_INTERNAL    binds  internal
+    limits        -                   binds  frozen
+    freeze-some   NUMBER_USED         free   number-used closed poor
+    freeze-some   ACCOUNT_NOT_FOUND   free   no-account
+    freeze-some   ACCOUNT_CLOSED      free   closed poor
+    freeze-some   ACCOUNT_INTERNAL    binds  internal poor
+    freeze-some   INSUFFICIENT_FUNDS  binds  poor frozen
+    freeze-some   -                   binds  frozen
+    unfreeze-some NUMBER_USED         free   number-used closed
+    unfreeze-some NO_SUCH_FREEZE      binds  closed
+    unfreeze-some STATE_CONFLICT      binds  released
+    unfreeze-some ACCOUNT_NOT_FOUND   free   no-account
+    unfreeze-some -                   binds  amount-frozen frozen
+""")
+
+
+@pytest.mark.parametrize("row", AT_ONCE, ids="+".join)
+def test_command_decided_at_once_is_refused_in_order(row: list[str]) -> None:
+    family, expected, binds, *faults = row
+    bank = Bank()
+    bank.do(commands.OpenAccount("B1", "USD"))
+    bank.do(commands.FundAccount("B1", "F0", 1, "USD"))
+    if "no-account" not in faults:
+        bank.do(commands.OpenAccount("A1", "USD"))
+        if not {"poor", "closed"} & set(faults):
+            bank.do(commands.FundAccount("A1", "F1", 1_000, "USD"))
+        if "signed" in faults or "cancelled" in faults:
+            bank.do(commands.SignAgreement("A1", "G1", "M1"))
+        if "cancelled" in faults:
+            bank.do(commands.CancelAgreement("A1", "G1", "E1"))
+        if "amount-frozen" in faults or "released" in faults:
+            bank.do(commands.FreezeAmount("A1", "Z1", 1_000))
+        if "released" in faults:
+            bank.do(commands.UnfreezeAmount("A1", "Z1", "U1"))
+        if "number-used" in faults:
+            bank.ask(commands.SignAgreement("A1", "X1", "M9"))
+            bank.ask(commands.ChangeAgreement("A1", "other", "X1"))
+            bank.ask(commands.CancelAgreement("A1", "other", "X1"))
+            bank.ask(commands.SetAccountLimits("A1", "X1", "transfer", 77))
+            bank.ask(commands.FreezeAmount("A1", "X1", 10**12))
+            bank.ask(commands.UnfreezeAmount("A1", "other", "X1"))
+        if "closed" in faults:
+            bank.do(commands.CloseAccount("A1"))
+        if "frozen" in faults:
+            bank.do(commands.FreezeAccount("A1"))
+    account_no = "clearing-USD" if "internal" in faults else "A1"
+    command: commands.Command = {
+        "sign": commands.SignAgreement(account_no, "X1", "M1"),
+        "change": commands.ChangeAgreement(account_no, "G1", "X1", 5, 6),
+        "cancel": commands.CancelAgreement(account_no, "G1", "X1"),
+        "limits": commands.SetAccountLimits(account_no, "X1", "withdrawal", 5, 6),
+        "freeze-some": commands.FreezeAmount(account_no, "X1", 1_000),
+        "unfreeze-some": commands.UnfreezeAmount(account_no, "Z1", "X1"),
+    }[family]
+    done = {"sign": "SIGNED", "freeze-some": "FROZEN"}.get(family, "SUCCEEDED")
+    _expect(bank, command, expected, done, binds=binds == "binds")
+
+
+# The life of a merchant.
+
+MERCHANTS = table("""
+    suspend   MERCHANT_NOT_FOUND  no-merchant
+    suspend   STATE_CONFLICT      closed
+    activate  MERCHANT_NOT_FOUND  no-merchant
+    activate  STATE_CONFLICT      closed
+    shut      MERCHANT_NOT_FOUND  no-merchant
+    shut      OPEN_LIABILITIES    money
+    shut      OPEN_LIABILITIES    suspended money
+    shut      OPEN_LIABILITIES    hold
+    shut      OPEN_LIABILITIES    hold-under-way
+    shut      OPEN_LIABILITIES    payment-under-way
+    shut      OPEN_LIABILITIES    operation-under-way
+    shut      OPEN_LIABILITIES    refund-under-way
+    shut      OPEN_LIABILITIES    reversal-under-way
+""")
+
+
+@pytest.mark.parametrize("row", MERCHANTS, ids="+".join)
+def test_merchant_command_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, *faults = row
+    bank = shop()
+    if "money" in faults:
+        bank.do(payment("O1"))
+    if "closed" in faults:
+        bank.do(commands.CloseMerchant("M1"))
+    if "suspended" in faults:
+        bank.do(commands.SuspendMerchant("M1"))
+    if "hold" in faults or "operation-under-way" in faults:
+        bank.do(authorization("H1"))
+    if "hold-under-way" in faults:
+        bank.send(authorization("H1"))
+    if "payment-under-way" in faults:
+        bank.send(payment("O1"))
+    if "operation-under-way" in faults:
+        bank.send(commands.VoidAuthorization("M1", "H1", "V1"))
+        bank.deliver_at(0)  # the hold is given back, and the merchant does not know yet
+    if "refund-under-way" in faults or "reversal-under-way" in faults:
+        bank.do(payment("O1"))
+    if "refund-under-way" in faults:
+        bank.send(commands.RefundPayment("M1", "R1", "O1", 1_000))
+    if "reversal-under-way" in faults:
+        bank.send(commands.ReversePayment("M1", "O1", "V1"))
+    merchant_no = "M2" if "no-merchant" in faults else "M1"
+    command: commands.Command = {
+        "suspend": commands.SuspendMerchant(merchant_no),
+        "activate": commands.ActivateMerchant(merchant_no),
+        "shut": commands.CloseMerchant(merchant_no),
+    }[family]
+    before = dict(bank.states)
+    answer = bank.answer(bank.send(command))
+    assert isinstance(answer, Refused)
+    assert answer.code == expected
+    assert before == bank.states
+    if expected == "STATE_CONFLICT":
+        assert (answer.current, answer.allowed) == ("CLOSED", ("ACTIVE", "SUSPENDED"))
+    bank.run()
 
 
 # What is done to a payment or to an authorization afterwards.
@@ -364,12 +533,14 @@ OPERATIONS = table("""
     capture    HOLD_EXPIRED            binds  overdue too-much
     capture    CAPTURE_LIMIT           binds  many-captures too-much frozen
     capture    CAPTURE_EXCEEDS_HOLD    binds  too-much frozen payment-limit daily-limit poor
-    capture    ACCOUNT_FROZEN          binds  excess frozen payment-limit daily-limit poor
-    capture    PAYMENT_LIMIT_EXCEEDED  binds  excess payment-limit daily-limit poor
-    capture    DAILY_LIMIT_EXCEEDED    binds  excess daily-limit poor
+    capture    ACCOUNT_FROZEN          binds  excess frozen cancelled payment-limit daily-limit poor
+    capture    AGREEMENT_CANCELLED     binds  excess cancelled payment-limit daily-limit poor
+    capture    PAYMENT_LIMIT_EXCEEDED  binds  excess payment-limit daily-limit method-limit poor
+    capture    DAILY_LIMIT_EXCEEDED    binds  excess daily-limit method-limit poor
+    capture    METHOD_LIMIT_EXCEEDED   binds  excess method-limit poor
     capture    INSUFFICIENT_FUNDS      binds  excess poor
     capture    -                       binds  excess
-    capture    -                       binds  frozen poor
+    capture    -                       binds  frozen cancelled method-limit poor
     increment  MERCHANT_NOT_FOUND      free   no-merchant
     increment  NUMBER_USED             free   number-used merchant-closed
     increment  MERCHANT_CLOSED         free   merchant-closed none
@@ -378,9 +549,11 @@ OPERATIONS = table("""
     increment  IN_FLIGHT               free   busy overdue frozen
     increment  HOLD_EXPIRED            binds  overdue many-increments frozen
     increment  INCREMENT_LIMIT         binds  many-increments frozen
-    increment  ACCOUNT_FROZEN          binds  frozen payment-limit daily-limit poor
-    increment  PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit poor
-    increment  DAILY_LIMIT_EXCEEDED    binds  daily-limit poor
+    increment  ACCOUNT_FROZEN          binds  frozen cancelled payment-limit daily-limit poor
+    increment  AGREEMENT_CANCELLED     binds  cancelled payment-limit daily-limit poor
+    increment  PAYMENT_LIMIT_EXCEEDED  binds  payment-limit daily-limit method-limit poor
+    increment  DAILY_LIMIT_EXCEEDED    binds  daily-limit method-limit poor
+    increment  METHOD_LIMIT_EXCEEDED   binds  method-limit poor
     increment  INSUFFICIENT_FUNDS      binds  poor
     increment  -                       binds
     void       MERCHANT_NOT_FOUND      free   no-merchant
@@ -389,7 +562,7 @@ OPERATIONS = table("""
     void       NO_SUCH_HOLD            binds  merchant-suspended none
     void       IN_FLIGHT               free   busy overdue
     void       HOLD_EXPIRED            binds  overdue
-    void       -                       binds  merchant-suspended frozen
+    void       -                       binds  merchant-suspended frozen cancelled
     release    MERCHANT_NOT_FOUND      free   no-merchant
     release    NUMBER_USED             free   number-used merchant-closed
     release    MERCHANT_CLOSED         free   merchant-closed none
@@ -397,7 +570,7 @@ OPERATIONS = table("""
     release    IN_FLIGHT               free   busy overdue
     release    HOLD_EXPIRED            binds  overdue
     release    STATE_CONFLICT          binds  merchant-suspended
-    release    -                       binds  merchant-suspended frozen captured
+    release    -                       binds  merchant-suspended frozen cancelled captured
 """)
 
 
@@ -433,6 +606,10 @@ def test_operation_with_faults_is_refused_in_order(row: list[str]) -> None:
     if "many-increments" in faults:
         for n in range(10):
             bank.do(commands.IncrementAuthorization("M1", "H1", f"I{n}", 1))
+    if "cancelled" in faults:
+        bank.do(commands.CancelAgreement("A1", "M1", "E1"))
+    if "method-limit" in faults:
+        bank.do(commands.SetAccountLimits("A1", "L1", "authorization", None, 1_000))
     if "busy" in faults:
         bank.send(commands.VoidAuthorization("M1", "H1", "V0"))
         bank.queue.clear()
@@ -475,7 +652,7 @@ def _expect(
         assert {a: repr(state) for a, state in bank.states.items()} == balances
 
 
-FAMILIES = (TRANSFERS, LIVES, AFTERWARDS, REMEDIES, OPERATIONS)
+FAMILIES = (TRANSFERS, LIVES, AT_ONCE, MERCHANTS, AFTERWARDS, REMEDIES, OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_account_in_status_on_command_comes_to(command: str, status: str, outcom
     bank.do(commands.OpenMerchant("M1", "USD"))
     if status != "none":
         bank.do(commands.OpenAccount("A1", "USD"))
-        bank.do(commands.SignAgreement("A1", "M1"))
+        bank.do(commands.SignAgreement("A1", "M1", "M1"))
     if command in {"transfer", "receive"}:
         bank.do(commands.OpenAccount("A2", "USD"))
         bank.do(commands.FundAccount("A2", "F2", 5, "USD"))
@@ -218,7 +218,7 @@ def test_account_in_status_on_command_comes_to(command: str, status: str, outcom
         "freeze": commands.FreezeAccount("A1"),
         "unfreeze": commands.UnfreezeAccount("A1"),
         "close": commands.CloseAccount("A1"),
-        "sign": commands.SignAgreement("A1", "M2"),
+        "sign": commands.SignAgreement("A1", "M2", "M2"),
         "fund": commands.FundAccount("A1", "X1", 5, "USD"),
         "withdraw": commands.WithdrawFunds("A1", "X1", 5, "USD"),
         "transfer": commands.CreateTransfer("A1", "X1", "A2", 5, "USD"),

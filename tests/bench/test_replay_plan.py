@@ -175,7 +175,7 @@ def test_first_sight_opens_whom_a_row_names_even_if_it_is_refused(tmp_path: Path
             OpenAccount("P1", "CNY"),
             FundAccount("P1", "opening", FUNDS, "CNY"),
             OpenMerchant("M1", "CNY", 7),
-            SignAgreement("P1", "M1"),
+            SignAgreement("P1", "M1", "M1"),
             OpenAccount("P2", "CNY"),
             FundAccount("P2", "opening", FUNDS, "CNY"),
         ]

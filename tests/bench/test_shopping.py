@@ -53,7 +53,7 @@ def test_day_is_purchases_in_order_then_tomorrows_agreements_then_its_cut() -> N
         _basket(4, "2017-01-03T09:00:00Z", store=2),
     ]
     assert list(replay(baskets, "2017-01-01")) == [
-        Array("2017-01-01", [SignAgreement("household-7", "store-1")]),
+        Array("2017-01-01", [SignAgreement("household-7", "store-1", "store-1")]),
         Array(
             "2017-01-01",
             [
@@ -66,7 +66,7 @@ def test_day_is_purchases_in_order_then_tomorrows_agreements_then_its_cut() -> N
             ],
         ),
         Cut("2017-01-01"),
-        Array("2017-01-02", [SignAgreement("household-7", "store-2")]),
+        Array("2017-01-02", [SignAgreement("household-7", "store-2", "store-2")]),
         Cut("2017-01-02"),
         Array(
             "2017-01-03",

@@ -21,8 +21,8 @@ OPENING = [
     {"command": "open_account", "account_no": "A1", "currency": "USD"},
     {"command": "fund_account", "account_no": "A1", "funding_no": "F1", "amount_minor": 1_000,
      "currency": "USD"},
-    {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M1"},
-    {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M2"},
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M1", "merchant_no": "M1"},
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M2", "merchant_no": "M2"},
 ]  # fmt: skip
 
 
@@ -128,7 +128,8 @@ async def test_refunds_wait_for_payments_that_come_at_once_with_transfers(tmp_pa
             *OPENING,
             {"command": "open_account", "account_no": "A2", "currency": "USD"},
             {"command": "open_merchant", "merchant_no": "M3", "currency": "USD", "fee_bps": 5_000},
-            {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M3"},
+            {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M3",
+             "merchant_no": "M3"},
             {"command": "create_payment", "currency": "USD", **paid},
             {"command": "refund_payment", **back},
         ])  # fmt: skip

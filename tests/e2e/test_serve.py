@@ -121,7 +121,12 @@ async def test_client_that_leaves_cancels_nothing(tmp_path: Path) -> None:
         merchant = {"command": "open_merchant", "merchant_no": "M1", "currency": "USD"}
         account = {"command": "open_account", **ACCOUNT}
         funding = {"command": "fund_account", "funding_no": "F1", "amount_minor": 10**6, **ACCOUNT}
-        signed = {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M1"}
+        signed = {
+            "command": "sign_agreement",
+            "account_no": "A1",
+            "agreement_no": "M1",
+            "merchant_no": "M1",
+        }
         await _opened(client, running.address, merchant, account, funding, signed)
         hold = {"command": "create_authorization", "merchant_no": "M1", "hold_no": "H1",
                 "payer": "A1", "amount_minor": 1_000, "currency": "USD"}  # fmt: skip

@@ -86,7 +86,12 @@ class Client:
                 "amount_minor": 10_000,
                 "currency": "USD",
             },
-            {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M1"},
+            {
+                "command": "sign_agreement",
+                "account_no": "A1",
+                "agreement_no": "M1",
+                "merchant_no": "M1",
+            },
         )
         assert [each["status"] for each in answers] == [201] * 4
 

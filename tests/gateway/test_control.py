@@ -26,7 +26,7 @@ OPENING = [
     {"command": "open_account", "account_no": "A1", "currency": "USD"},
     {"command": "fund_account", "account_no": "A1", "funding_no": "F1", "amount_minor": 10_000,
      "currency": "USD"},
-    {"command": "sign_agreement", "account_no": "A1", "merchant_no": "M1"},
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M1", "merchant_no": "M1"},
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def _rows(store: MemoryStore, what: What, out: Path) -> list[dict[str, Any]]:
 
 
 EXPECTED: dict[What, list[str]] = {
-    "accounts": ["A1,customer,OPEN,USD,9200,300", "clearing-USD,clearing,OPEN,USD,-10000,0"],
+    "accounts": ["A1,customer,OPEN,USD,9200,300,0", "clearing-USD,clearing,OPEN,USD,-10000,0,0"],
     "merchants": ["M1,ACTIVE,USD,791,9"],
     "payments": [
         "M1,O1,A1,700,100,USD,SUCCEEDED,,2026-01-05",

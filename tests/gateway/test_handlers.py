@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from gateway.answer import encode
 from tests.gateway.desk_client import Client, hold, open_desk, payment
@@ -130,8 +131,10 @@ async def test_refund_waits_for_funds_and_goes_on() -> None:
         status, first = await client.post("/v1/refunds", refund)
         assert (status, first["state"], first["settled_at"]) == (201, "PENDING_FUNDS", None)
         await client.commands(payment("O2", 100))
-        found = (await client.get("/v1/refunds/M1/R2"))[1]
-        assert found["state"] == "SUCCEEDED"
+        with trio.fail_after(10):  # the payer may be on another shard
+            while (await client.get("/v1/refunds/M1/R2"))[1]["state"] == "PROCESSING":  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        assert (await client.get("/v1/refunds/M1/R2"))[1]["state"] == "SUCCEEDED"
         again = await client.call("POST", "/v1/refunds", msgspec.json.encode(refund))
         assert again.replayed
         assert msgspec.json.decode(encode(again.body)) == first
@@ -140,8 +143,8 @@ async def test_refund_waits_for_funds_and_goes_on() -> None:
 async def test_refund_that_goes_astray_is_redirected_or_closed() -> None:
     async with open_desk() as client:
         await client.shop()
+        await client.commands(payment("O1", 10_000))
         await client.commands(
-            payment("O1", 10_000),
             {"command": "close_account", "account_no": "A1"},
             {"command": "open_account", "account_no": "A2", "currency": "USD"},
         )
@@ -240,15 +243,123 @@ async def test_transfer_is_made_found_and_listed_beside_withdrawals() -> None:
         assert await _pages(client, "/v1/transfers?account_no=A2&", 2) == []
 
 
-async def test_agreement_is_signed_and_found() -> None:
+async def test_agreement_is_signed_changed_cancelled_and_found() -> None:
     async with open_desk() as client:
         await client.shop()
-        agreement = {"merchant_no": "M2", "payment_limit_minor": 5}
-        status, signed = await client.post("/v1/accounts/A1/agreements", agreement)
+        path = "/v1/accounts/A1/agreements"
+        asked = {"agreement_no": "G2", "merchant_no": "M2", "payment_limit_minor": 5}
+        status, signed = await client.post(path, asked)
         assert (status, signed["payment_limit_minor"]) == (201, 5)
-        assert await client.get("/v1/accounts/A1/agreements/M2") == (200, signed)
-        status, problem = await client.get("/v1/accounts/A1/agreements/M3")
-        assert (status, problem["code"]) == (404, "AGREEMENT_NOT_FOUND")
+        assert await client.get(f"{path}/G2") == (200, signed)
+        changing = {"change_no": "C1", "daily_limit_minor": 7}
+        status, change = await client.post(f"{path}/G2/changes", changing)
+        assert (status, change["state"]) == (201, "SUCCEEDED")
+        assert await client.get(f"{path}/G2/changes/C1") == (200, change)
+        status, problem = await client.get(f"{path}/M1/changes/C1")
+        assert (status, problem["code"]) == (404, "NO_SUCH_OPERATION")
+        status, cancel = await client.post(f"{path}/G2/cancellations", {"cancel_no": "E1"})
+        assert (status, cancel["change"]) == (201, "cancel")
+        assert await client.get(f"{path}/G2/cancellations/E1") == (200, cancel)
+        status, problem = await client.post(f"{path}/G9/changes", {"change_no": "C2"})
+        assert (status, problem["code"]) == (404, "NO_SUCH_AGREEMENT")
+        found = (await client.get(f"{path}/G2"))[1]
+        assert (found["state"], found["payment_limit_minor"]) == ("CANCELLED", None)
+        assert found["daily_limit_minor"] == 7
+        status, page = await client.get(path)
+        assert [(each["agreement_no"], each["state"]) for each in page["items"]] == [
+            ("G2", "CANCELLED"),
+            ("M1", "SIGNED"),
+        ]
+        status, problem = await client.get(f"{path}/G3")
+        assert (status, problem["code"]) == (404, "NO_SUCH_AGREEMENT")
+
+
+async def test_agreement_in_force_shows_its_use_of_the_date_that_is_open() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        path = "/v1/accounts/A1/agreements/M1"
+        assert (await client.get(path))[1]["used_minor"] is None
+        await client.post(f"{path}/changes", {"change_no": "C1", "daily_limit_minor": 900})
+        await client.commands(payment("O1", 700))
+        assert (await client.get(path))[1]["used_minor"] == 700
+        status, problem = await client.post("/v1/payments", _untagged(payment("O2", 201)))
+        assert (status, problem["code"]) == (422, "DAILY_LIMIT_EXCEEDED")
+        await client.post("/v1/day-cuts", {"business_date": "2026-01-05"})
+        assert (await client.get(path))[1]["used_minor"] == 0
+
+
+async def test_payment_under_a_cancelled_agreement_is_refused() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        await client.post("/v1/accounts/A1/agreements/M1/cancellations", {"cancel_no": "E1"})
+        status, problem = await client.post("/v1/payments", _untagged(payment("O1")))
+        assert (status, problem["code"]) == (409, "AGREEMENT_CANCELLED")
+
+
+async def test_limits_of_an_account_are_set_used_and_found() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        path = "/v1/accounts/A1/limits"
+        asked = {"limits_no": "L1", "method": "agreement", "daily_limit_minor": 900}
+        status, change = await client.post(path, asked)
+        assert (status, change["method"]) == (201, "agreement")
+        assert await client.get(f"{path}/L1") == (200, change)
+        await client.commands(payment("O1", 700))
+        status, problem = await client.post("/v1/payments", _untagged(payment("O2", 201)))
+        assert (status, problem["code"]) == (422, "METHOD_LIMIT_EXCEEDED")
+        status, limits = await client.get(path)
+        assert (status, limits["business_date"]) == (200, "2026-01-05")
+        assert limits["methods"][0] == {
+            "method": "agreement",
+            "payment_limit_minor": None,
+            "daily_limit_minor": 900,
+            "used_minor": 700,
+        }
+        assert (await client.get(f"{path}/L2"))[1]["code"] == "NO_SUCH_OPERATION"
+        assert (await client.get("/v1/accounts/A9/limits"))[1]["code"] == "ACCOUNT_NOT_FOUND"
+        status, problem = await client.post(path, {"limits_no": "L3", "method": "cash"})
+        assert (status, problem["code"]) == (422, "INVALID_REQUEST")
+
+
+async def test_amount_is_frozen_unfrozen_and_found() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        path = "/v1/accounts/A1/freezes"
+        status, frozen = await client.post(path, {"freeze_no": "Z1", "amount_minor": 9_000})
+        assert (status, frozen["state"]) == (201, "FROZEN")
+        assert await client.get(f"{path}/Z1") == (200, frozen)
+        account = (await client.get("/v1/accounts/A1"))[1]
+        assert (account["frozen_minor"], account["available_minor"]) == (9_000, 1_000)
+        status, problem = await client.post("/v1/accounts/A1/close")
+        assert (status, problem["code"]) == (409, "OPEN_LIABILITIES")
+        status, unfrozen = await client.post(f"{path}/Z1/unfreezes", {"unfreeze_no": "U1"})
+        assert (status, unfrozen["amount_minor"]) == (201, 9_000)
+        assert await client.get(f"{path}/Z1/unfreezes/U1") == (200, unfrozen)
+        assert (await client.get(f"{path}/Z2/unfreezes/U1"))[1]["code"] == "NO_SUCH_OPERATION"
+        status, problem = await client.post(f"{path}/Z1/unfreezes", {"unfreeze_no": "U2"})
+        assert (status, problem["code"]) == (409, "STATE_CONFLICT")
+        assert (problem["current"], problem["allowed"]) == ("RELEASED", ["FROZEN"])
+        page = (await client.get(path))[1]
+        assert [each["state"] for each in page["items"]] == ["RELEASED"]
+        assert (await client.get(f"{path}/Z2"))[1]["code"] == "NO_SUCH_FREEZE"
+
+
+async def test_merchant_is_suspended_activated_and_closed() -> None:
+    async with open_desk() as client:
+        await client.shop()
+        await client.commands(payment("O1"))
+        assert (await client.post("/v1/merchants/M1/suspend"))[1]["status"] == "SUSPENDED"
+        status, problem = await client.post("/v1/payments", _untagged(payment("O2")))
+        assert (status, problem["code"]) == (409, "MERCHANT_SUSPENDED")
+        assert (await client.post("/v1/merchants/M1/activate"))[1]["status"] == "ACTIVE"
+        status, problem = await client.post("/v1/merchants/M1/close")
+        assert (status, problem["code"]) == (409, "OPEN_LIABILITIES")
+        await client.post("/v1/payments/M1/O1/reversals", {"reversal_no": "V1"})
+        status, closed = await client.post("/v1/merchants/M1/close")
+        assert (status, closed["status"]) == (200, "CLOSED")
+        assert await client.get("/v1/merchants/M1") == (200, closed)
+        status, problem = await client.post("/v1/merchants/M9/close")
+        assert (status, problem["code"]) == (404, "MERCHANT_NOT_FOUND")
 
 
 async def _pages(client: Client, path: str, limit: int) -> list[Any]:

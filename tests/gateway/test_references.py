@@ -4,12 +4,15 @@ import pytest
 
 from actors.commands import (
     AnyCommand,
+    CancelAgreement,
     CaptureAuthorization,
+    ChangeAgreement,
     CloseRefund,
     CreateAuthorization,
     CreatePayment,
     CreateTransfer,
     FreezeAccount,
+    FreezeAmount,
     FundAccount,
     OpenAccount,
     OpenMerchant,
@@ -17,7 +20,10 @@ from actors.commands import (
     RefundAuthorization,
     RefundPayment,
     ReversePayment,
+    SetAccountLimits,
     SignAgreement,
+    SuspendMerchant,
+    UnfreezeAmount,
     WithdrawFunds,
 )
 from gateway import references
@@ -27,7 +33,7 @@ from gateway.references import References
 ACCOUNT = OpenAccount("A1", "USD")
 MERCHANT = OpenMerchant("M1", "USD")
 FUNDING = FundAccount("A1", "F1", 100, "USD")
-SIGNED = SignAgreement("A1", "M1")
+SIGNED = SignAgreement("A1", "M1", "M1")
 
 
 def _payment(order_no: str, merchant_no: str = "M1", payer: str = "A1") -> CreatePayment:
@@ -46,7 +52,17 @@ HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
         ([ACCOUNT, MERCHANT, SIGNED, _payment("O1")], [[], [], [0, 1], [0, 1, 2]]),
         ([ACCOUNT, FUNDING, _payment("O1")], [[], [0], [1]]),
         ([FUNDING, _payment("O1", payer="A2")], [[], []]),
-        ([ACCOUNT, SIGNED, SignAgreement("A1", "M2")], [[], [0], [0]]),
+        ([ACCOUNT, SIGNED, SignAgreement("A1", "M2", "M2")], [[], [0], [0]]),
+        ([SIGNED, ChangeAgreement("A1", "M1", "C1"), _payment("O1")], [[], [0], [0, 1]]),
+        ([SignAgreement("A1", "G1", "M1"), CancelAgreement("A1", "G1", "E1")], [[], [0]]),
+        ([SignAgreement("A1", "G1", "M1"), CancelAgreement("A1", "G2", "E1")], [[], []]),
+        (
+            [CancelAgreement("A1", "G1", "E1"), SignAgreement("A1", "G2", "M1"), _payment("O1")],
+            [[], [0], [0, 1]],
+        ),
+        ([FreezeAmount("A1", "Z1", 1), UnfreezeAmount("A1", "Z1", "U1")], [[], [0]]),
+        ([SetAccountLimits("A1", "L1", "agreement", 1), _payment("O1")], [[], [0]]),
+        ([MERCHANT, SuspendMerchant("M1"), _payment("O1")], [[], [0], [1]]),
         ([_payment("O1"), RefundPayment("M1", "R1", "O1", 1)], [[], [0]]),
         ([_payment("O1"), RefundPayment("M1", "R1", "O2", 1)], [[], []]),
         ([_payment("O1"), RefundPayment("M2", "R1", "O1", 1)], [[], []]),

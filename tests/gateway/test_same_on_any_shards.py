@@ -94,7 +94,8 @@ async def _open(client: Client) -> None:
             {"command": "open_merchant", "merchant_no": f"M{n}", "currency": "USD", "fee_bps": 90},
             {"command": "fund_account", "account_no": f"A{n}", "funding_no": "F",
              "amount_minor": 1_000, "currency": "USD"},
-            {"command": "sign_agreement", "account_no": f"A{n}", "merchant_no": f"M{n}"},
+            {"command": "sign_agreement", "account_no": f"A{n}", "agreement_no": f"M{n}",
+             "merchant_no": f"M{n}"},
         ]  # fmt: skip
     assert {each["status"] for each in await client.commands(*items)} == {201}
 

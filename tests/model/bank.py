@@ -31,6 +31,8 @@ PRECEDENCE = (
     "NO_SUCH_PAYMENT",
     "NO_SUCH_HOLD",
     "NO_SUCH_REFUND",
+    "NO_SUCH_AGREEMENT",
+    "NO_SUCH_FREEZE",
     "IN_FLIGHT",
     "PAYMENT_NOT_SUCCEEDED",
     "HOLD_EXPIRED",
@@ -54,10 +56,14 @@ PRECEDENCE = (
     "ACCOUNT_INTERNAL",
     "SAME_ACCOUNT",
     "HOLDS_OPEN",
+    "OPEN_LIABILITIES",
     "ACCOUNT_NOT_EMPTY",
+    "AGREEMENT_IN_FORCE",
     "AGREEMENT_NOT_FOUND",
+    "AGREEMENT_CANCELLED",
     "PAYMENT_LIMIT_EXCEEDED",
     "DAILY_LIMIT_EXCEEDED",
+    "METHOD_LIMIT_EXCEEDED",
     "INSUFFICIENT_FUNDS",
     "BALANCE_LIMIT",
 )
@@ -73,6 +79,9 @@ LEGAL = {
     "redirect": ["ABNORMAL"],
     "closing": ["PENDING_FUNDS", "ABNORMAL"],
     "freeze": ["OPEN", "FROZEN"],
+    "suspend": ["ACTIVE", "SUSPENDED"],
+    "change of an agreement": ["SIGNED"],
+    "unfreeze": ["FROZEN"],
 }
 """The states of the original in which something may be done to it."""
 
@@ -90,6 +99,16 @@ NUMBERS = {
     "close_refund": ("closing", "close_no"),
 }
 """A merchant's commands, the number space of each, and the field with the number."""
+
+TAKING = {
+    "create_payment",
+    "create_authorization",
+    "increment_authorization",
+    "capture_authorization",
+}
+"""What takes money from a payer: not for a suspended merchant."""
+
+METHODS = ["agreement", "authorization", "transfer", "withdrawal"]
 
 _TOO_LATE = {
     "EXPIRED": "HOLD_EXPIRED",
@@ -132,7 +151,8 @@ class Bank:
     """Everything that exists.
 
     Attributes:
-        things: figures by name: `account/A1`, `merchant/M1`, `agreement/A1/M1`, `payment/M1/7`,
+        things: figures by name: `account/A1`, `merchant/M1`, `agreement/A1/G1`,
+            `allowance/A1/M1` (what A1 lets M1 take now), `freeze/A1/Z1`, `payment/M1/7`,
             `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …; the timer of a
             refund that waits is `timer/M1/pending/7`.
         bound: by the same names, the command that took the number and its first outcome.
@@ -209,7 +229,9 @@ class Bank:
     def available_minor(self, account_no: str) -> int:
         """Return what may newly leave an account, 0 if there is none."""
         account = self.things.get(f"account/{account_no}")
-        return 0 if account is None else account["posted_minor"] - account["held_minor"]
+        if account is None:
+            return 0
+        return int(account["posted_minor"] - account["held_minor"] - account["frozen_minor"])
 
     # Numbers
 
@@ -233,6 +255,12 @@ class Bank:
             return refused("MERCHANT_NOT_FOUND", number), False
         name = f"{space}/{merchant_no}/{number}"
         decide: Callable[[Command], Answer] = getattr(self, f"_{kind}")
+        if name not in self.bound:
+            status = self.things[f"merchant/{merchant_no}"]["status"]
+            if status == "CLOSED":
+                return refused("MERCHANT_CLOSED", number), False
+            if status == "SUSPENDED" and kind in TAKING:
+                return refused("MERCHANT_SUSPENDED", number), False
         answer = self._once(name, number, command, decide)
         self._deliver(self._drain(merchant_no))
         return answer
@@ -259,7 +287,9 @@ class Bank:
             "held_minor": 0,
             "holds_open": 0,
             "used_date": "",
-            "used_minor": 0,
+            "used_minor": (0, 0, 0, 0),
+            "frozen_minor": 0,
+            "limits": {},
             "opened_ns": self.now_ns,
         }
 
@@ -273,7 +303,8 @@ class Bank:
             "currency": account["currency"],
             "posted_minor": account["posted_minor"],
             "held_minor": account["held_minor"],
-            "available_minor": account["posted_minor"] - account["held_minor"],
+            "frozen_minor": account["frozen_minor"],
+            "available_minor": self.available_minor(account_no),
             "opened_at": instant(account["opened_ns"]),
         }
 
@@ -296,6 +327,7 @@ class Bank:
                 "STATE_CONFLICT": account["status"] == "CLOSED" and not closing,
                 "ACCOUNT_INTERNAL": account["kind"] != "customer",
                 "HOLDS_OPEN": closing and account["holds_open"] > 0,
+                "OPEN_LIABILITIES": closing and account["frozen_minor"] > 0,
                 "ACCOUNT_NOT_EMPTY": closing and account["posted_minor"] != 0,
             }
         )
@@ -306,60 +338,236 @@ class Bank:
         self._change(f"account/{account_no}", status=target)
         return self._view_account(account_no)
 
-    def _sign_agreement(self, command: Command) -> Answer | tuple[Answer, bool]:
-        account_no, merchant_no = command["account_no"], command["merchant_no"]
+    # Agreements, limits, frozen amounts: decided by the account at once
+
+    def _at_once(
+        self,
+        space: str,
+        command: Command,
+        field: str,
+        decide: Callable[[Command], Answer],
+        *,
+        open_only: bool = True,
+    ) -> Answer | tuple[Answer, bool]:
+        """As `_once`; where there is no account, or a closed one, nothing is decided."""
+        account_no, number = command["account_no"], command[field]
         account = self.things.get(f"account/{account_no}")
         if account is None:
-            return refused("ACCOUNT_NOT_FOUND", merchant_no)
-        name = f"agreement/{account_no}/{merchant_no}"
-        code = first_of(
-            {
-                "ACCOUNT_CLOSED": account["status"] == "CLOSED",
-                "ACCOUNT_INTERNAL": account["kind"] != "customer",
-            }
-        )
-        if name not in self.bound and code is not None:
-            return refused(code, merchant_no)
+            return refused("ACCOUNT_NOT_FOUND", number)
+        name = f"{space}/{account_no}/{number}"
+        if name not in self.bound and open_only and account["status"] == "CLOSED":
+            return refused("ACCOUNT_CLOSED", number)
+        return self._once(name, number, command, decide)
+
+    def _view_at_once(self, kind: str, thing: Thing, **names: Any) -> Answer:
+        """Return a thing that was settled when it was made: it has one time only."""
+        view = self._view(kind, thing, **names)
+        del view["settled_at"]
+        return view
+
+    def _sign_agreement(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, merchant_no = command["account_no"], command["merchant_no"]
+        number = command["agreement_no"]
 
         def decide(command: Command) -> Answer:
-            limits = {
-                "payment_limit_minor": command["payment_limit_minor"],
-                "daily_limit_minor": command["daily_limit_minor"],
+            allowance = self.things.get(f"allowance/{account_no}/{merchant_no}", {})
+            code = first_of(
+                {
+                    "ACCOUNT_INTERNAL": is_internal(account_no),
+                    "AGREEMENT_IN_FORCE": bool(allowance.get("agreement_no")),
+                }
+            )
+            limits = _limits(command)
+            self.things[f"agreement/{account_no}/{number}"] = {
+                "merchant_no": merchant_no,
+                **limits,
+                **self._outcome(code),
+                "state": "FAILED" if code else "SIGNED",
+                "changes": 0,
+                "changed_ns": 0,
+                "cancelled_ns": 0,
             }
-            self.things[name] = {**limits, "used_date": "", "used_minor": 0}
+            if code is not None:
+                return refused(code, number)
+            self._allow(account_no, merchant_no, agreement_no=number, **limits)
             return {
                 "object": "agreement",
                 "account_no": account_no,
+                "agreement_no": number,
                 "merchant_no": merchant_no,
                 **limits,
+                "used_minor": None,
+                "state": "SIGNED",
+                "code": None,
+                "business_date": self.business_date,
                 "signed_at": instant(self.now_ns),
+                "changed_at": None,
+                "cancelled_at": None,
             }
 
-        return self._once(name, merchant_no, command, decide)
+        return self._at_once("agreement", command, "agreement_no", decide)
+
+    def _allow(self, account_no: str, merchant_no: str, **figures: Any) -> None:
+        """Let a merchant take what an agreement says; what it used before stays counted."""
+        name = f"allowance/{account_no}/{merchant_no}"
+        unused = {"counted": False, "used_date": "", "used_minor": 0}
+        allowance = {**self.things.get(name, unused), **figures}
+        if allowance["daily_limit_minor"] is not None:
+            allowance["counted"] = True
+        self.things[name] = allowance
+
+    def _change_agreement(self, command: Command) -> Answer | tuple[Answer, bool]:
+        return self._change_signed("change", command)
+
+    def _cancel_agreement(self, command: Command) -> Answer | tuple[Answer, bool]:
+        return self._change_signed("cancel", command)
+
+    def _change_signed(self, kind: str, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command[f"{kind}_no"]
+        name = f"agreement/{account_no}/{command['agreement_no']}"
+        agreement = self.things.get(name)
+        signed = agreement is not None and agreement["state"] == "SIGNED"
+
+        def decide(command: Command) -> Answer:
+            code = first_of(
+                {
+                    "NO_SUCH_AGREEMENT": agreement is None,
+                    "STATE_CONFLICT": agreement is not None and not signed,
+                }
+            )
+            limits = _limits(command)
+            change = {
+                "agreement_no": command["agreement_no"],
+                **limits,
+                **self._outcome(code),
+            }
+            self.things[f"{kind}/{account_no}/{number}"] = change
+            if agreement is None or code is not None:
+                current = None if agreement is None else agreement["state"]
+                legal = "" if agreement is None else "change of an agreement"
+                return refused(str(code), number, current, legal)
+            merchant_no = agreement["merchant_no"]
+            if kind == "cancel":
+                self._change(name, state="CANCELLED", cancelled_ns=self.now_ns)
+                self._change(f"allowance/{account_no}/{merchant_no}", agreement_no="")
+            else:
+                changes = agreement["changes"] + 1
+                self._change(name, **limits, changes=changes, changed_ns=self.now_ns)
+                self._allow(account_no, merchant_no, **limits)
+            names = {"change": kind, "account_no": account_no, "number": number}
+            return self._view_at_once("agreement_change", change, **names)
+
+        # A closed account's agreements may be cancelled, but not changed.
+        open_only = kind == "change" and signed
+        return self._at_once(kind, command, f"{kind}_no", decide, open_only=open_only)
+
+    def _set_account_limits(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["limits_no"]
+        method = command["method"]
+
+        def decide(command: Command) -> Answer:
+            code = first_of({"ACCOUNT_INTERNAL": is_internal(account_no)})
+            change = {"method": method, **_limits(command), **self._outcome(code)}
+            self.things[f"limitschange/{account_no}/{number}"] = change
+            if code is not None:
+                return refused(code, number)
+            limits = dict(self.things[f"account/{account_no}"]["limits"])
+            limits[method] = tuple(_limits(command).values())
+            if limits[method] == (None, None):
+                del limits[method]
+            self._change(f"account/{account_no}", limits=limits)
+            names = {"account_no": account_no, "limits_no": number}
+            return self._view_at_once("limits_change", change, **names)
+
+        return self._at_once("limits", command, "limits_no", decide)
+
+    def _freeze_amount(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["freeze_no"]
+        amount = command["amount_minor"]
+
+        def decide(command: Command) -> Answer:
+            code = first_of(
+                {
+                    "ACCOUNT_INTERNAL": is_internal(account_no),
+                    "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
+                }
+            )
+            freeze = {
+                "amount_minor": amount,
+                **self._outcome(code),
+                "state": "FAILED" if code else "FROZEN",
+                "released_ns": 0,
+            }
+            self.things[f"freeze/{account_no}/{number}"] = freeze
+            if code is not None:
+                return refused(code, number)
+            frozen = self.things[f"account/{account_no}"]["frozen_minor"]
+            self._change(f"account/{account_no}", frozen_minor=frozen + amount)
+            view = self._view_at_once("freeze", freeze, account_no=account_no, freeze_no=number)
+            return {**view, "released_at": None}
+
+        return self._at_once("freeze", command, "freeze_no", decide)
+
+    def _unfreeze_amount(self, command: Command) -> Answer | tuple[Answer, bool]:
+        account_no, number = command["account_no"], command["unfreeze_no"]
+        name = f"freeze/{account_no}/{command['freeze_no']}"
+
+        def decide(command: Command) -> Answer:
+            freeze = self.things.get(name)
+            code = first_of(
+                {
+                    "NO_SUCH_FREEZE": freeze is None,
+                    "STATE_CONFLICT": freeze is not None and freeze["state"] != "FROZEN",
+                }
+            )
+            unfreeze = {
+                "freeze_no": command["freeze_no"],
+                "amount_minor": 0 if freeze is None else freeze["amount_minor"],
+                **self._outcome(code),
+            }
+            self.things[f"unfreeze/{account_no}/{number}"] = unfreeze
+            if freeze is None or code is not None:
+                current = None if freeze is None else freeze["state"]
+                return refused(str(code), number, current, "" if freeze is None else "unfreeze")
+            frozen = self.things[f"account/{account_no}"]["frozen_minor"]
+            self._change(f"account/{account_no}", frozen_minor=frozen - freeze["amount_minor"])
+            self._change(name, state="RELEASED", released_ns=self.now_ns)
+            names = {"account_no": account_no, "unfreeze_no": number}
+            return self._view_at_once("unfreeze", unfreeze, **names)
+
+        return self._at_once("unfreeze", command, "unfreeze_no", decide, open_only=False)
 
     def _refuse_debit(
-        self, payer: str, merchant_no: str, currency: str, total_minor: int, amount_minor: int
+        self,
+        method: str,
+        payer: str,
+        merchant_no: str,
+        currency: str,
+        total_minor: int,
+        amount_minor: int,
     ) -> str | None:
         """Return why an account does not newly give an amount that makes up a total."""
         account = self.things.get(f"account/{payer}")
         if account is None:
             return "ACCOUNT_NOT_FOUND"
-        agreement = self.things.get(f"agreement/{payer}/{merchant_no}")
-        limits = agreement or {"payment_limit_minor": None, "daily_limit_minor": None}
+        allowance = self.things.get(f"allowance/{payer}/{merchant_no}")
+        limits = allowance or {"payment_limit_minor": None, "daily_limit_minor": None}
         payment_limit, daily_limit = limits["payment_limit_minor"], limits["daily_limit_minor"]
         used = 0
-        if agreement is not None and agreement["used_date"] == self.business_date:
-            used = agreement["used_minor"]
+        if allowance is not None and allowance["used_date"] == self.business_date:
+            used = allowance["used_minor"]
         return first_of(
             {
                 "ACCOUNT_CLOSED": account["status"] == "CLOSED",
                 "ACCOUNT_FROZEN": account["status"] == "FROZEN",
                 "CURRENCY_MISMATCH": account["currency"] != currency,
                 "ACCOUNT_INTERNAL": account["kind"] != "customer",
-                "AGREEMENT_NOT_FOUND": agreement is None,
+                "AGREEMENT_NOT_FOUND": allowance is None,
+                "AGREEMENT_CANCELLED": allowance is not None and not allowance["agreement_no"],
                 "PAYMENT_LIMIT_EXCEEDED": payment_limit is not None and total_minor > payment_limit,
                 "DAILY_LIMIT_EXCEEDED": daily_limit is not None
                 and used + amount_minor > daily_limit,
+                "METHOD_LIMIT_EXCEEDED": self._beyond(account, method, total_minor, amount_minor),
                 "INSUFFICIENT_FUNDS": self.available_minor(payer) < amount_minor,
             }
         )
@@ -376,18 +584,45 @@ class Bank:
             }
         )
 
-    def _use(self, name: str, amount_minor: int) -> None:
-        """Count use of an account or an agreement on the business date; 10**18 is as far as it
-        counts. A negative amount gives use back."""
-        thing = self.things[name]
-        before = thing["used_minor"] if thing["used_date"] == self.business_date else 0
-        used = min(max(before + amount_minor, 0), 10**18)
-        self._change(name, used_date=self.business_date, used_minor=used)
+    def used_by(self, account: Thing, method: str) -> int:
+        """Return what an account has used by a method on the business date."""
+        used: int = account["used_minor"][METHODS.index(method)]
+        return used if account["used_date"] == self.business_date else 0
+
+    def _beyond(self, account: Thing, method: str, total_minor: int, amount_minor: int) -> bool:
+        """Return whether an account's own limits for a method speak against an amount."""
+        payment_limit, daily_limit = account["limits"].get(method, (None, None))
+        used = self.used_by(account, method)
+        return (payment_limit is not None and total_minor > payment_limit) or (
+            daily_limit is not None and used + amount_minor > daily_limit
+        )
+
+    def _use(self, method: str, account_no: str, amount_minor: int) -> None:
+        """Count use of an account on the business date; 10**18 is as far as it counts. A negative
+        amount gives use back, where it was the newest date's."""
+        name = f"account/{account_no}"
+        account = self.things[name]
+        if account["used_date"] != self.business_date:
+            if amount_minor < 0:
+                return
+            account = {**account, "used_minor": (0, 0, 0, 0)}
+        used = list(account["used_minor"])
+        which = METHODS.index(method)
+        used[which] = min(max(used[which] + amount_minor, 0), 10**18)
+        self._change(name, used_date=self.business_date, used_minor=tuple(used))
 
     def _use_limits(self, payer: str, merchant_no: str, amount_minor: int) -> None:
-        name = f"agreement/{payer}/{merchant_no}"
-        if name in self.things and self.things[name]["daily_limit_minor"] is not None:
-            self._use(name, amount_minor)
+        """Count use of what a merchant is allowed, where that has ever had a daily limit."""
+        name = f"allowance/{payer}/{merchant_no}"
+        allowance = self.things.get(name)
+        if allowance is None or not allowance["counted"]:
+            return
+        if allowance["used_date"] != self.business_date:
+            if amount_minor < 0:
+                return
+            allowance = {**allowance, "used_minor": 0}
+        used = min(max(allowance["used_minor"] + amount_minor, 0), 10**18)
+        self._change(name, used_date=self.business_date, used_minor=used)
 
     # Transfers
 
@@ -429,10 +664,12 @@ class Bank:
                 {
                     "CURRENCY_MISMATCH": account["currency"] != currency,
                     "ACCOUNT_INTERNAL": account["kind"] != "customer",
+                    "METHOD_LIMIT_EXCEEDED": self._beyond(account, "withdrawal", amount, amount),
                     "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
                 }
             )
             if code is None:
+                self._use("withdrawal", account_no, amount)
                 self._post(account_no, -amount, f"withdrawal/{account_no}/{number}")
                 clearing = self._clearing(currency)
                 self._post(clearing, amount, f"withdrawal/{account_no}/{number}")
@@ -456,12 +693,16 @@ class Bank:
                     "CURRENCY_MISMATCH": account["currency"] != currency,
                     "ACCOUNT_INTERNAL": account["kind"] != "customer" or is_internal(to),
                     "SAME_ACCOUNT": account_no == to,
+                    "METHOD_LIMIT_EXCEEDED": self._beyond(account, "transfer", amount, amount),
                     "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
                 }
             )
             if code is None:
+                self._use("transfer", account_no, amount)
                 self._post(account_no, -amount, name)
                 code = self.refuse_credit(to, currency)
+                if code is not None:
+                    self._use("transfer", account_no, -amount)
                 self._post(account_no if code else to, amount, name)
             return self._transfer(name, "transfer", account_no, number, command, code)
 
@@ -516,6 +757,8 @@ class Bank:
             }
             self.things[f"merchant/{merchant_no}"] = {
                 **merchant,
+                "in_flight": 0,
+                "authorizations_open": 0,
                 "opened_ns": self.now_ns,
                 "pending": (),
             }
@@ -527,6 +770,48 @@ class Bank:
             }
 
         return self._once(f"merchant/{merchant_no}", merchant_no, command, decide)
+
+    def _suspend_merchant(self, command: Command) -> Answer:
+        return self._change_merchant(command["merchant_no"], "SUSPENDED")
+
+    def _activate_merchant(self, command: Command) -> Answer:
+        return self._change_merchant(command["merchant_no"], "ACTIVE")
+
+    def _close_merchant(self, command: Command) -> Answer:
+        return self._change_merchant(command["merchant_no"], "CLOSED")
+
+    def _change_merchant(self, merchant_no: str, target: str) -> Answer:
+        merchant = self.things.get(f"merchant/{merchant_no}")
+        if merchant is None:
+            return refused("MERCHANT_NOT_FOUND", merchant_no)
+        closing = target == "CLOSED" != merchant["status"]
+        open_states = {
+            "authorization": {"HELD", "PARTIALLY_CAPTURED"},
+            "refund": {"PROCESSING", "PENDING_FUNDS", "ABNORMAL"},
+        }
+        liable = merchant["posted_minor"] != 0 or any(
+            name.startswith(f"{kind}/{merchant_no}/") and thing["state"] in states
+            for kind, states in open_states.items()
+            for name, thing in self.things.items()
+        )
+        code = first_of(
+            {
+                "STATE_CONFLICT": merchant["status"] == "CLOSED" != target,
+                "OPEN_LIABILITIES": closing and liable,
+            }
+        )
+        if code is not None:
+            conflict = code == "STATE_CONFLICT"
+            return refused(code, merchant_no, *(("CLOSED", "suspend") if conflict else ()))
+        self._change(f"merchant/{merchant_no}", status=target)
+        hidden = {"in_flight", "authorizations_open", "opened_ns", "pending"}
+        merchant = self.things[f"merchant/{merchant_no}"]
+        return {
+            "object": "merchant",
+            "merchant_no": merchant_no,
+            **{key: value for key, value in merchant.items() if key not in hidden},
+            "opened_at": instant(merchant["opened_ns"]),
+        }
 
     def fee_minor(self, merchant_no: str, amount_minor: int) -> int:
         """Return the fee on an amount: basis points, rounded half up."""
@@ -550,7 +835,7 @@ class Bank:
         if currency != self.things[f"merchant/{merchant_no}"]["currency"]:
             code: str | None = "CURRENCY_MISMATCH"
         else:
-            code = self._refuse_debit(payer, merchant_no, currency, amount, amount)
+            code = self._refuse_debit("agreement", payer, merchant_no, currency, amount, amount)
         fee = 0 if code else self.fee_minor(merchant_no, amount)
         payment = {
             "payer": payer,
@@ -570,7 +855,7 @@ class Bank:
             return refused(code, order_no)
         reference = f"payment/{merchant_no}/{order_no}"
         self._post(payer, -amount, reference)
-        self._use(f"account/{payer}", amount)
+        self._use("agreement", payer, amount)
         self._use_limits(payer, merchant_no, amount)
         self._earn(merchant_no, amount, fee, reference)
         return self._view("payment", payment, merchant_no=merchant_no, order_no=order_no)
@@ -600,7 +885,7 @@ class Bank:
             code = self.refuse_credit(payer, payment["currency"])
             if code is None:
                 self._post(payer, amount, reference)
-                self._use(f"account/{payer}", -amount)
+                self._use("agreement", payer, -amount)
                 self._use_limits(payer, merchant_no, -amount)
                 self._change(name, state="REVERSED")
             else:
@@ -623,7 +908,7 @@ class Bank:
         if currency != merchant["currency"]:
             code: str | None = "CURRENCY_MISMATCH"
         else:
-            code = self._refuse_debit(payer, merchant_no, currency, amount, amount)
+            code = self._refuse_debit("authorization", payer, merchant_no, currency, amount, amount)
         outcome = self._outcome(code)
         due_ns = 0 if code else self.now_ns + command["valid_s"] * SECOND_NS
         figures = {
@@ -657,6 +942,8 @@ class Bank:
             held_minor=account["held_minor"] + amount,
             holds_open=account["holds_open"] + 1,
         )
+        self._count_open(merchant_no, 1)
+        self._use("authorization", payer, amount)
         self._use_limits(payer, merchant_no, amount)
         return {
             "object": "authorization",
@@ -680,9 +967,10 @@ class Bank:
             total = hold["amount_minor"] + amount
             currency = self.things[f"account/{payer}"]["currency"]
             code = first_of({"INCREMENT_LIMIT": hold["increments"] >= 10}) or self._refuse_debit(
-                payer, merchant_no, currency, total, amount
+                "authorization", payer, merchant_no, currency, total, amount
             )
             if code is None:
+                self._use("authorization", payer, amount)
                 self._use_limits(payer, merchant_no, amount)
                 self._hold_back(payer, amount)
                 self._change_hold(
@@ -712,14 +1000,16 @@ class Bank:
             )
             if code is None and excess:
                 currency = self.things[f"account/{payer}"]["currency"]
-                code = self._refuse_debit(payer, merchant_no, currency, captured, excess)
+                code = self._refuse_debit(
+                    "authorization", payer, merchant_no, currency, captured, excess
+                )
             if code is not None:
                 return code
             reference = f"capture/{merchant_no}/{hold_no}/{command['capture_no']}"
             self._hold_back(payer, excess - amount)
             self._post(payer, -amount, reference)
-            self._use(f"account/{payer}", amount)
             if excess:
+                self._use("authorization", payer, excess)
                 self._use_limits(payer, merchant_no, excess)
             self._earn(merchant_no, amount, self.fee_minor(merchant_no, amount), reference)
             self._change_hold(
@@ -828,8 +1118,13 @@ class Bank:
         self._change(
             f"account/{payer}", holds_open=self.things[f"account/{payer}"]["holds_open"] - 1
         )
+        self._count_open(merchant_no, -1)
         self._change_hold(payer, merchant_no, hold_no, state=state)
         del self.things[f"timer/{name}"]
+
+    def _count_open(self, merchant_no: str, more: int) -> None:
+        count = self.things[f"merchant/{merchant_no}"]["authorizations_open"]
+        self._change(f"merchant/{merchant_no}", authorizations_open=count + more)
 
     # Refunds
 
@@ -907,6 +1202,7 @@ class Bank:
             refunding_minor=original["refunding_minor"] + amount,
             refunds=original["refunds"] + 1,
         )
+        self._count_refund(merchant_no, 1)
         if waits and (merchant["pending"] or short):
             self._change(refund_name, state="PENDING_FUNDS", settled_ns=0)
             self._change(f"merchant/{merchant_no}", pending=(*merchant["pending"], number))
@@ -967,6 +1263,7 @@ class Bank:
             if code is None:
                 self._post(to, amount, name)
                 self._release(name, amount, 0)
+                self._count_refund(merchant_no, -1)
                 self._change(name, state="SUCCEEDED", settled_ns=self.now_ns)
                 continue
             self._earn(merchant_no, amount, 0, name)
@@ -975,8 +1272,14 @@ class Bank:
                 self._change(name, state="ABNORMAL", code="ACCOUNT_CLOSED", **back)
             else:
                 self._release(name, 0, -1)
+                self._count_refund(merchant_no, -1)
                 self._change(name, state="FAILED", code=code, settled_ns=self.now_ns)
             sent += self._drain(merchant_no)
+
+    def _count_refund(self, merchant_no: str, more: int) -> None:
+        """Count a refund that begins, or one that has come to its end; ABNORMAL is none."""
+        count = self.things[f"merchant/{merchant_no}"]["in_flight"]
+        self._change(f"merchant/{merchant_no}", in_flight=count + more)
 
     def _release(self, name: str, refunded_minor: int, refunds: int) -> None:
         """End what a refund reserves in its original."""
@@ -995,6 +1298,7 @@ class Bank:
         if self.things[name]["state"] == "PENDING_FUNDS":
             self._leave_queue(name)
         self._release(name, 0, -1)
+        self._count_refund(name.split("/")[1], -1)
         self._change(name, state="CLOSED", settled_ns=self.now_ns, close_no=close_no)
 
     def _redirect_refund(self, command: Command) -> Answer:
@@ -1103,3 +1407,8 @@ class Bank:
 def day_after(business_date: str) -> str:
     """Return the calendar day after an ISO 8601 date."""
     return (date.fromisoformat(business_date) + timedelta(days=1)).isoformat()
+
+
+def _limits(command: Command) -> Thing:
+    """Return the limits in a command; None for one that is not there."""
+    return {name: command.get(name) for name in ("payment_limit_minor", "daily_limit_minor")}

@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from engine.fault import FaultCode
 from engine.shard import Limits
-from tests.model.bank import DAY_NS, NUMBERS, SECOND_NS, Bank, Command, Thing
+from tests.model.bank import DAY_NS, METHODS, NUMBERS, SECOND_NS, Bank, Command, Thing
 from tests.model.world import START_DATE, START_NS, Answer, Plan, Sight, World
 
 HOUR_NS = 3_600 * SECOND_NS
@@ -33,6 +33,16 @@ SIGNED = (("A1", "M1"), ("A2", "M1"), ("A1", "M2"), ("B1", "N1"))
 RECEIVERS = ("A1", "A2", "A2", "A1", "A2", "A2", "B1", "C1", "clearing-USD", "missing")
 """To whom transfers go, by a wish's `original`."""
 CURRENCIES = {"A": "USD", "M": "USD", "c": "USD"}
+
+OWN_NUMBERS = {
+    "sign_agreement": "agreement_no",
+    "change_agreement": "change_no",
+    "cancel_agreement": "cancel_no",
+    "set_account_limits": "limits_no",
+    "freeze_amount": "freeze_no",
+    "unfreeze_amount": "unfreeze_no",
+}
+"""Commands that an account decides at once, and the field with the number."""
 
 OPEN = ("HELD", "PARTIALLY_CAPTURED")
 FIT = {
@@ -132,7 +142,18 @@ _OPERATING = (
 )
 _REFUNDING = ("refund_payment", "refund_authorization")
 _REMEDIES = ("redirect_refund", "close_refund")
-_ANYTHING = (*_PAYING, *_OPERATING, *_REFUNDING, "reverse_payment", "fund_account", *_REMEDIES)
+_AGREEING = ("sign_agreement", "change_agreement", "cancel_agreement")
+_FREEZING = ("freeze_amount", "unfreeze_amount")
+_GOVERNING = (*_AGREEING, "set_account_limits", *_FREEZING)
+_ANYTHING = (
+    *_PAYING,
+    *_OPERATING,
+    *_REFUNDING,
+    "reverse_payment",
+    "fund_account",
+    *_REMEDIES,
+    *_FREEZING,
+)
 LATE = 25
 """Commands after which accounts may be closed and years may pass."""
 MANY = 60
@@ -272,6 +293,90 @@ class Domain(RuleBasedStateMachine):
     def transfer(self, wish: Wish) -> None:
         self._do(self._command(wish))
 
+    @rule(wish=_wishes(*_GOVERNING))
+    def govern(self, wish: Wish) -> None:
+        self._do(self._command(wish))
+
+    @rule(
+        wish=_wishes("sign_agreement", "sign_agreement", "change_agreement"),
+        amount=_amounts,
+        cancels=_flags,
+    )
+    def use_agreement_anew(self, wish: Wish, amount: AmountWish, cancels: bool) -> None:
+        """Pay, let the agreement be another, and pay again: the day goes on from where it was."""
+        paying = Wish("create_payment", wish.account, wish.merchant, 0, 9, amount)
+        self._do(self._command(paying))
+        if cancels:
+            self._do(self._command(wish._replace(kind="cancel_agreement", original=0, number=9)))
+        self._do(self._command(wish._replace(original=0, number=9)))
+        self._do(self._command(paying))
+
+    @rule(
+        account_no=st.sampled_from(("A1", "A1", "A2")),
+        method=st.integers(0, 3),
+        limit=_amounts,
+        wishes=st.lists(_wishes(*_PAYING), min_size=1, max_size=3),
+    )
+    def limit_account(
+        self, account_no: str, method: int, limit: AmountWish, wishes: list[Wish]
+    ) -> None:
+        """Limit a method, use it, and take the limit away again."""
+        setting = Wish("set_account_limits", account_no, "M1", method, 9, limit, final=True)
+        self._do(self._command(setting))
+        self._do(*(self._command(wish._replace(account=account_no)) for wish in wishes))
+        self._do({**self._command(setting._replace(amount=1)), "daily_limit_minor": None})
+
+    @rule(
+        merchant_no=st.sampled_from(MERCHANTS),
+        wishes=st.lists(_wishes(*_ANYTHING), min_size=1, max_size=3),
+        back=_flags,
+    )
+    def suspend(self, merchant_no: str, wishes: list[Wish], back: bool) -> None:
+        """Suspend a merchant, and mostly activate it again."""
+        self._do({"command": "suspend_merchant", "merchant_no": merchant_no})
+        for wish in wishes:
+            self._do(self._command(wish._replace(merchant=merchant_no)))
+        if back or len(self.asked) < LATE:
+            self._do({"command": "activate_merchant", "merchant_no": merchant_no})
+
+    @precondition(lambda self: len(self.asked) > LATE)
+    @rule(
+        merchant_no=st.sampled_from(MERCHANTS),
+        kind=st.sampled_from(["activate_merchant", "activate_merchant", "close_merchant"]),
+    )
+    def change_merchant(self, merchant_no: str, kind: str) -> None:
+        self._do({"command": kind, "merchant_no": merchant_no})
+
+    @precondition(lambda self: len(self.asked) < MANY)
+    @rule(
+        kind=st.sampled_from(["create_payment", "create_authorization"]),
+        rest=_flags,
+        too_much=_flags,
+        choices=_choices,
+    )
+    def race_for_closing(self, kind: str, rest: bool, too_much: bool, choices: bytes) -> None:
+        """A merchant to whom nothing is owed is closed, while somebody still pays, or fails to."""
+        merchant_no = f"M{self._number('merchant', 9)}"
+        self._do(
+            _opening_merchant(merchant_no, 0, False), _agreement("A1", merchant_no, None, None)
+        )
+        wish = Wish(kind, "A1", merchant_no, 0, 9, (0, 1) if too_much else 5)
+        if rest:
+            first = self._command(wish._replace(kind="create_payment", amount=7))
+            self._do(first)
+            name = self._number(f"reversal/{merchant_no}", 9)
+            self._do(
+                {
+                    "command": "reverse_payment",
+                    "merchant_no": merchant_no,
+                    "order_no": first["order_no"],
+                    "reversal_no": name,
+                }
+            )
+        closing = {"command": "close_merchant", "merchant_no": merchant_no}
+        self._race_of([self._command(wish), closing, closing], Plan(choices))
+        self._do(closing)
+
     @precondition(lambda self: len(self.asked) > LATE)
     @rule(
         account_no=st.sampled_from(ACCOUNTS),
@@ -350,7 +455,8 @@ class Domain(RuleBasedStateMachine):
     def reuse_number(self, back: int, field: int) -> None:
         """Ask for something else under a number that is used."""
         command = self.asked[-1 - back % len(self.asked)]
-        number = NUMBERS.get(command["command"], ("", "number"))[1]
+        kind = command["command"]
+        number = OWN_NUMBERS.get(kind) or NUMBERS.get(kind, ("", "number"))[1]
         owners = {
             "command",
             "account_no",
@@ -358,8 +464,8 @@ class Domain(RuleBasedStateMachine):
             "funding_no",
             "withdrawal_no",
             "transfer_no",
+            number,
         }
-        owners.add(number)
         others = [name for name in command if name not in owners]
         if others:
             name = others[field % len(others)]
@@ -444,6 +550,24 @@ class Domain(RuleBasedStateMachine):
     def race_for_funds(self, wishes: list[Wish], twice: bool, choices: bytes) -> None:
         payer = wishes[0].account
         self._race([wish._replace(account=payer) for wish in wishes], twice, Plan(choices))
+
+    @rule(
+        pair=st.sampled_from(SIGNED),
+        wishes=st.lists(
+            _wishes("create_payment", "create_authorization", *_OPERATING, *_GOVERNING),
+            min_size=2,
+            max_size=4,
+        ),
+        twice=_flags,
+        choices=_choices,
+    )
+    def race_around_agreement(
+        self, pair: tuple[str, str], wishes: list[Wish], twice: bool, choices: bytes
+    ) -> None:
+        """Payments and holds beside changes of what allows them."""
+        account_no, merchant_no = pair
+        together = [wish._replace(account=account_no, merchant=merchant_no) for wish in wishes]
+        self._race(together, twice, Plan(choices))
 
     @rule(wishes=st.lists(_wishes(*_ANYTHING), min_size=2, max_size=4), choices=_choices)
     def race(self, wishes: list[Wish], choices: bytes) -> None:
@@ -535,6 +659,8 @@ class Domain(RuleBasedStateMachine):
                 "amount_minor": self._amount(wish, None),
                 "currency": currency,
             }
+        if wish.kind in _GOVERNING:
+            return self._governing(wish)
         space, field = NUMBERS[wish.kind]
         if wish.kind in {"create_payment", "create_authorization"}:
             command: dict[str, Any] = {
@@ -567,6 +693,48 @@ class Domain(RuleBasedStateMachine):
         if wish.kind in _REFUNDING:
             command["wait_for_funds"] = wish.final
         return command
+
+    def _governing(self, wish: Wish) -> Command:
+        """Return a command that an account decides at once."""
+        account_no = wish.account
+        field = OWN_NUMBERS[wish.kind]
+        command: dict[str, Any] = {
+            "command": wish.kind,
+            "account_no": account_no,
+            field: self._number(f"{field}/{account_no}", wish.number),
+        }
+        if wish.kind == "freeze_amount":
+            return {**command, "amount_minor": self._amount(wish, None)}
+        if wish.kind == "unfreeze_amount":
+            frozen = [
+                name.rpartition("/")[2]
+                for name in self._names(f"freeze/{account_no}")
+                if wish.original > 6 or self.model.things[name]["state"] == "FROZEN"
+            ]
+            freeze_no = frozen[-1 - wish.original % len(frozen)] if frozen else "missing"
+            return {**command, "freeze_no": freeze_no}
+        if wish.kind == "sign_agreement":
+            command["merchant_no"] = wish.merchant
+        elif wish.kind == "set_account_limits":
+            command["method"] = METHODS[wish.original % 4]
+        else:
+            command["agreement_no"] = self._agreement_no(wish)
+        if wish.kind != "cancel_agreement":
+            limit = self._amount(wish, None)
+            command["payment_limit_minor"] = limit if wish.number % 5 == 1 else None
+            command["daily_limit_minor"] = limit if wish.final else None
+        return command
+
+    def _agreement_no(self, wish: Wish) -> str:
+        """Return the agreement that a wish is about: mostly the one in force."""
+        allowance = self.model.things.get(f"allowance/{wish.account}/{wish.merchant}", {})
+        in_force: str = allowance.get("agreement_no", "")
+        if in_force and wish.original < 7:
+            return in_force
+        names = self._names(f"agreement/{wish.account}")
+        if not names or wish.original == 9:
+            return "missing"
+        return names[-1 - wish.original % min(len(names), 3)].rpartition("/")[2]
 
     def _number(self, space: str, number: int) -> str:
         used = self._used.setdefault(space, [])
@@ -606,13 +774,18 @@ class Domain(RuleBasedStateMachine):
 
     def _edges(self, wish: Wish, original: Thing | None) -> list[int]:
         things = self.model.things
-        if wish.kind in _PAYING:
+        if wish.kind in _PAYING or wish.kind in _GOVERNING:
             available = self.model.available_minor(wish.account)
-            agreement = things.get(f"agreement/{wish.account}/{wish.merchant}", {})
-            payment_limit = agreement.get("payment_limit_minor") or available
-            daily_limit = left = agreement.get("daily_limit_minor") or available
-            if agreement.get("used_date") == self.model.business_date:
-                left -= agreement["used_minor"]
+            allowance = things.get(f"allowance/{wish.account}/{wish.merchant}", {})
+            payment_limit = allowance.get("payment_limit_minor") or available
+            daily_limit = left = allowance.get("daily_limit_minor") or available
+            if allowance.get("used_date") == self.model.business_date:
+                left -= allowance["used_minor"]
+            if wish.kind in _AGREEING:
+                left = daily_limit - left  # what is used
+            if wish.kind == "set_account_limits" and f"account/{wish.account}" in things:
+                account = things[f"account/{wish.account}"]
+                left = self.model.used_by(account, METHODS[wish.original % 4])
             return [available, left, payment_limit, daily_limit]
         if original is None:
             return [1]
@@ -662,6 +835,9 @@ class Domain(RuleBasedStateMachine):
             return
         if twice:
             commands.append(commands[0])
+        self._race_of(commands, plan)
+
+    def _race_of(self, commands: list[Command], plan: Plan | None) -> None:
         self.asked += commands
         dying = plan is not None and (plan.crash_after >= 0 or plan.commit is not None)
         self._explain(commands, self.world.submit(commands, plan), dying=dying)
@@ -720,6 +896,18 @@ class Domain(RuleBasedStateMachine):
             if answer is FaultCode.OUTCOME_UNKNOWN and dying
         }
         busy = {index for index, answer in enumerate(told) if _is_in_flight(answer)}
+        # Nor did the closing of a merchant because of something that came to nothing in the end.
+        liable = {
+            index
+            for index, answer in enumerate(told)
+            if commands[index]["command"] == "close_merchant"
+            and _code(answer) == "OPEN_LIABILITIES"
+            and any(
+                other["command"] != "close_merchant"
+                and other.get("merchant_no") == commands[index]["merchant_no"]
+                for other in commands
+            )
+        }
         for index in busy:
             others = [*commands[:index], *commands[index + 1 :]]
             if not any(_same_original(commands[index], other) for other in others):
@@ -738,7 +926,7 @@ class Domain(RuleBasedStateMachine):
                         return found
             return None
 
-        found = search(self.model, frozenset(range(len(commands))) - busy)
+        found = search(self.model, frozenset(range(len(commands))) - busy - liable)
         if found is None:
             pairs = zip(commands, told, strict=True)
             lines = (f"{command}\n  was told {answer}" for command, answer in pairs)
@@ -782,7 +970,11 @@ def _difference(sight: Sight, model: Bank) -> str:
 
 
 def _is_in_flight(answer: Answer | FaultCode | None) -> bool:
-    return isinstance(answer, tuple) and answer[0].get("code") == "IN_FLIGHT"
+    return _code(answer) == "IN_FLIGHT"
+
+
+def _code(answer: Answer | FaultCode | None) -> str | None:
+    return answer[0].get("code") if isinstance(answer, tuple) else None
 
 
 def _same_original(one: Command, other: Command) -> bool:
@@ -802,7 +994,8 @@ def _something_else(name: str, value: Any) -> Any:
         return value + 1
     if value is None:
         return 1
-    return {"currency": "EUR", "payer": "A3", "to": "A3"}.get(name, "other")
+    others = {"currency": "EUR", "payer": "A3", "to": "A3", "method": "transfer"}
+    return others.get(name, "other")
 
 
 def _opening(account_no: str) -> Command:
@@ -821,11 +1014,16 @@ def _opening_merchant(merchant_no: str, fee_bps: int, over_capture: bool) -> Com
 
 
 def _agreement(
-    account_no: str, merchant_no: str, payment_limit: int | None, daily_limit: int | None
+    account_no: str,
+    merchant_no: str,
+    payment_limit: int | None,
+    daily_limit: int | None,
+    agreement_no: str = "",
 ) -> Command:
     return {
         "command": "sign_agreement",
         "account_no": account_no,
+        "agreement_no": agreement_no or merchant_no,
         "merchant_no": merchant_no,
         "payment_limit_minor": payment_limit,
         "daily_limit_minor": daily_limit,

@@ -28,7 +28,8 @@ def _world() -> Iterator[World]:
     try:
         for account_no, amount in (("A1", 10_000), ("A2", 2)):
             _do(world, "open_account", account_no=account_no, currency="USD")
-            _do(world, "sign_agreement", account_no=account_no, merchant_no="M1")
+            _do(world, "sign_agreement", account_no=account_no, agreement_no="M1",
+                merchant_no="M1")  # fmt: skip
             _do(world, "fund_account", account_no=account_no, funding_no="1",
                 amount_minor=amount, currency="USD")  # fmt: skip
         _do(world, "open_merchant", merchant_no="M1", currency="USD", fee_bps=5_000)

@@ -20,17 +20,21 @@ from msgspec import Struct
 
 from actors import commands
 from actors.account import Account
-from actors.agreement import Agreement
+from actors.agreement import Allowance
 from actors.answers import Replayed
 from actors.audit import PostingRow, StoreView, audit
 from actors.authorization import Authorization
+from actors.freeze import Freeze, Unfreeze
 from actors.hold import Hold
 from actors.kinds import KINDS
+from actors.limits import LimitsChange
 from actors.merchant import Merchant
+from actors.method import METHODS, MethodLimit
 from actors.operation import Operation
 from actors.payment import Payment
 from actors.refund import Refund
 from actors.remedy import Remedy
+from actors.signing import Agreement, AgreementChange
 from actors.transfer import Transfer
 from engine import timers
 from engine.clock import DomainClock
@@ -83,6 +87,8 @@ FIGURES: Mapping[type[Struct], tuple[str, ...]] = {
         "holds_open",
         "used_date",
         "used_minor",
+        "frozen_minor",
+        "limits",
         "opened_ns",
     ),
     Merchant: (
@@ -92,9 +98,31 @@ FIGURES: Mapping[type[Struct], tuple[str, ...]] = {
         "over_capture",
         "posted_minor",
         "fees_minor",
+        "in_flight",
+        "authorizations_open",
         "opened_ns",
     ),
-    Agreement: ("payment_limit_minor", "daily_limit_minor", "used_date", "used_minor"),
+    Allowance: (
+        "agreement_no",
+        "payment_limit_minor",
+        "daily_limit_minor",
+        "counted",
+        "used_date",
+        "used_minor",
+    ),
+    Agreement: (
+        *_OUTCOME,
+        "merchant_no",
+        "payment_limit_minor",
+        "daily_limit_minor",
+        "changes",
+        "changed_ns",
+        "cancelled_ns",
+    ),
+    AgreementChange: (*_OUTCOME, "agreement_no", "payment_limit_minor", "daily_limit_minor"),
+    LimitsChange: (*_OUTCOME, "method", "payment_limit_minor", "daily_limit_minor"),
+    Freeze: (*_OUTCOME, "amount_minor", "released_ns"),
+    Unfreeze: (*_OUTCOME, "freeze_no", "amount_minor"),
     Hold: (*_HOLD, "limit_bps"),
     Payment: (
         *_OUTCOME,
@@ -501,7 +529,8 @@ class World:
                 balances[f"{row.address}/fees"] = (state.fees_last, state.fees_minor)
             else:
                 balances[row.address.partition("/")[2]] = newest
-                if state.kind == "customer" and not 0 <= state.held_minor <= state.posted_minor:
+                bound = state.held_minor + state.frozen_minor
+                if state.kind == "customer" and not 0 <= bound <= state.posted_minor:
                     raise ViolationError(f"{row.address} is overdrawn: {state}")
         ledgers = {account: self._ledgers.get(account, (0, 0)) for account in balances}
         if balances != ledgers or self._ledgers.keys() - balances.keys():
@@ -576,6 +605,12 @@ def _figures(value: Struct) -> Thing:
     figures = {name: getattr(value, name) for name in FIGURES[type(value)]}
     if figures.get("code") is not None:
         figures["code"] = str(figures["code"])
+    if isinstance(value, Account):
+        figures["limits"] = {
+            method: (limit.payment_limit_minor, limit.daily_limit_minor)
+            for method, limit in zip(METHODS, value.limits, strict=False)
+            if limit != MethodLimit()
+        }
     return figures
 
 
@@ -602,5 +637,6 @@ def _title(owner: str, kind: RecordKind[Any], name: str, record: Any) -> str:
         direction, _, rest = name.partition("/")
         where = owner.removeprefix("clearing-") if direction == "funding" else owner
         return f"{direction}/{where}/{rest}"
-    what = record.kind if isinstance(record, Operation | Remedy) else kind.name.lower()
+    numbered = isinstance(record, Operation | Remedy | AgreementChange)
+    what = record.kind if numbered else kind.name.lower()
     return f"{what}/{owner}/{name}"
