@@ -141,6 +141,31 @@ class OperationView(View, frozen=True, tag="operation"):
     settled_at: str | None
 
 
+class EventView(View, frozen=True, tag="event"):
+    """What happened at a merchant, the `sequence`-th of its events.
+
+    `number` is the caller's number that got its outcome (of an expiry the hold_no); `original`
+    the order_no or hold_no that it belongs to. `state` is the payment's, authorization's or
+    refund's afterwards, None where there is none. The hold's figures are those right afterwards.
+    """
+
+    sequence: int
+    type: str
+    number: str
+    original_kind: str | None
+    original: str | None
+    amount_minor: int
+    currency: str
+    fee_minor: int
+    state: str | None
+    code: Refusal | None
+    hold_amount_minor: int | None
+    hold_captured_minor: int | None
+    expires_at: str | None
+    business_date: str
+    occurred_at: str
+
+
 class RefundView(View, frozen=True, tag="refund"):
     """A refund of a payment, or of what was captured under an authorization."""
 

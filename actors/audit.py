@@ -26,23 +26,36 @@ refunds                 what an original says was refunded is the sum of its ref
 reversals               a payment is reversed exactly if a reversal of it succeeded
 merchant-book           a merchant's two ledgers are the sums of its payments and the rest
 at-rest                 what waits for an answer has a message on its way
+events-gapless          a merchant's events are 1, 2, 3, … up to its last, in order of time
+events                  each outcome, and each expiry, has its one event, and no other has one
 ======================  ===================================================================
 """
 
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
 from actors.account import CLEARING, Account
 from actors.agreement import Agreement
 from actors.authorization import Authorization
+from actors.event import (
+    OUTCOMES,
+    PAGE_EVENTS,
+    Event,
+    EventPage,
+    EventType,
+    open_events,
+    tail_of,
+)
 from actors.hold import OPEN_STATES, Hold, rest_minor
 from actors.merchant import Merchant
 from actors.messages import CreditTransfer
 from actors.money import BALANCE_MAX, share_minor
 from actors.operation import Operation
+from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import Refund
 from actors.transfer import Transfer
@@ -136,12 +149,16 @@ class _Audit:
             "operations", "records", "captured_minor", "captures", "incremented", "increments"
         )
         self._reversals = _Tally("reversals", "records", "reversals")
+        self._pages = _Tally("events-gapless", "records", "pages", "their first sequences")
+        self._events = _Tally("events", "records", "events", "amount_minor", "numbers' checksums")
         self._tallies = (
             self._held,
             self._books,
             self._refunds,
             self._operations,
             self._reversals,
+            self._pages,
+            self._events,
         )
         self._projections: dict[tuple[str, str], tuple[str, tuple[int | str, ...]]] = {}
 
@@ -230,6 +247,10 @@ class _Audit:
             detail = f"receivable {merchant.posted_minor}, fees {merchant.fees_minor}"
             yield Violation("overdraft", "actors", address, detail)
         self._books.add(address, merchant.posted_minor, merchant.fees_minor)
+        pages = merchant.events // PAGE_EVENTS
+        self._pages.take(address, pages, pages + PAGE_EVENTS * (pages * (pages - 1) // 2))
+        key = f"{address} {merchant.events}"
+        yield from self._appended(address, lambda: tail_of(merchant)[1], "actors", key)
 
     def _balance(self, account: str, balance: int, last: int, currency: str) -> Iterator[Violation]:
         """Check an actor's own figures against its ledger, and count the ledger as owned."""
@@ -273,6 +294,8 @@ class _Audit:
         if payment.state == "PROCESSING" or payment.reversing:
             yield from self._waits(address, name, key)
         self._reversals.add(f"{address} {name}", int(payment.state == "REVERSED"))
+        if payment.state != "PROCESSING":
+            self._outcome(address, "payment", name, payment.amount_minor, payment)
 
     def _authorization(
         self, address: str, name: str, authorization: Authorization, key: str
@@ -290,6 +313,13 @@ class _Audit:
             yield from self._waits(address, name, key)
         if authorization.state not in {"PROCESSING", "FAILED"}:
             yield from self._project(address, name, authorization, key)
+        if authorization.state != "PROCESSING":
+            requested = authorization.requested_minor
+            self._outcome(address, "authorization", name, requested, authorization)
+        rest = authorization.amount_minor - captured
+        # One that was captured in part and ended so: released, captured finally, or else expired.
+        if authorization.state == "EXPIRED" or (authorization.state == "CAPTURED" and rest > 0):
+            self._event(address, EventType.EXPIRED, name, rest, -1)
 
     def _operation(
         self, address: str, name: str, operation: Operation, key: str
@@ -298,7 +328,13 @@ class _Audit:
         amount, fee = operation.amount_minor, operation.fee_minor
         if operation.state == "PROCESSING":
             yield from self._waits(address, operation.original, key)
-        elif operation.state == "SUCCEEDED":
+            return
+        rest = operation.hold_amount_minor - operation.hold_captured_minor
+        freed = operation.state == "SUCCEEDED" and operation.kind in {"void", "release"}
+        self._outcome(address, operation.kind, name, rest if freed else amount, operation)
+        if operation.state == "SUCCEEDED":
+            if operation.kind == "release" or (operation.final and rest > 0):
+                self._event(address, EventType.EXPIRED, operation.original, rest, 1)
             if operation.kind == "capture":
                 self._operations.take(original, amount, 1, 0, 0)
                 self._books.take(address, amount - fee, fee)
@@ -317,6 +353,38 @@ class _Audit:
         elif refund.state == "SUCCEEDED":
             self._refunds.take(original, amount, 0, 1)
             self._books.add(address, amount, 0)
+        if refund.state in {"SUCCEEDED", "FAILED"}:
+            self._outcome(address, f"{refund.original_kind} refund", name, amount, refund)
+
+    def _page(self, address: str, name: str, page: EventPage, key: str) -> Iterator[Violation]:
+        self._pages.add(address, 1, int(name))
+        if (int(name) - 1) % PAGE_EVENTS:
+            yield Violation("events-gapless", "records", key, "no page begins here")
+        events = page.events
+        yield from self._appended(address, lambda: open_events(events, PAGE_EVENTS), "records", key)
+
+    def _appended(
+        self, address: str, events: Callable[[], list[Event]], table: str, key: str
+    ) -> Iterator[Violation]:
+        """Count the events of a page, or of a merchant's state."""
+        try:
+            opened = events()
+        except MsgspecError as error:
+            yield Violation("events-gapless", table, key, str(error))
+            return
+        for event in opened:
+            self._event(address, event.type, event.number, event.amount_minor, 1)
+        times = [event.at_ns for event in opened]
+        if times != sorted(times):
+            yield Violation("events-gapless", table, key, "not in the order of time")
+
+    def _outcome(self, address: str, what: str, name: str, amount: int, bound: Bound) -> None:
+        """Count an outcome against its event."""
+        self._event(address, OUTCOMES[what][bound.state == "FAILED"], name, amount, -1)
+
+    def _event(self, address: str, type_: EventType, number: str, amount: int, sign: int) -> None:
+        checksum = zlib.crc32(number.encode())
+        self._events.add(f"{address} {type_.name}", sign, sign * amount, sign * checksum)
 
     def _refundable(
         self, address: str, name: str, original: Payment | Authorization, taken: int, key: str
@@ -382,4 +450,5 @@ _RECORDS: Final[
     Authorization: _Audit._authorization,
     Operation: _Audit._operation,
     Refund: _Audit._refund,
+    EventPage: _Audit._page,
 }

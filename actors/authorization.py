@@ -20,6 +20,7 @@ from actors.commands import (
     ReleaseAuthorization,
     VoidAuthorization,
 )
+from actors.event import OUTCOMES, EventType, append_event
 from actors.merchant import Merchant, admit, credit, existing
 from actors.messages import (
     CaptureHold,
@@ -103,6 +104,14 @@ def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> 
     )
     turn.put(AUTHORIZATIONS, hold_no, authorization)
     if code is not None:
+        append_event(
+            turn,
+            EventType.AUTHORIZATION_FAILED,
+            hold_no,
+            amount,
+            code=code,
+            currency=command.currency,
+        )
         turn.answer(first_authorization(turn.number, hold_no, authorization))
         return
     turn.tell(
@@ -120,26 +129,28 @@ def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> 
 
 def hold_placed(turn: Turn[Merchant], message: HoldPlaced) -> None:
     """The money is reserved: HELD."""
-    authorization = _processing(turn, message.hold_no)
-    settle(
-        turn,
-        AUTHORIZATIONS,
-        message.hold_no,
-        _project(authorization, message.hold),
-        first_authorization,
+    hold_no, hold = message.hold_no, message.hold
+    authorization = _processing(turn, hold_no)
+    append_event(
+        turn, EventType.AUTHORIZATION_HELD, hold_no, authorization.requested_minor, hold=hold
     )
+    settle(turn, AUTHORIZATIONS, hold_no, _project(authorization, hold), first_authorization)
 
 
 def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
     """Nothing is reserved: bind the refusal, for ever."""
+    hold_no, code = message.hold_no, message.code
+    authorization = _processing(turn, hold_no)
+    amount = authorization.requested_minor
+    append_event(turn, EventType.AUTHORIZATION_FAILED, hold_no, amount, code=code)
     settle(
         turn,
         AUTHORIZATIONS,
-        message.hold_no,
-        _processing(turn, message.hold_no),
+        hold_no,
+        authorization,
         first_authorization,
         state="FAILED",
-        code=message.code,
+        code=code,
     )
 
 
@@ -147,6 +158,7 @@ def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
     """The hold has expired; an operation that is in flight will still be answered."""
     authorization = _authorization(turn, message.hold_no)
     turn.put(AUTHORIZATIONS, message.hold_no, _project(authorization, message.hold))
+    _expired(turn, message.hold_no, message.hold)
 
 
 def increment_authorization(turn: Turn[Merchant], command: IncrementAuthorization) -> None:
@@ -215,6 +227,15 @@ def _operate(
     )
     turn.put(OPERATIONS[kind], number, operation)
     if authorization is None or code is not None:
+        append_event(
+            turn,
+            OUTCOMES[kind][1],
+            number,
+            amount_minor,
+            original=hold_no,
+            code=code,
+            state=current,
+        )
         turn.answer(first_operation(turn.number, number, operation))
         return
     turn.put(AUTHORIZATIONS, hold_no, replace(authorization, operation=kind, operation_no=number))
@@ -251,13 +272,33 @@ def _conclude(
     code: Refusal | None,
     fee: int,
 ) -> None:
-    """Copy the hold's figures, free the authorization, and settle the operation with them."""
+    """Copy the hold's figures, free the authorization, and settle the operation with them.
+
+    A hold past its time ends when the account looks at it: then a refusal is also the first
+    that the merchant hears of its expiry.
+    """
+    number, kind = authorization.operation_no, operation.kind
+    if code is not None and hold.state != authorization.state:
+        _expired(turn, hold_no, hold)
+    amount = operation.amount_minor
+    if code is None and kind in {"void", "release"}:
+        amount = _rest_minor(hold)
+    append_event(
+        turn,
+        OUTCOMES[kind][code is not None],
+        number,
+        amount,
+        original=hold_no,
+        fee_minor=fee,
+        code=code,
+        hold=hold,
+    )
     projection = _project(authorization, hold, operation="", operation_no="")
     turn.put(AUTHORIZATIONS, hold_no, projection)
     settle(
         turn,
-        OPERATIONS[operation.kind],
-        authorization.operation_no,
+        OPERATIONS[kind],
+        number,
         operation,
         first_operation,
         state="SUCCEEDED" if code is None else "FAILED",
@@ -268,6 +309,15 @@ def _conclude(
         hold_captured_minor=hold.captured_minor,
         hold_state=hold.state,
     )
+
+
+def _expired(turn: Turn[Merchant], hold_no: str, hold: HoldFigures) -> None:
+    append_event(turn, EventType.EXPIRED, hold_no, _rest_minor(hold), hold=hold)
+
+
+def _rest_minor(hold: HoldFigures) -> int:
+    """Return what a hold that has ended gave back to the payer."""
+    return hold.amount_minor - hold.captured_minor
 
 
 def _project(authorization: Authorization, hold: HoldFigures, **changes: str) -> Authorization:

@@ -7,6 +7,7 @@ from actors import (
     agreement,
     authorization,
     commands,
+    event,
     hold,
     merchant,
     messages,
@@ -56,6 +57,7 @@ MERCHANT: Final = ActorKind(
         authorization.AUTHORIZATIONS,
         *operation.OPERATIONS.values(),
         refund.REFUNDS,
+        event.EVENTS,
     ),
     commands={
         commands.OpenMerchant: merchant.open_merchant,

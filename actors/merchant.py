@@ -29,6 +29,8 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         posted_minor, posted_last: balance and newest posting of the receivable, 0 if none.
         fees_minor, fees_last: the same of the fee account.
         digest: of the command that opened it.
+        events, tail: sequence of its newest event, 0 if none; the newest events themselves, as
+            many as do not fill a page yet (`actors.event`).
     """
 
     currency: str
@@ -41,6 +43,8 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
     posted_last: int = 0
     fees_minor: int = 0
     fees_last: int = 0
+    events: int = 0
+    tail: bytes = b""
 
 
 def existing(turn: Turn[Merchant]) -> Merchant:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from actors.answers import Outcome, PaymentView, Refused, instant, instant_if
 from actors.commands import CreatePayment, ReversePayment
+from actors.event import EventType, append_event
 from actors.merchant import Merchant, admit, credit, debit, existing
 from actors.messages import (
     CreditReversal,
@@ -73,6 +74,14 @@ def create_payment(turn: Turn[Merchant], command: CreatePayment) -> None:
     )
     turn.put(PAYMENTS, order_no, payment)
     if code is not None:
+        append_event(
+            turn,
+            EventType.PAYMENT_FAILED,
+            order_no,
+            command.amount_minor,
+            code=code,
+            currency=command.currency,
+        )
         turn.answer(first_payment(turn.number, order_no, payment))
         return
     turn.tell(
@@ -89,20 +98,23 @@ def payment_debited(turn: Turn[Merchant], message: PaymentDebited) -> None:
     assert turn.amount_minor == amount
     fee = fee_minor(amount, existing(turn).fee_bps)
     credit(turn, amount, fee, f"payment/{turn.number}/{order_no}")
+    append_event(turn, EventType.PAYMENT_SUCCEEDED, order_no, amount, fee_minor=fee)
     settle(turn, PAYMENTS, order_no, payment, view_payment, state="SUCCEEDED", fee_minor=fee)
 
 
 def payment_declined(turn: Turn[Merchant], message: PaymentDeclined) -> None:
     """Bind the refusal, for ever, and answer."""
-    payment = _processing(turn, message.order_no)
+    order_no, code = message.order_no, message.code
+    payment = _processing(turn, order_no)
+    append_event(turn, EventType.PAYMENT_FAILED, order_no, payment.amount_minor, code=code)
     settle(
         turn,
         PAYMENTS,
-        message.order_no,
+        order_no,
         payment,
         first_payment,
         state="FAILED",
-        code=message.code,
+        code=code,
     )
 
 
@@ -140,6 +152,15 @@ def reverse_payment(turn: Turn[Merchant], command: ReversePayment) -> None:
     )
     turn.put(REVERSALS, number, reversal)
     if payment is None or code is not None:
+        append_event(
+            turn,
+            EventType.REVERSAL_FAILED,
+            number,
+            reversal.amount_minor,
+            original=order_no,
+            code=code,
+            state="" if payment is None else payment.state,
+        )
         turn.answer(first_operation(turn.number, number, reversal))
         return
     turn.put(PAYMENTS, order_no, replace(payment, reversing=number))
@@ -168,8 +189,17 @@ def _refuse_reversal(turn: Turn[Merchant], payment: Payment | None) -> Refusal |
 
 def reversal_credited(turn: Turn[Merchant], message: ReversalCredited) -> None:
     """The payer has the money back: the payment is REVERSED."""
-    payment, reversal = _reversing(turn, message.order_no)
-    turn.put(PAYMENTS, message.order_no, replace(payment, state="REVERSED", reversing=""))
+    order_no = message.order_no
+    payment, reversal = _reversing(turn, order_no)
+    turn.put(PAYMENTS, order_no, replace(payment, state="REVERSED", reversing=""))
+    append_event(
+        turn,
+        EventType.PAYMENT_REVERSED,
+        payment.reversing,
+        payment.amount_minor,
+        original=order_no,
+        fee_minor=payment.fee_minor,
+    )
     settle(turn, REVERSALS, payment.reversing, reversal, first_operation, state="SUCCEEDED")
 
 
@@ -180,6 +210,15 @@ def reversal_returned(turn: Turn[Merchant], message: ReversalReturned) -> None:
     reference = f"reversal/{turn.number}/{message.order_no}"
     credit(turn, payment.amount_minor, payment.fee_minor, reference)
     turn.put(PAYMENTS, message.order_no, replace(payment, reversing=""))
+    append_event(
+        turn,
+        EventType.REVERSAL_FAILED,
+        payment.reversing,
+        payment.amount_minor,
+        original=message.order_no,
+        code=message.code,
+        state=payment.state,
+    )
     settle(
         turn,
         REVERSALS,

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from actors.answers import Outcome, RefundView, Refused, instant, instant_if
 from actors.authorization import AUTHORIZATIONS, Authorization
 from actors.commands import RefundAuthorization, RefundPayment
+from actors.event import OUTCOMES, append_event
 from actors.merchant import Merchant, admit, credit, debit, existing
 from actors.messages import CreditRefund, RefundCredited, RefundReturned
 from actors.outcome import Bound, bind, settle
@@ -152,6 +153,7 @@ def _begin(
     )
     turn.put(REFUNDS, number, refund)
     if original is None or code is not None:
+        _append_event(turn, number, refund, code)
         turn.answer(first_refund(turn.number, number, refund))
         return
     reserved = replace(
@@ -182,6 +184,7 @@ def refund_credited(turn: Turn[Merchant], message: RefundCredited) -> None:
             refunding_minor=original.refunding_minor - amount,
         ),
     )
+    _append_event(turn, message.refund_no, refund, None)
     settle(turn, REFUNDS, message.refund_no, refund, first_refund, state="SUCCEEDED")
 
 
@@ -201,7 +204,15 @@ def refund_returned(turn: Turn[Merchant], message: RefundReturned) -> None:
             refunds=original.refunds - 1,
         ),
     )
+    _append_event(turn, number, refund, message.code)
     settle(turn, REFUNDS, number, refund, first_refund, state="FAILED", code=message.code)
+
+
+def _append_event(
+    turn: Turn[Merchant], refund_no: str, refund: Refund, code: Refusal | None
+) -> None:
+    type_ = OUTCOMES[f"{refund.original_kind} refund"][code is not None]
+    append_event(turn, type_, refund_no, refund.amount_minor, original=refund.original, code=code)
 
 
 def _processing(turn: Turn[Merchant], refund_no: str) -> tuple[Refund, Payment | Authorization]:

@@ -14,6 +14,7 @@ import msgspec
 from actors.account import Account
 from actors.agreement import Agreement
 from actors.commands import CreatePayment, OpenAccount, OpenMerchant, SignAgreement, digest
+from actors.event import EVENTS, PAGE_EVENTS, Event, EventPage, EventType, day_of, page_name
 from actors.merchant import Merchant
 from actors.payment import Payment
 from engine.address import SLOTS, row_key, slot
@@ -61,6 +62,7 @@ def fill(
     for m in range(merchants):
         merchants_by_slot[slot(f"merchant/{merchant_no(m)}")].append(m)
     ledger = _Ledger(chunk)
+    tails: dict[int, tuple[int, bytes]] = {}
     done = 0
     for number, members in enumerate(slots):
         for n in members:
@@ -70,6 +72,7 @@ def fill(
                 chunk.write()
                 progress(done)
         for m in merchants_by_slot[number] if paid else ():
+            tails[m] = _events(chunk, m, range(m, accounts, merchants))
             for n in range(m, accounts, merchants):
                 _payment(chunk, n, m)
                 if chunk.full():
@@ -78,7 +81,18 @@ def fill(
         number_ = merchant_no(m)
         opened = OpenMerchant(number_, CURRENCY)
         posted, last = ledger.of(f"merchant/{number_}/receivable")
-        state = Merchant(CURRENCY, 0, False, digest(opened), chunk.now_ns, "ACTIVE", posted, last)
+        events, tail = tails.get(m, (0, b""))
+        state = Merchant(
+            currency=CURRENCY,
+            fee_bps=0,
+            over_capture=False,
+            digest=digest(opened),
+            opened_ns=chunk.now_ns,
+            posted_minor=posted,
+            posted_last=last,
+            events=events,
+            tail=tail,
+        )
         chunk.rows[HUBS][row_key(f"merchant/{number_}")] = _encode(state)
     posted, last = ledger.of(f"clearing-{CURRENCY}")
     clearing = Account("clearing", CURRENCY, b"", chunk.now_ns, "OPEN", posted, 0, last)
@@ -180,6 +194,22 @@ def _account(chunk: _Chunk, ledger: _Ledger, n: int, m: int, *, paid: bool) -> N
     chunk.rows[ACTORS][key] = _encode(state)
     signed = Agreement(None, None, digest(SignAgreement(number, merchant)), chunk.now_ns)
     chunk.rows[RECORDS][key + b"\0a" + merchant.encode()] = _encode(signed)
+
+
+def _events(chunk: _Chunk, m: int, payers: range) -> tuple[int, bytes]:
+    """Write the merchant's pages of events; returns how many events there are, and the rest."""
+    key = row_key(f"merchant/{merchant_no(m)}") + b"\0" + EVENTS.tag
+    day = day_of(chunk.date)
+    tail = b""
+    for sequence, n in enumerate(payers, 1):
+        event = Event(EventType.PAYMENT_SUCCEEDED, _order_no(n), chunk.now_ns, day, PAID_MINOR)
+        tail += _encode(event)
+        if not sequence % PAGE_EVENTS:
+            chunk.rows[RECORDS][key + page_name(sequence).encode()] = _encode(EventPage(tail))
+            tail = b""
+            if chunk.full():
+                chunk.write()
+    return len(payers), tail
 
 
 def _payment(chunk: _Chunk, n: int, m: int) -> None:
