@@ -5,12 +5,14 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from actors.commands import AmountMinor, Number, RefundAuthorization, RefundPayment
+from actors.event import OUTCOMES
 from actors.refund import REFUNDS, view_refund
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode, RequestError
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.feed import Listed, list_records
+from gateway.lookup import found, record_of
 
 
 class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,12 +32,8 @@ class RefundKey(Struct, frozen=True, forbid_unknown_fields=True):
     refund_no: Number
 
 
-class RefundList(Struct, frozen=True, forbid_unknown_fields=True):
-    """A merchant's refunds in the order of their numbers."""
-
-    merchant_no: Number
-    limit: Limit = 10
-    cursor: Cursor | None = None
+class RefundList(Listed, frozen=True):
+    """A merchant's refunds."""
 
 
 async def create_refund(desk: Desk, caller: Caller, asked: CreateRefund) -> Answer:
@@ -60,16 +58,10 @@ async def get_refund(desk: Desk, caller: Caller, key: RefundKey) -> Answer:
 
 async def list_refunds(desk: Desk, caller: Caller, asked: RefundList) -> Answer:
     """Return one page of a merchant's refunds."""
-    merchant_no = asked.merchant_no
-    return records_page(
-        desk.node,
-        f"merchant/{merchant_no}",
-        REFUNDS,
-        lambda refund_no, refund: view_refund(merchant_no, refund_no, refund),
-        asked.limit,
-        asked.cursor,
-    )
+    return list_records(desk.node, asked, REFUNDS, _OUTCOMES, view_refund)
 
+
+_OUTCOMES: Final = frozenset((*OUTCOMES["payment refund"], *OUTCOMES["authorization refund"]))
 
 ENDPOINTS: Final = (
     act("/v1/refunds", CreateRefund, create_refund),
