@@ -39,6 +39,7 @@ from actors.money import BPS, fee_minor
 from actors.operation import OPERATIONS, Operation, first_operation, refuse_state
 from actors.outcome import Bound, bind, settle
 from actors.refusal import ABOUT_STATE, Refusal
+from actors.states import AUTHORIZATION, OPERATION, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -134,7 +135,8 @@ def hold_placed(turn: Turn[Merchant], message: HoldPlaced) -> None:
     append_event(
         turn, EventType.AUTHORIZATION_HELD, hold_no, authorization.requested_minor, hold=hold
     )
-    settle(turn, AUTHORIZATIONS, hold_no, _project(authorization, hold), first_authorization)
+    placed = _project(authorization, hold, "HoldPlaced")
+    settle(turn, AUTHORIZATIONS, hold_no, placed, first_authorization)
 
 
 def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
@@ -149,7 +151,7 @@ def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
         hold_no,
         authorization,
         first_authorization,
-        state="FAILED",
+        state=move(AUTHORIZATION, authorization.state, "HoldDeclined", "FAILED"),
         code=code,
     )
 
@@ -157,7 +159,8 @@ def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
 def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
     """The hold has expired; an operation that is in flight will still be answered."""
     authorization = _authorization(turn, message.hold_no)
-    turn.put(AUTHORIZATIONS, message.hold_no, _project(authorization, message.hold))
+    ended = _project(authorization, message.hold, "ExpireHold")
+    turn.put(AUTHORIZATIONS, message.hold_no, ended)
     _expired(turn, message.hold_no, message.hold)
 
 
@@ -278,7 +281,13 @@ def _conclude(
     that the merchant hears of its expiry.
     """
     number, kind = authorization.operation_no, operation.kind
-    if code is not None and hold.state != authorization.state:
+    if code is None:
+        cause: str | None = f"{kind}_authorization"
+        state = move(OPERATION, operation.state, "OperationApplied", "SUCCEEDED")
+    else:
+        cause = "ExpireHold" if hold.state != authorization.state else None
+        state = move(OPERATION, operation.state, "OperationRefused", "FAILED")
+    if cause == "ExpireHold":
         _expired(turn, hold_no, hold)
     amount = operation.amount_minor
     if code is None and kind in {"void", "release"}:
@@ -293,7 +302,7 @@ def _conclude(
         code=code,
         hold=hold,
     )
-    projection = _project(authorization, hold, operation="", operation_no="")
+    projection = _project(authorization, hold, cause, operation="", operation_no="")
     turn.put(AUTHORIZATIONS, hold_no, projection)
     settle(
         turn,
@@ -301,7 +310,7 @@ def _conclude(
         number,
         operation,
         first_operation,
-        state="SUCCEEDED" if code is None else "FAILED",
+        state=state,
         code=code,
         current=hold.state if code in ABOUT_STATE else "",
         fee_minor=fee,
@@ -320,15 +329,24 @@ def _rest_minor(hold: HoldFigures) -> int:
     return hold.amount_minor - hold.captured_minor
 
 
-def _project(authorization: Authorization, hold: HoldFigures, **changes: str) -> Authorization:
-    """Return the authorization with the hold's figures copied into it."""
+def _project(
+    authorization: Authorization, hold: HoldFigures, cause: str | None, **changes: str
+) -> Authorization:
+    """Return the authorization with the hold's figures copied into it.
+
+    Args:
+        cause: what has brought the hold to its state, None where it stayed in it.
+    """
+    state = hold.state
+    if cause is not None:
+        state = move(AUTHORIZATION, authorization.state, cause, state)
     return replace(
         authorization,
         amount_minor=hold.amount_minor,
         captured_minor=hold.captured_minor,
         captures=hold.captures,
         increments=hold.increments,
-        state=hold.state,
+        state=state,
         expires_at_ns=hold.expires_at_ns,
         **changes,
     )

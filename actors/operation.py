@@ -2,7 +2,8 @@
 
 Increments, captures, voids, releases and reversals are numbered by the merchant, each in a
 number space of its own, and bind their outcomes like payments do. They are shaped alike, so one
-Struct serves all five. The table of legal transitions is here, for account and merchant alike.
+Struct serves all five. What is legal when comes from the state machines (`actors.states`), for
+account and merchant alike.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Final, Literal
 from actors.answers import OperationView, Outcome, Refused, instant, instant_if
 from actors.outcome import Bound
 from actors.refusal import Refusal
+from actors.states import AUTHORIZATION, PAYMENT, allowed
 from engine.kind import RecordKind
 
 OperationKind = Literal["increment", "capture", "void", "release", "reversal"]
@@ -55,11 +57,11 @@ OPERATIONS: Final[Mapping[OperationKind, RecordKind[Operation]]] = {
 }
 
 ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
-    "increment": ("HELD",),
-    "capture": ("HELD", "PARTIALLY_CAPTURED"),
-    "void": ("HELD",),
-    "release": ("PARTIALLY_CAPTURED",),
-    "reversal": ("SUCCEEDED",),
+    "increment": allowed(AUTHORIZATION, "increment_authorization"),
+    "capture": allowed(AUTHORIZATION, "capture_authorization"),
+    "void": allowed(AUTHORIZATION, "void_authorization"),
+    "release": allowed(AUTHORIZATION, "release_authorization"),
+    "reversal": allowed(PAYMENT, "reverse_payment"),
 }
 """The states of the original in which an operation is legal."""
 

@@ -26,6 +26,7 @@ from actors.money import fee_minor
 from actors.operation import ALLOWED, REVERSALS, Operation, first_operation
 from actors.outcome import Bound, bind, settle
 from actors.refusal import Refusal
+from actors.states import OPERATION, PAYMENT, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -99,7 +100,8 @@ def payment_debited(turn: Turn[Merchant], message: PaymentDebited) -> None:
     fee = fee_minor(amount, existing(turn).fee_bps)
     credit(turn, amount, fee, f"payment/{turn.number}/{order_no}")
     append_event(turn, EventType.PAYMENT_SUCCEEDED, order_no, amount, fee_minor=fee)
-    settle(turn, PAYMENTS, order_no, payment, view_payment, state="SUCCEEDED", fee_minor=fee)
+    state = move(PAYMENT, payment.state, "PaymentDebited", "SUCCEEDED")
+    settle(turn, PAYMENTS, order_no, payment, view_payment, state=state, fee_minor=fee)
 
 
 def payment_declined(turn: Turn[Merchant], message: PaymentDeclined) -> None:
@@ -113,7 +115,7 @@ def payment_declined(turn: Turn[Merchant], message: PaymentDeclined) -> None:
         order_no,
         payment,
         first_payment,
-        state="FAILED",
+        state=move(PAYMENT, payment.state, "PaymentDeclined", "FAILED"),
         code=code,
     )
 
@@ -191,7 +193,8 @@ def reversal_credited(turn: Turn[Merchant], message: ReversalCredited) -> None:
     """The payer has the money back: the payment is REVERSED."""
     order_no = message.order_no
     payment, reversal = _reversing(turn, order_no)
-    turn.put(PAYMENTS, order_no, replace(payment, state="REVERSED", reversing=""))
+    reversed_ = move(PAYMENT, payment.state, "reverse_payment", "REVERSED")
+    turn.put(PAYMENTS, order_no, replace(payment, state=reversed_, reversing=""))
     append_event(
         turn,
         EventType.PAYMENT_REVERSED,
@@ -200,7 +203,8 @@ def reversal_credited(turn: Turn[Merchant], message: ReversalCredited) -> None:
         original=order_no,
         fee_minor=payment.fee_minor,
     )
-    settle(turn, REVERSALS, payment.reversing, reversal, first_operation, state="SUCCEEDED")
+    state = move(OPERATION, reversal.state, "ReversalCredited", "SUCCEEDED")
+    settle(turn, REVERSALS, payment.reversing, reversal, first_operation, state=state)
 
 
 def reversal_returned(turn: Turn[Merchant], message: ReversalReturned) -> None:
@@ -225,7 +229,7 @@ def reversal_returned(turn: Turn[Merchant], message: ReversalReturned) -> None:
         payment.reversing,
         reversal,
         first_operation,
-        state="FAILED",
+        state=move(OPERATION, reversal.state, "ReversalReturned", "FAILED"),
         code=message.code,
         fee_minor=0,
     )

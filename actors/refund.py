@@ -20,6 +20,7 @@ from actors.messages import CreditRefund, RefundCredited, RefundReturned
 from actors.outcome import Bound, bind, settle
 from actors.payment import PAYMENTS, Payment
 from actors.refusal import Refusal
+from actors.states import AUTHORIZATION, PAYMENT, REFUND, allowed, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -56,8 +57,8 @@ _ORIGINALS: Final[Mapping[str, RecordKind[Any]]] = {
 }
 
 ALLOWED: Final[Mapping[OriginalKind, tuple[str, ...]]] = {
-    "payment": ("SUCCEEDED",),
-    "authorization": ("PARTIALLY_CAPTURED", "CAPTURED"),
+    "payment": allowed(PAYMENT, "refund_payment"),
+    "authorization": allowed(AUTHORIZATION, "refund_authorization"),
 }
 """The states of the original in which a refund is legal."""
 
@@ -185,7 +186,8 @@ def refund_credited(turn: Turn[Merchant], message: RefundCredited) -> None:
         ),
     )
     _append_event(turn, message.refund_no, refund, None)
-    settle(turn, REFUNDS, message.refund_no, refund, first_refund, state="SUCCEEDED")
+    state = move(REFUND, refund.state, "RefundCredited", "SUCCEEDED")
+    settle(turn, REFUNDS, message.refund_no, refund, first_refund, state=state)
 
 
 def refund_returned(turn: Turn[Merchant], message: RefundReturned) -> None:
@@ -205,7 +207,8 @@ def refund_returned(turn: Turn[Merchant], message: RefundReturned) -> None:
         ),
     )
     _append_event(turn, number, refund, message.code)
-    settle(turn, REFUNDS, number, refund, first_refund, state="FAILED", code=message.code)
+    state = move(REFUND, refund.state, "RefundReturned", "FAILED")
+    settle(turn, REFUNDS, number, refund, first_refund, state=state, code=message.code)
 
 
 def _append_event(

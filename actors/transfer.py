@@ -24,6 +24,7 @@ from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, Tran
 from actors.money import BALANCE_MAX
 from actors.outcome import Bound, bind, repeat, settle
 from actors.refusal import Refusal
+from actors.states import TRANSFER, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -183,7 +184,10 @@ def _settle(turn: Turn[Account], name: str, code: Refusal | None) -> Transfer:
     transfer = turn.get(TRANSFERS, name)
     assert transfer is not None, f"{turn.address} has no transfer {name}"
     assert transfer.state == "PROCESSING", f"{name} is {transfer.state}"
-    state = "SUCCEEDED" if code is None else "FAILED"
+    if code is None:
+        state = move(TRANSFER, transfer.state, "TransferCredited", "SUCCEEDED")
+    else:
+        state = move(TRANSFER, transfer.state, "TransferReturned", "FAILED")
     settle(turn, TRANSFERS, name, transfer, first_transfer, state=state, code=code)
     return transfer
 
