@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from actors.refusal import Refusal
 
@@ -67,6 +67,8 @@ class TransferView(View, frozen=True, tag="transfer"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class MerchantView(View, frozen=True, tag="merchant"):
@@ -97,6 +99,8 @@ class PaymentView(View, frozen=True, tag="payment"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class AuthorizationView(View, frozen=True, tag="authorization"):
@@ -115,6 +119,8 @@ class AuthorizationView(View, frozen=True, tag="authorization"):
     created_at: str
     settled_at: str | None
     expires_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class OperationView(View, frozen=True, tag="operation"):
@@ -139,6 +145,8 @@ class OperationView(View, frozen=True, tag="operation"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class EventView(View, frozen=True, tag="event"):
@@ -181,6 +189,8 @@ class RefundView(View, frozen=True, tag="refund"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 Outcome = (

@@ -9,8 +9,9 @@ import hashlib
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
+from actors.note import Description, Metadata
 from engine import address
 
 # Python's `$` also matches before a newline at the end; this shuts that door.
@@ -43,6 +44,8 @@ class FundAccount(Command, frozen=True, tag="fund_account"):
     funding_no: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
@@ -52,6 +55,8 @@ class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
     withdrawal_no: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class FreezeAccount(Command, frozen=True, tag="freeze_account"):
@@ -98,6 +103,8 @@ class CreatePayment(Command, frozen=True, tag="create_payment"):
     payer: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class ReversePayment(Command, frozen=True, tag="reverse_payment"):
@@ -117,6 +124,8 @@ class CreateAuthorization(Command, frozen=True, tag="create_authorization"):
     amount_minor: AmountMinor
     currency: Currency
     valid_s: ValidityS = 7 * 86_400
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class IncrementAuthorization(Command, frozen=True, tag="increment_authorization"):
@@ -136,6 +145,8 @@ class CaptureAuthorization(Command, frozen=True, tag="capture_authorization"):
     capture_no: Number
     amount_minor: AmountMinor
     final: bool = False
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class VoidAuthorization(Command, frozen=True, tag="void_authorization"):
@@ -161,6 +172,8 @@ class RefundPayment(Command, frozen=True, tag="refund_payment"):
     refund_no: Number
     order_no: Number
     amount_minor: AmountMinor
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
@@ -170,6 +183,8 @@ class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
     refund_no: Number
     hold_no: Number
     amount_minor: AmountMinor
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 AccountCommand = (
@@ -189,7 +204,8 @@ MerchantCommand = (
 )
 AnyCommand = AccountCommand | FundAccount | MerchantCommand
 
-_encode = msgspec.msgpack.Encoder().encode
+# Metadata in whatever order is the same metadata.
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _sha256 = hashlib.sha256
 
 

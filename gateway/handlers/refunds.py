@@ -6,6 +6,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from actors.commands import AmountMinor, Number, RefundAuthorization, RefundPayment
 from actors.event import OUTCOMES
+from actors.note import Description, Metadata
 from actors.refund import REFUNDS, view_refund
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
@@ -23,6 +24,8 @@ class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
     amount_minor: AmountMinor
     order_no: Number | UnsetType = UNSET
     hold_no: Number | UnsetType = UNSET
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class RefundKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,11 +42,12 @@ class RefundList(Listed, frozen=True):
 async def create_refund(desk: Desk, caller: Caller, asked: CreateRefund) -> Answer:
     """Return money to a payer."""
     merchant_no, refund_no, amount = asked.merchant_no, asked.refund_no, asked.amount_minor
+    note = asked.description, asked.metadata
     if asked.order_no is not UNSET and asked.hold_no is UNSET:
-        payment = RefundPayment(merchant_no, refund_no, asked.order_no, amount)
+        payment = RefundPayment(merchant_no, refund_no, asked.order_no, amount, *note)
         return await desk.execute(caller, payment)
     if asked.hold_no is not UNSET and asked.order_no is UNSET:
-        hold = RefundAuthorization(merchant_no, refund_no, asked.hold_no, amount)
+        hold = RefundAuthorization(merchant_no, refund_no, asked.hold_no, amount, *note)
         return await desk.execute(caller, hold)
     raise RequestError(RequestCode.INVALID_REQUEST, "give exactly one of `order_no` and `hold_no`")
 
