@@ -127,7 +127,8 @@ class Bank:
 
     Attributes:
         things: figures by name: `account/A1`, `merchant/M1`, `agreement/A1/M1`, `payment/M1/7`,
-            `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …
+            `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …;
+            `events/M1` has all that happened at a merchant.
         bound: by the same names, the command that took the number and its first outcome.
         postings: what was posted since somebody last emptied the list.
         cut: the business dates that are closed.
@@ -160,14 +161,26 @@ class Bank:
         answer: Answer | tuple[Answer, bool] = getattr(self, f"_{kind}")(command)
         return answer if isinstance(answer, tuple) else (answer, False)
 
-    def advance(self, to_ns: int) -> None:
-        """Let time pass: holds whose time is over expire."""
-        self.now_ns = max(self.now_ns, to_ns)
-        for name, hold in list(self.things.items()):
-            if name.startswith("timer/") and hold["due_ns"] <= self.now_ns:
-                payer, merchant_no, hold_no = name.split("/")[1:]
-                partly = self.things[f"authorization/{merchant_no}/{hold_no}"]["captured_minor"]
-                self._end(payer, merchant_no, hold_no, "CAPTURED" if partly else "EXPIRED")
+    def advance(self, to_ns: int, *, each_in_time: bool = False) -> None:
+        """Let time pass: holds whose time is over expire, the one due first before the others.
+
+        Args:
+            each_in_time: each at its own time, not all of them at the end.
+        """
+        to_ns = max(self.now_ns, to_ns)
+        due = [
+            (thing["due_ns"], name)
+            for name, thing in self.things.items()
+            if name.startswith("timer/") and thing["due_ns"] <= to_ns
+        ]
+        for due_ns, name in sorted(due):
+            self.now_ns = max(self.now_ns, due_ns) if each_in_time else to_ns
+            payer, merchant_no, hold_no = name.split("/")[1:]
+            hold = self.things[f"authorization/{merchant_no}/{hold_no}"]
+            rest, partly = hold["amount_minor"] - hold["captured_minor"], hold["captured_minor"]
+            self._end(payer, merchant_no, hold_no, "CAPTURED" if partly else "EXPIRED")
+            self._happened(merchant_no, "authorization.expired", hold_no, rest, hold=hold_no)
+        self.now_ns = to_ns
 
     def cut_day(self, business_date: str) -> str | None:
         """Close the business date; returns the next one, None where it is not the open one."""
@@ -431,6 +444,7 @@ class Bank:
             "amount_minor": command["amount_minor"],
             "currency": command["currency"],
             **self._outcome(code),
+            **self._note(command),
         }
         self.things[name] = transfer
         if code is not None:
@@ -454,6 +468,7 @@ class Bank:
                 "fees_minor": 0,
             }
             self.things[f"merchant/{merchant_no}"] = {**merchant, "opened_ns": self.now_ns}
+            self.things[f"events/{merchant_no}"] = {"items": ()}
             return {
                 "object": "merchant",
                 "merchant_no": merchant_no,
@@ -494,7 +509,18 @@ class Bank:
             "fee_minor": fee,
             "refunded_minor": 0,
             **self._outcome(code),
+            **self._note(command),
         }
+        self._happened(
+            merchant_no,
+            f"payment.{'failed' if code else 'succeeded'}",
+            order_no,
+            amount,
+            currency=currency,
+            fee_minor=fee,
+            code=code,
+            state=payment["state"],
+        )
         self.things[f"payment/{merchant_no}/{order_no}"] = {
             **payment,
             "refunding_minor": 0,
@@ -517,6 +543,14 @@ class Bank:
         payment = self.things.get(name)
         if payment is None:
             self._operation("reversal", command, number, order_no, 0, "NO_SUCH_PAYMENT")
+            self._happened(
+                merchant_no,
+                "payment.reversal_failed",
+                number,
+                0,
+                original=("payment", order_no),
+                code="NO_SUCH_PAYMENT",
+            )
             return refused("NO_SUCH_PAYMENT", number)
         amount, fee, payer = payment["amount_minor"], payment["fee_minor"], payment["payer"]
         merchant = self.things[f"merchant/{merchant_no}"]
@@ -541,6 +575,16 @@ class Bank:
             else:
                 self._earn(merchant_no, amount, fee, reference)
         fee = 0 if code else fee
+        self._happened(
+            merchant_no,
+            f"payment.{'reversal_failed' if code else 'reversed'}",
+            number,
+            amount,
+            original=("payment", order_no),
+            fee_minor=fee,
+            code=code,
+            state=self.things[name]["state"],
+        )
         operation = self._operation(
             "reversal", command, number, order_no, amount, code, fee_minor=fee
         )
@@ -581,7 +625,18 @@ class Bank:
             "refunds": 0,
             "operation": "",
             "captured_ns": 0,
+            **self._note(command),
         }
+        self._happened(
+            merchant_no,
+            f"authorization.{'failed' if code else 'held'}",
+            hold_no,
+            amount,
+            currency=currency,
+            code=code,
+            state="FAILED" if code else None,
+            hold=None if code else hold_no,
+        )
         if code is not None:
             return refused(code, hold_no)
         self.things[f"hold/{payer}/{name}"] = figures
@@ -606,6 +661,7 @@ class Bank:
             "code": None,
             **self._times(outcome),
             "expires_at": instant(due_ns),
+            **self._note(command),
         }
 
     def _increment_authorization(self, command: Command) -> Answer:
@@ -705,6 +761,21 @@ class Bank:
         else:
             code = apply(hold, hold["payer"], merchant_no)
         fee = self.fee_minor(merchant_no, amount_minor) if kind == "capture" and not code else 0
+        moved = amount_minor
+        if hold is not None and not code and kind in {"void", "release"}:
+            moved = hold["amount_minor"] - hold["captured_minor"]
+        done = {"increment": "incremented", "capture": "captured", "void": "voided"}
+        self._happened(
+            merchant_no,
+            f"authorization.{f'{kind}_failed' if code else done.get(kind, 'released')}",
+            number,
+            moved,
+            original=("authorization", hold_no),
+            fee_minor=fee,
+            code=code,
+            state=current,
+            hold=hold_no if hold is not None and hold["state"] != "FAILED" else None,
+        )
         operation = self._operation(
             kind, command, number, hold_no, amount_minor, code, fee_minor=fee
         )
@@ -728,6 +799,7 @@ class Bank:
             "final": command.get("final", False),
             "fee_minor": fee_minor,
             **self._outcome(code),
+            **self._note(command),
         }
         self.things[f"{kind}/{command['merchant_no']}/{number}"] = operation
         return operation
@@ -838,13 +910,68 @@ class Bank:
             "amount_minor": amount,
             "currency": merchant["currency"],
             **self._outcome(code),
+            **self._note(command),
         }
+        self._happened(
+            merchant_no,
+            f"refund.{'failed' if code else 'succeeded'}",
+            number,
+            amount,
+            original=(kind, original_no),
+            code=code,
+            state=refund["state"],
+        )
         self.things[f"refund/{merchant_no}/{number}"] = refund
         if code is not None:
             return refused(code, number, current, legal if current else "")
         return self._view("refund", refund, merchant_no=merchant_no, refund_no=number)
 
+    # Events
+
+    def _happened(
+        self,
+        merchant_no: str,
+        type_: str,
+        number: str,
+        amount_minor: int,
+        *,
+        original: tuple[str | None, str | None] = (None, None),
+        currency: str | None = None,
+        fee_minor: int = 0,
+        code: str | None = None,
+        state: str | None = None,
+        hold: str | None = None,
+    ) -> None:
+        """Note what happened at a merchant; `hold` names the hold whose figures belong to it."""
+        figures: Thing = {}
+        if hold is not None:
+            figures = self.things[f"authorization/{merchant_no}/{hold}"]
+        event = {
+            "object": "event",
+            "type": type_,
+            "number": number,
+            "original_kind": original[0],
+            "original": original[1],
+            "amount_minor": amount_minor,
+            "currency": currency or self.things[f"merchant/{merchant_no}"]["currency"],
+            "fee_minor": fee_minor,
+            "state": figures.get("state", state),
+            "code": code,
+            "hold_amount_minor": figures.get("amount_minor"),
+            "hold_captured_minor": figures.get("captured_minor"),
+            "expires_at": instant(figures.get("expires_at_ns", 0)),
+            "business_date": self.business_date,
+            "occurred_at": instant(self.now_ns),
+        }
+        name = f"events/{merchant_no}"
+        self.things[name] = {"items": (*self.things[name]["items"], event)}
+
     # Figures
+
+    @staticmethod
+    def _note(command: Command) -> Thing:
+        """Return what the caller wrote beside a command."""
+        return {name: command[name] for name in ("description", "metadata") if name in command}
 
     def _change(self, name: str, **figures: Any) -> None:
         self.things[name] = {**self.things[name], **figures}

@@ -24,9 +24,11 @@ from actors.agreement import Agreement
 from actors.answers import Replayed
 from actors.audit import PostingRow, StoreView, audit
 from actors.authorization import Authorization
+from actors.event import PAGE_EVENTS, Event, EventPage, open_events, tail_of, view_event
 from actors.hold import Hold
 from actors.kinds import KINDS
 from actors.merchant import Merchant
+from actors.note import Note
 from actors.operation import Operation
 from actors.payment import Payment
 from actors.refund import Refund
@@ -425,7 +427,12 @@ class World:
             if getattr(row.value, "joined", ()):
                 raise ViolationError(f"somebody still waits for {row.title}")
         self._check_books(states)
-        things = {row.title: row.figures for row in (*states, *records)}
+        things = {
+            row.title: row.figures
+            for row in (*states, *records)
+            if not isinstance(row.value, EventPage)
+        }
+        things |= _events(states, records)
         for key, _ in snapshot.scan(TIMERS):
             due_ns, address, name = timers.split_timer_key(key)
             things[f"timer/{address.partition('/')[2]}/{name}"] = {"due_ns": due_ns}
@@ -480,7 +487,8 @@ class World:
         def read() -> _Row:
             address = key[2:].decode()
             state = KINDS.of(address).decode_state(payload)
-            return _Row(address, None, "", state, address, _figures(state))
+            events = _happened(tail_of(state)[1]) if isinstance(state, Merchant) else ()
+            return _Row(address, None, "", state, address, _figures(state), events)
 
         return self._once(key, payload, read)
 
@@ -490,6 +498,9 @@ class World:
             address, name = owner.decode(), rest[1:].decode()
             kind = KINDS.of(address).records[rest[:1]]
             record = kind.decode(payload)
+            if isinstance(record, EventPage):
+                events = _happened(open_events(record.events, PAGE_EVENTS))
+                return _Row(address, kind, name, record, "", {}, events)
             title = _title(address.partition("/")[2], kind, name, record)
             return _Row(address, kind, name, record, title, _figures(record))
 
@@ -518,6 +529,43 @@ class _Row(NamedTuple):
     value: Struct
     title: str
     figures: Thing
+    events: tuple[Thing, ...] = ()
+
+
+def _events(states: Sequence[_Row], records: Sequence[_Row]) -> dict[str, Thing]:
+    """Return each merchant's events: full pages in the order of their keys, then the state's."""
+    pages: dict[str, list[_Row]] = {}
+    for row in records:
+        if isinstance(row.value, EventPage):
+            pages.setdefault(row.address, []).append(row)
+    things = {}
+    for row in states:
+        if not isinstance(row.value, Merchant):
+            continue
+        items: list[Thing] = []
+        for each in (*pages.pop(row.address, ()), row):
+            if each.name and int(each.name) != len(items) + 1:
+                raise ViolationError(f"{row.address}: events {each.name} after {len(items)}")
+            items += each.events
+        if len(items) != row.value.events:
+            raise ViolationError(f"{row.address}: {len(items)} events, not {row.value.events}")
+        own = row.value.currency
+        for item in items:
+            item["currency"] = item["currency"] or own
+        things[f"events/{row.address.partition('/')[2]}"] = {"items": tuple(items)}
+    if pages:
+        raise ViolationError(f"events of nobody: {list(pages)}")
+    return things
+
+
+def _happened(events: Sequence[Event]) -> tuple[Thing, ...]:
+    """Return events as callers see them, but for their sequence, which is their place."""
+    seen = []
+    for event in events:
+        item = msgspec.to_builtins(view_event(0, event, ""), builtin_types=())
+        del item["sequence"]
+        seen.append(item)
+    return tuple(seen)
 
 
 def typed(command: Mapping[str, Any]) -> commands.Command:
@@ -545,6 +593,10 @@ def _figures(value: Struct) -> Thing:
     figures = {name: getattr(value, name) for name in FIGURES[type(value)]}
     if figures.get("code") is not None:
         figures["code"] = str(figures["code"])
+    note: Note | None = getattr(value, "note", None)
+    if note is not None:
+        given = {"description": note.description, "metadata": note.metadata}
+        figures |= {name: each for name, each in given.items() if each is not None}
     return figures
 
 
