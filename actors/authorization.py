@@ -36,7 +36,7 @@ from actors.messages import (
     VoidHold,
 )
 from actors.money import BPS, fee_minor
-from actors.note import Note, description_of, metadata_of, note_of
+from actors.note import description_of, metadata_of
 from actors.operation import OPERATIONS, Operation, first_operation, refuse_state
 from actors.outcome import Bound, bind, settle
 from actors.refusal import ABOUT_STATE, Refusal
@@ -57,7 +57,6 @@ class Authorization(Bound, frozen=True, array_like=True):
         refunded_minor, refunding_minor, refunds: as for a payment, of what was captured.
         operation, operation_no: the operation in flight, else empty.
         captured_ns: when the last capture came in; from then on refunds may be asked for.
-        note: the caller's, if any.
     """
 
     state: Literal[
@@ -79,7 +78,6 @@ class Authorization(Bound, frozen=True, array_like=True):
     operation: Literal["", "increment", "capture", "void", "release"] = ""
     operation_no: str = ""
     captured_ns: int = 0
-    note: Note | None = None
 
 
 AUTHORIZATIONS: Final = RecordKind("z", Authorization, ascending=True)
@@ -105,7 +103,6 @@ def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> 
         limit_bps=OVER_CAPTURE_BPS if merchant.over_capture else BPS,
         valid_s=command.valid_s,
         amount_minor=amount,
-        note=note_of(command),
     )
     turn.put(AUTHORIZATIONS, hold_no, authorization)
     if code is not None:
@@ -179,8 +176,7 @@ def capture_authorization(turn: Turn[Merchant], command: CaptureAuthorization) -
     """Take reserved money. Refusals: those of `_operate`, then those of `hold.capture_hold`."""
     hold_no, number, amount = command.hold_no, command.capture_no, command.amount_minor
     question = CaptureHold(turn.number, hold_no, number, amount, command.final)
-    note = note_of(command)
-    _operate(turn, command, "capture", number, hold_no, question, amount, command.final, note)
+    _operate(turn, command, "capture", number, hold_no, question, amount, command.final)
 
 
 def void_authorization(turn: Turn[Merchant], command: VoidAuthorization) -> None:
@@ -204,7 +200,6 @@ def _operate(
     question: Struct,
     amount_minor: int = 0,
     final: bool = False,
-    note: Note | None = None,
 ) -> None:
     """Bind the operation's number and put the question to the payer's account.
 
@@ -233,7 +228,6 @@ def _operate(
         amount_minor=amount_minor,
         final=final,
         current=current,
-        note=note,
     )
     turn.put(OPERATIONS[kind], number, operation)
     if authorization is None or code is not None:
@@ -398,8 +392,8 @@ def view_authorization(
         created_at=instant(authorization.created_ns),
         settled_at=instant_if(authorization.settled_ns),
         expires_at=instant_if(authorization.expires_at_ns),
-        description=description_of(authorization.note),
-        metadata=metadata_of(authorization.note),
+        description=description_of(authorization.digest),
+        metadata=metadata_of(authorization.digest),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Struct
 
-from actors.note import Description, Metadata
+from actors.note import Description, Metadata, with_note
 from engine import address
 
 # Python's `$` also matches before a newline at the end; this shuts that door.
@@ -210,8 +210,8 @@ _sha256 = hashlib.sha256
 
 
 def digest(command: Command) -> bytes:
-    """Return the SHA-256 of the command's canonical typed form (32 bytes)."""
-    return _sha256(_encode(command)).digest()
+    """Return the SHA-256 of the command's canonical typed form (32 bytes), and its note."""
+    return with_note(_sha256(_encode(command)).digest(), command)
 
 
 def clearing_account(currency: str) -> str:

@@ -1,12 +1,12 @@
 """Notes: what a caller writes beside a command, for its own use: a description and metadata.
 
-They are part of the command's content and are kept with the record that binds its number; the
-bank gives them back as they are and never looks into them. A record without one is a single byte
-longer than it would be without notes.
+They are part of the command's content and are kept with the record that binds its number, behind
+the content's digest; the bank gives them back as they are and never looks into them.
 """
 
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 # No control characters and no halves of surrogate pairs; `$` also matches before a newline.
@@ -26,33 +26,39 @@ class Note(Struct, frozen=True, array_like=True, gc=False):
     metadata: dict[str, str] | None
 
 
-class Noted(Protocol):
-    """A command that may bear a note."""
-
-    @property
-    def description(self) -> str | UnsetType:
-        """For people."""
-
-    @property
-    def metadata(self) -> dict[str, str] | UnsetType:
-        """For the caller's programs."""
+_DIGEST_BYTES: Final = 32
+# Metadata in whatever order is the same metadata.
+_encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode: Final = msgspec.msgpack.Decoder(Note).decode
 
 
-def note_of(command: Noted) -> Note | None:
-    """Return a command's note, None where there is none."""
-    description, metadata = command.description, command.metadata
+def with_note(digest: bytes, command: Struct) -> bytes:
+    """Return the digest of a command, and behind it the command's note, if it bears one.
+
+    So one field of a record says what content its number is bound to, and keeps the note: a
+    record without one is no byte longer.
+    """
+    description = getattr(command, "description", UNSET)
+    metadata = getattr(command, "metadata", UNSET)
     if description is UNSET and metadata is UNSET:
-        return None
-    return Note(
+        return digest
+    note = Note(
         None if description is UNSET else description, None if metadata is UNSET else metadata
     )
+    return digest + _encode(note)
 
 
-def description_of(note: Note | None) -> str | UnsetType:
-    """Return the description as an answer shows it: left out where there is none."""
-    return UNSET if note is None or note.description is None else note.description
+def description_of(digest: bytes) -> str | UnsetType:
+    """Return the description in a record's digest; answers leave it out where there is none."""
+    if len(digest) == _DIGEST_BYTES:
+        return UNSET
+    description = _decode(digest[_DIGEST_BYTES:]).description
+    return UNSET if description is None else description
 
 
-def metadata_of(note: Note | None) -> dict[str, str] | UnsetType:
-    """Return the metadata as an answer shows it: left out where there is none."""
-    return UNSET if note is None or note.metadata is None else note.metadata
+def metadata_of(digest: bytes) -> dict[str, str] | UnsetType:
+    """Return the metadata in a record's digest; answers leave it out where there is none."""
+    if len(digest) == _DIGEST_BYTES:
+        return UNSET
+    metadata = _decode(digest[_DIGEST_BYTES:]).metadata
+    return UNSET if metadata is None else metadata

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from actors.answers import OperationView, Outcome, Refused, instant, instant_if
-from actors.note import Note, description_of, metadata_of
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound
 from actors.refusal import Refusal
 from actors.states import AUTHORIZATION, PAYMENT, allowed
@@ -29,7 +29,6 @@ class Operation(Bound, frozen=True, array_like=True):
         current: the original's state where that was the reason to refuse, else empty.
         fee_minor: kept on a capture, given back by a reversal.
         hold_state: empty for a reversal, and where the account was never asked.
-        note: the caller's, if any; only a capture has one.
     """
 
     state: Literal["PROCESSING", "SUCCEEDED", "FAILED"]
@@ -42,7 +41,6 @@ class Operation(Bound, frozen=True, array_like=True):
     hold_amount_minor: int = 0
     hold_captured_minor: int = 0
     hold_state: str = ""
-    note: Note | None = None
 
 
 INCREMENTS: Final = RecordKind("i", Operation, ascending=True)
@@ -102,8 +100,8 @@ def view_operation(merchant_no: str, number: str, operation: Operation) -> Opera
         business_date=operation.business_date,
         created_at=instant(operation.created_ns),
         settled_at=instant_if(operation.settled_ns),
-        description=description_of(operation.note),
-        metadata=metadata_of(operation.note),
+        description=description_of(operation.digest),
+        metadata=metadata_of(operation.digest),
     )
 
 

@@ -23,7 +23,7 @@ from actors.messages import (
     ReversalReturned,
 )
 from actors.money import fee_minor
-from actors.note import Note, description_of, metadata_of, note_of
+from actors.note import description_of, metadata_of
 from actors.operation import ALLOWED, REVERSALS, Operation, first_operation
 from actors.outcome import Bound, bind, settle
 from actors.refusal import Refusal
@@ -40,7 +40,6 @@ class Payment(Bound, frozen=True, array_like=True):
         refunding_minor: sum of its refunds under way, reserved before the payer is asked.
         refunds: how many refunds succeeded or are under way.
         reversing: reversal_no of the reversal under way, else empty.
-        note: the caller's, if any.
     """
 
     state: Literal["PROCESSING", "SUCCEEDED", "FAILED", "REVERSED"]
@@ -52,7 +51,6 @@ class Payment(Bound, frozen=True, array_like=True):
     refunding_minor: int = 0
     refunds: int = 0
     reversing: str = ""
-    note: Note | None = None
 
 
 PAYMENTS: Final = RecordKind("p", Payment, ascending=True)
@@ -75,7 +73,6 @@ def create_payment(turn: Turn[Merchant], command: CreatePayment) -> None:
         payer=command.payer,
         amount_minor=command.amount_minor,
         currency=command.currency,
-        note=note_of(command),
     )
     turn.put(PAYMENTS, order_no, payment)
     if code is not None:
@@ -262,8 +259,8 @@ def view_payment(merchant_no: str, order_no: str, payment: Payment) -> PaymentVi
         business_date=payment.business_date,
         created_at=instant(payment.created_ns),
         settled_at=instant_if(payment.settled_ns),
-        description=description_of(payment.note),
-        metadata=metadata_of(payment.note),
+        description=description_of(payment.digest),
+        metadata=metadata_of(payment.digest),
     )
 
 

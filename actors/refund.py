@@ -17,7 +17,7 @@ from actors.commands import RefundAuthorization, RefundPayment
 from actors.event import OUTCOMES, append_event
 from actors.merchant import Merchant, admit, credit, debit, existing
 from actors.messages import CreditRefund, RefundCredited, RefundReturned
-from actors.note import Note, description_of, metadata_of, note_of
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound, bind, settle
 from actors.payment import PAYMENTS, Payment
 from actors.refusal import Refusal
@@ -39,7 +39,6 @@ class Refund(Bound, frozen=True, array_like=True):
         original: the order_no or hold_no, by `original_kind`.
         payer: who gets the money, empty where there is no such original.
         current: the original's state where that was the reason to refuse, else empty.
-        note: the caller's, if any.
     """
 
     state: Literal["PROCESSING", "SUCCEEDED", "FAILED"]
@@ -49,7 +48,6 @@ class Refund(Bound, frozen=True, array_like=True):
     amount_minor: int
     currency: str
     current: str = ""
-    note: Note | None = None
 
 
 REFUNDS: Final = RecordKind("r", Refund, ascending=True)
@@ -154,7 +152,6 @@ def _begin(
         amount_minor=amount,
         currency=existing(turn).currency,
         current=original.state if original is not None and illegal else "",
-        note=note_of(command),
     )
     turn.put(REFUNDS, number, refund)
     if original is None or code is not None:
@@ -248,8 +245,8 @@ def view_refund(merchant_no: str, refund_no: str, refund: Refund) -> RefundView:
         business_date=refund.business_date,
         created_at=instant(refund.created_ns),
         settled_at=instant_if(refund.settled_ns),
-        description=description_of(refund.note),
-        metadata=metadata_of(refund.note),
+        description=description_of(refund.digest),
+        metadata=metadata_of(refund.digest),
     )
 
 

@@ -22,7 +22,7 @@ from actors.answers import Outcome, Refused, TransferView, instant, instant_if
 from actors.commands import FundAccount, WithdrawFunds, clearing_account, digest
 from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
 from actors.money import BALANCE_MAX
-from actors.note import Note, description_of, metadata_of, note_of
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound, bind, repeat, settle
 from actors.refusal import Refusal
 from actors.states import TRANSFER, move
@@ -35,14 +35,12 @@ class Transfer(Bound, frozen=True, array_like=True):
 
     Attributes:
         counterparty: number of the account to be credited.
-        note: the caller's, if any.
     """
 
     state: Literal["PROCESSING", "SUCCEEDED", "FAILED"]
     counterparty: str
     amount_minor: int
     currency: str
-    note: Note | None = None
 
 
 TRANSFERS: Final = RecordKind("t", Transfer)
@@ -128,7 +126,6 @@ def _begin(
         counterparty=counterparty,
         amount_minor=amount,
         currency=command.currency,
-        note=note_of(command),
     )
     turn.put(TRANSFERS, name, transfer)
     if code is not None:
@@ -215,8 +212,8 @@ def view_transfer(owner_no: str, name: str, transfer: Transfer) -> TransferView:
         business_date=transfer.business_date,
         created_at=instant(transfer.created_ns),
         settled_at=instant_if(transfer.settled_ns),
-        description=description_of(transfer.note),
-        metadata=metadata_of(transfer.note),
+        description=description_of(transfer.digest),
+        metadata=metadata_of(transfer.digest),
     )
 
 

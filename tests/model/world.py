@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from actors import commands
 from actors.account import Account
@@ -28,8 +28,9 @@ from actors.event import PAGE_EVENTS, Event, EventPage, open_events, tail_of, vi
 from actors.hold import Hold
 from actors.kinds import KINDS
 from actors.merchant import Merchant
-from actors.note import Note
+from actors.note import description_of, metadata_of
 from actors.operation import Operation
+from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import Refund
 from actors.transfer import Transfer
@@ -593,10 +594,12 @@ def _figures(value: Struct) -> Thing:
     figures = {name: getattr(value, name) for name in FIGURES[type(value)]}
     if figures.get("code") is not None:
         figures["code"] = str(figures["code"])
-    note: Note | None = getattr(value, "note", None)
-    if note is not None:
-        given = {"description": note.description, "metadata": note.metadata}
-        figures |= {name: each for name, each in given.items() if each is not None}
+    if isinstance(value, Bound):
+        given = {
+            "description": description_of(value.digest),
+            "metadata": metadata_of(value.digest),
+        }
+        figures |= {name: each for name, each in given.items() if each is not UNSET}
     return figures
 
 
