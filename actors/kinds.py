@@ -7,6 +7,7 @@ from actors import (
     agreement,
     authorization,
     commands,
+    event,
     hold,
     merchant,
     messages,
@@ -61,6 +62,7 @@ MERCHANT: Final = ActorKind(
         refund.REFUNDS,
         remedy.REDIRECTS,
         remedy.CLOSINGS,
+        event.EVENTS,
     ),
     commands={
         commands.OpenMerchant: merchant.open_merchant,

@@ -47,6 +47,8 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         fees_minor, fees_last: the same of the fee account.
         digest: of the command that opened it.
         pending: refunds that wait for funds, None if there are none.
+        events, tail: sequence of its newest event, 0 if none; the newest events themselves, as
+            many as do not fill a page yet (`actors.event`).
     """
 
     currency: str
@@ -60,6 +62,8 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
     fees_minor: int = 0
     fees_last: int = 0
     pending: Pending | None = None
+    events: int = 0
+    tail: bytes = b""
 
 
 def existing(turn: Turn[Merchant]) -> Merchant:

@@ -32,8 +32,10 @@ from actors.commands import (
 )
 from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
 from actors.money import BALANCE_MAX
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound, bind, repeat, settle
 from actors.refusal import Refusal
+from actors.states import TRANSFER, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -244,7 +246,10 @@ def _settle(turn: Turn[Account], name: str, code: Refusal | None) -> Transfer:
     transfer = turn.get(TRANSFERS, name)
     assert transfer is not None, f"{turn.address} has no transfer {name}"
     assert transfer.state == "PROCESSING", f"{name} is {transfer.state}"
-    state = "SUCCEEDED" if code is None else "FAILED"
+    if code is None:
+        state = move(TRANSFER, transfer.state, "TransferCredited", "SUCCEEDED")
+    else:
+        state = move(TRANSFER, transfer.state, "TransferReturned", "FAILED")
     settle(turn, TRANSFERS, name, transfer, first_transfer, state=state, code=code)
     return transfer
 
@@ -271,6 +276,8 @@ def view_transfer(owner_no: str, name: str, transfer: Transfer) -> TransferView:
         business_date=transfer.business_date,
         created_at=instant(transfer.created_ns),
         settled_at=instant_if(transfer.settled_ns),
+        description=description_of(transfer.digest),
+        metadata=metadata_of(transfer.digest),
     )
 
 

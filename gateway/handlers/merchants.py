@@ -1,8 +1,8 @@
-"""Merchants: opened and looked up."""
+"""Merchants: opened and looked up, and the events of each."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from actors.commands import Number, OpenMerchant
 from actors.kinds import MERCHANT
@@ -11,6 +11,7 @@ from actors.refusal import Refusal
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
+from gateway.feed import events_after
 from gateway.lookup import Cursor, Limit, actors_page, found, state_of
 
 
@@ -25,6 +26,13 @@ class MerchantList(Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Limit = 10
     cursor: Cursor | None = None
+
+
+class EventsAfter(MerchantKey, frozen=True):
+    """Events of a merchant behind the sequence `after`."""
+
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
 
 
 async def open_merchant(desk: Desk, caller: Caller, command: OpenMerchant) -> Answer:
@@ -44,8 +52,14 @@ async def list_merchants(desk: Desk, caller: Caller, asked: MerchantList) -> Ans
     return actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
 
 
+async def list_events(desk: Desk, caller: Caller, asked: EventsAfter) -> Answer:
+    """Return events of a merchant, in their sequence."""
+    return events_after(desk.node, asked.merchant_no, asked.after, asked.limit)
+
+
 ENDPOINTS: Final = (
     act("/v1/merchants", OpenMerchant, open_merchant),
     read("/v1/merchants", MerchantList, list_merchants),
     read("/v1/merchants/{merchant_no}", MerchantKey, get_merchant),
+    read("/v1/merchants/{merchant_no}/events", EventsAfter, list_events),
 )
