@@ -179,7 +179,8 @@ class Bank:
                 self.advance(due_ns)
         self.now_ns = max(self.now_ns, to_ns)
         sent: list[str] = []
-        # All that is due fires before any money that is sent with it arrives.
+        expired: list[tuple[str, str, int]] = []
+        # All that is due fires before anybody hears of it, or any money sent with it arrives.
         while (first := min(self._due(), default=self.now_ns + 1)) <= self.now_ns:
             name = min(name for name in self._timers() if self.things[name]["due_ns"] == first)
             owner, of, number = name.split("/")[1:]
@@ -191,7 +192,9 @@ class Bank:
                 partly = hold["captured_minor"]
                 rest = hold["amount_minor"] - partly
                 self._end(owner, of, number, "CAPTURED" if partly else "EXPIRED")
-                self._happened(of, "authorization.expired", number, rest, hold=number)
+                expired.append((of, number, rest))
+        for merchant_no, number, rest in expired:
+            self._happened(merchant_no, "authorization.expired", number, rest, hold=number)
         self._deliver(sent)
 
     def _timers(self) -> list[str]:

@@ -835,6 +835,8 @@ def _something_else(name: str, value: Any) -> Any:
         return value + 1
     if value is None:
         return 1
+    if isinstance(value, dict):
+        return {**value, "till": "8"}
     return {"currency": "EUR", "payer": "A3", "to": "A3"}.get(name, "other")
 
 
