@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio.testing
 from msgspec.structs import replace
 
 from actors.event import PAGE_EVENTS
@@ -352,3 +353,28 @@ async def test_events_of_commands_that_came_together_are_all_there() -> None:
         assert [each["sequence"] for each in found["items"]] == list(range(1, 1_001))
         assert {each["number"] for each in found["items"]} == {f"O{n:04d}" for n in range(1_000)}
         assert verify(await client.node.snapshots()).ok
+
+
+async def test_refund_is_in_a_list_by_time_once_it_has_ended_and_only_once() -> None:
+    """Though it has an event for each state on its way there."""
+    path = "/v1/refunds?merchant_no=M1&order=time"
+    async with open_desk() as client:
+        await client.shop()
+        await client.commands(payment("O1", 1_000))
+        refund = {"command": "refund_payment", "merchant_no": "M1", "order_no": "O1"}
+        waiting = {**refund, "wait_for_funds": True}
+        await client.commands({**refund, "refund_no": "R1", "amount_minor": 600})
+        await client.commands({**waiting, "refund_no": "R2", "amount_minor": 395})
+        await client.commands({**waiting, "refund_no": "R3", "amount_minor": 5})
+        assert [each["refund_no"] for each in await _walk(client, path)] == ["R1"]
+        await client.commands(
+            {"command": "close_refund", "merchant_no": "M1", "refund_no": "R3", "close_no": "X1"}
+        )
+        await client.commands(payment("O2", 1_000))
+        await trio.testing.wait_all_tasks_blocked(0.005)  # nobody waits for R2
+        found = await _walk(client, path)
+        assert [(each["refund_no"], each["state"]) for each in found] == [
+            ("R1", "SUCCEEDED"),
+            ("R3", "CLOSED"),
+            ("R2", "SUCCEEDED"),
+        ]

@@ -38,13 +38,17 @@ NOTED: list[tuple[str, str, dict[str, Any]]] = [
     ("/v1/accounts/A1/withdrawals", "/v1/accounts/A1/withdrawals/W9",
      {"command": "withdraw_funds", "account_no": "A1", "withdrawal_no": "W9", "amount_minor": 5,
       "currency": "USD"}),
+    ("/v1/transfers", "/v1/transfers/A1/T9",
+     {"command": "create_transfer", "account_no": "A1", "transfer_no": "T9", "to": "A2",
+      "amount_minor": 5, "currency": "USD"}),
 ]  # fmt: skip
 
 
 async def _prepare(client: Client) -> None:
     await client.shop()
-    answers = await client.commands(payment("O0"), hold("H0"), hold("H9"), capture("H9", "C9", 50))
-    assert [each["status"] for each in answers] == [201] * 4
+    other = {"command": "open_account", "account_no": "A2", "currency": "USD"}
+    items = (payment("O0"), hold("H0"), hold("H9"), capture("H9", "C9", 50), other)
+    assert [each["status"] for each in await client.commands(*items)] == [201] * 5
 
 
 def _item(item: dict[str, Any], **note: Any) -> dict[str, Any]:
