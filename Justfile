@@ -60,6 +60,10 @@ check: setup
     .venv/bin/mypy
     .venv/bin/lint-imports --no-logo
 
+# Write docs/STATES.md anew from the table of state machines (actors/states.py).
+states: setup
+    .venv/bin/python -c "from actors.state_page import state_page; print(state_page(), end='')" > docs/STATES.md
+
 # Format the code and mend what ruff can mend.
 fmt: setup
     .venv/bin/ruff check --fix

@@ -16,6 +16,7 @@ from actors.commands import CloseAccount, FreezeAccount, OpenAccount, UnfreezeAc
 from actors.messages import CreditRefund, RefundCredited, RefundReturned
 from actors.method import UNUSED, Limits, Used
 from actors.refusal import Refusal
+from actors.states import ACCOUNT, allowed, move
 from engine.turn import Turn
 
 CLEARING: Final = "clearing-"
@@ -167,12 +168,12 @@ def open_account(turn: Turn[Account], command: OpenAccount) -> None:
 
 def freeze_account(turn: Turn[Account], command: FreezeAccount) -> None:
     """Freeze the account. Refusals: ACCOUNT_NOT_FOUND, STATE_CONFLICT, ACCOUNT_INTERNAL."""
-    _change_status(turn, "FROZEN")
+    _change_status(turn, "freeze_account", "FROZEN")
 
 
 def unfreeze_account(turn: Turn[Account], command: UnfreezeAccount) -> None:
     """Open a frozen account again. Refusals as for freezing."""
-    _change_status(turn, "OPEN")
+    _change_status(turn, "unfreeze_account", "OPEN")
 
 
 def close_account(turn: Turn[Account], command: CloseAccount) -> None:
@@ -181,38 +182,39 @@ def close_account(turn: Turn[Account], command: CloseAccount) -> None:
     Refusals: ACCOUNT_NOT_FOUND, ACCOUNT_INTERNAL, HOLDS_OPEN, OPEN_LIABILITIES (a transfer is
     under way, or an amount is frozen), ACCOUNT_NOT_EMPTY.
     """
-    _change_status(turn, "CLOSED")
+    _change_status(turn, "close_account", "CLOSED")
 
 
-def _change_status(turn: Turn[Account], target: AccountStatus) -> None:
+def _change_status(turn: Turn[Account], cause: str, target: AccountStatus) -> None:
     """Bring the account to a status; asking for the one that it has already changes nothing."""
     account = turn.state
-    code = _refuse_change(account, target)
-    if code is Refusal.STATE_CONFLICT:
-        turn.answer(Refused(code, turn.number, "CLOSED", ("OPEN", "FROZEN")))
-        return
+    code = _refuse_change(account, cause)
     if code is not None:
-        turn.answer(Refused(code, turn.number))
+        current: str | None = None
+        states: tuple[str, ...] = ()
+        if account is not None and code is Refusal.STATE_CONFLICT:
+            current, states = account.status, allowed(ACCOUNT, cause)
+        turn.answer(Refused(code, turn.number, current, states))
         return
     assert account is not None
     if account.status != target:
-        account = replace(account, status=target)
+        account = replace(account, status=move(ACCOUNT, account.status, cause, target))
         turn.become(account)
     turn.answer(view_account(turn.number, account))
 
 
-def _refuse_change(account: Account | None, target: AccountStatus) -> Refusal | None:
+def _refuse_change(account: Account | None, cause: str) -> Refusal | None:
     if account is None:
         return Refusal.ACCOUNT_NOT_FOUND
-    if account.status == "CLOSED" and target != "CLOSED":
+    if account.status not in allowed(ACCOUNT, cause):
         return Refusal.STATE_CONFLICT
     if account.kind != "customer":
         return Refusal.ACCOUNT_INTERNAL
-    if target == "CLOSED" and account.holds_open:
+    if cause == "close_account" and account.holds_open:
         return Refusal.HOLDS_OPEN
-    if target == "CLOSED" and (account.transfers_out or account.frozen_minor):
+    if cause == "close_account" and (account.transfers_out or account.frozen_minor):
         return Refusal.OPEN_LIABILITIES
-    if target == "CLOSED" and account.posted_minor:
+    if cause == "close_account" and account.posted_minor:
         return Refusal.ACCOUNT_NOT_EMPTY
     return None
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from actors.refusal import Refusal
 
@@ -156,6 +156,8 @@ class TransferView(View, frozen=True, tag="transfer"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class MerchantView(View, frozen=True, tag="merchant"):
@@ -186,6 +188,8 @@ class PaymentView(View, frozen=True, tag="payment"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class AuthorizationView(View, frozen=True, tag="authorization"):
@@ -204,6 +208,8 @@ class AuthorizationView(View, frozen=True, tag="authorization"):
     created_at: str
     settled_at: str | None
     expires_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class OperationView(View, frozen=True, tag="operation"):
@@ -228,6 +234,34 @@ class OperationView(View, frozen=True, tag="operation"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+
+
+class EventView(View, frozen=True, tag="event"):
+    """What happened at a merchant, the `sequence`-th of its events.
+
+    `number` is the caller's number that got its outcome (of an expiry the hold_no); `original`
+    the order_no, hold_no or refund_no that it belongs to. `state` is the payment's,
+    authorization's or refund's afterwards, None where there is none. The hold's figures are those
+    right afterwards.
+    """
+
+    sequence: int
+    type: str
+    number: str
+    original_kind: str | None
+    original: str | None
+    amount_minor: int
+    currency: str
+    fee_minor: int
+    state: str | None
+    code: Refusal | None
+    hold_amount_minor: int | None
+    hold_captured_minor: int | None
+    expires_at: str | None
+    business_date: str
+    occurred_at: str
 
 
 class RefundView(View, frozen=True, tag="refund"):
@@ -249,6 +283,8 @@ class RefundView(View, frozen=True, tag="refund"):
     business_date: str
     created_at: str
     settled_at: str | None
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class RemedyView(View, frozen=True, tag="remedy"):

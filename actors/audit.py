@@ -38,19 +38,34 @@ merchant-counts         what a merchant counts as under way and open is so
 closed-merchant         a closed merchant is owed nothing, and nothing of it is under way
 at-rest                 what waits for an answer has a message on its way, and so has a queue of
                         refunds whose first one is covered
+events-gapless          a merchant's events are 1, 2, 3, … up to its last, in order of time
+events                  each outcome, each expiry, and each state that a refund comes to, has its
+                        one event, and no other has one
 ======================  ===================================================================
 """
 
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
 from actors.account import CLEARING, Account
 from actors.agreement import Allowance
 from actors.authorization import OPEN_STATES as OPEN_AUTHORIZATIONS
 from actors.authorization import Authorization
+from actors.event import (
+    OUTCOMES,
+    PAGE_EVENTS,
+    REFUND_STATES,
+    REMEDY_FAILED,
+    Event,
+    EventPage,
+    EventType,
+    open_events,
+    tail_of,
+)
 from actors.freeze import Freeze, Unfreeze
 from actors.hold import OPEN_STATES, Hold, rest_minor
 from actors.limits import LimitsChange
@@ -59,9 +74,10 @@ from actors.messages import CreditTransfer, ResumeRefunds
 from actors.method import METHODS, MethodLimit
 from actors.money import BALANCE_MAX, share_minor
 from actors.operation import Operation
+from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import Refund
-from actors.remedy import Remedy
+from actors.remedy import AT_ONCE, Remedy
 from actors.signing import Agreement, AgreementChange
 from actors.transfer import Transfer
 from engine.kind import RecordKind
@@ -69,6 +85,9 @@ from engine.message import Envelope
 
 PostingRow = tuple[int, str, int, str, int, int, str, str]
 """(sequence, account, amount, currency, balance after, previous, reference, business date)"""
+
+
+_ABNORMAL: Final = EventType.PAYMENT_REFUND_ABNORMAL
 
 
 class StoreView(NamedTuple):
@@ -162,6 +181,8 @@ class _Audit:
         self._remedies = _Tally("remedies", "records", "remedies")
         self._pending = _Tally("pending-queue", "actors", "count", "first_minor")
         self._links: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._pages = _Tally("events-gapless", "records", "pages", "their first sequences")
+        self._events = _Tally("events", "records", "events", "amount_minor", "numbers' checksums")
         self._tallies = (
             self._held,
             self._out,
@@ -175,6 +196,8 @@ class _Audit:
             self._reversals,
             self._remedies,
             self._pending,
+            self._pages,
+            self._events,
         )
         self._in_force: dict[tuple[str, str], tuple[str, tuple[object, ...]]] = {}
         self._limits: dict[tuple[str, str], tuple[int | None, int | None]] = {}
@@ -311,6 +334,10 @@ class _Audit:
             if merchant.posted_minor >= pending.first_minor:
                 detail = f"{pending.first} waits for {pending.first_minor}, which is there"
                 yield from self._waits(address, "", f"{address}: {detail}")
+        pages = merchant.events // PAGE_EVENTS
+        self._pages.take(address, pages, pages + PAGE_EVENTS * (pages * (pages - 1) // 2))
+        key = f"{address} {merchant.events}"
+        yield from self._appended(address, lambda: tail_of(merchant)[1], "actors", key)
 
     def _balance(self, account: str, balance: int, last: int, currency: str) -> Iterator[Violation]:
         """Check an actor's own figures against its ledger, and count the ledger as owned."""
@@ -410,6 +437,8 @@ class _Audit:
         if payment.state == "PROCESSING" or payment.reversing:
             yield from self._waits(address, name, key)
         self._reversals.add(f"{address} {name}", int(payment.state == "REVERSED"))
+        if payment.state != "PROCESSING":
+            self._outcome(address, "payment", name, payment.amount_minor, payment)
 
     def _authorization(
         self, address: str, name: str, authorization: Authorization, key: str
@@ -428,6 +457,13 @@ class _Audit:
             yield from self._waits(address, name, key)
         if authorization.state not in {"PROCESSING", "FAILED"}:
             yield from self._project(address, name, authorization, key)
+        if authorization.state != "PROCESSING":
+            requested = authorization.requested_minor
+            self._outcome(address, "authorization", name, requested, authorization)
+        rest = authorization.amount_minor - captured
+        # One that was captured in part and ended so: released, captured finally, or else expired.
+        if authorization.state == "EXPIRED" or (authorization.state == "CAPTURED" and rest > 0):
+            self._event(address, EventType.EXPIRED, name, rest, -1)
 
     def _operation(
         self, address: str, name: str, operation: Operation, key: str
@@ -437,7 +473,13 @@ class _Audit:
         if operation.state == "PROCESSING":
             self._counts.take(address, 1, 0)
             yield from self._waits(address, operation.original, key)
-        elif operation.state == "SUCCEEDED":
+            return
+        rest = operation.hold_amount_minor - operation.hold_captured_minor
+        freed = operation.state == "SUCCEEDED" and operation.kind in {"void", "release"}
+        self._outcome(address, operation.kind, name, rest if freed else amount, operation)
+        if operation.state == "SUCCEEDED":
+            if operation.kind == "release" or (operation.final and rest > 0):
+                self._event(address, EventType.EXPIRED, operation.original, rest, 1)
             if operation.kind == "capture":
                 self._operations.take(original, amount, 1, 0, 0)
                 self._books.take(address, amount - fee, fee)
@@ -452,6 +494,11 @@ class _Audit:
             self._remedies.take(f"{refund} by {remedy.kind} {name} {remedy.state}", 1)
         if remedy.state == "PROCESSING":
             yield from self._waits(address, remedy.refund_no, key)
+        if remedy.state == "FAILED":
+            amount = remedy.amount_minor
+            self._event(address, REMEDY_FAILED[remedy.kind], name, amount, -1)
+            if remedy.code not in AT_ONCE:  # then an account was asked, and could not take it
+                self._event(address, _ABNORMAL, remedy.refund_no, amount, -1)
 
     def _link(
         self, merchant: str, before: str, after: str, side: str, position: int
@@ -497,6 +544,48 @@ class _Audit:
         elif refund.state == "SUCCEEDED":
             self._refunds.take(original, amount, 0, 1)
             self._books.add(address, amount, 0)
+        events = REFUND_STATES[refund.original_kind]
+        if refund.state in {"SUCCEEDED", "FAILED", "CLOSED"}:
+            self._event(address, events[refund.state], name, amount, -1)
+        if refund.first == "PENDING_FUNDS":
+            self._event(address, events["PENDING_FUNDS"], name, amount, -1)
+        closed_abnormal = refund.state == "CLOSED" and refund.code is not None
+        # Each redirect that it came back from counts once more.
+        if refund.state == "ABNORMAL" or refund.redirect_no or closed_abnormal:
+            self._event(address, events["ABNORMAL"], name, amount, -1)
+
+    def _page(self, address: str, name: str, page: EventPage, key: str) -> Iterator[Violation]:
+        self._pages.add(address, 1, int(name))
+        if (int(name) - 1) % PAGE_EVENTS:
+            yield Violation("events-gapless", "records", key, "no page begins here")
+        events = page.events
+        yield from self._appended(address, lambda: open_events(events, PAGE_EVENTS), "records", key)
+
+    def _appended(
+        self, address: str, events: Callable[[], list[Event]], table: str, key: str
+    ) -> Iterator[Violation]:
+        """Count the events of a page, or of a merchant's state."""
+        try:
+            opened = events()
+        except MsgspecError as error:
+            yield Violation("events-gapless", table, key, str(error))
+            return
+        for event in opened:
+            self._event(address, event.type, event.number, event.amount_minor, 1)
+        times = [event.at_ns for event in opened]
+        if times != sorted(times):
+            yield Violation("events-gapless", table, key, "not in the order of time")
+
+    def _outcome(self, address: str, what: str, name: str, amount: int, bound: Bound) -> None:
+        """Count an outcome against its event."""
+        self._event(address, OUTCOMES[what][bound.state == "FAILED"], name, amount, -1)
+
+    def _event(self, address: str, type_: EventType, number: str, amount: int, sign: int) -> None:
+        checksum = zlib.crc32(number.encode())
+        # A redirect that failed does not know what the refund is of.
+        if type_ is EventType.AUTHORIZATION_REFUND_ABNORMAL:
+            type_ = _ABNORMAL
+        self._events.add(f"{address} {type_.name}", sign, sign * amount, sign * checksum)
 
     def _refundable(
         self, address: str, name: str, original: Payment | Authorization, taken: int, key: str
@@ -570,4 +659,5 @@ _RECORDS: Final[
     Operation: _Audit._operation,
     Refund: _Audit._refund,
     Remedy: _Audit._remedy,
+    EventPage: _Audit._page,
 }

@@ -20,6 +20,7 @@ from actors.commands import (
     ReleaseAuthorization,
     VoidAuthorization,
 )
+from actors.event import OUTCOMES, EventType, append_event
 from actors.merchant import Merchant, admit, count, credit, existing
 from actors.messages import (
     CaptureHold,
@@ -35,9 +36,11 @@ from actors.messages import (
     VoidHold,
 )
 from actors.money import BPS, fee_minor
+from actors.note import description_of, metadata_of
 from actors.operation import OPERATIONS, Operation, first_operation, refuse_state
 from actors.outcome import Bound, bind, settle
 from actors.refusal import ABOUT_STATE, Refusal
+from actors.states import AUTHORIZATION, OPERATION, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -106,6 +109,14 @@ def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> 
     )
     turn.put(AUTHORIZATIONS, hold_no, authorization)
     if code is not None:
+        append_event(
+            turn,
+            EventType.AUTHORIZATION_FAILED,
+            hold_no,
+            amount,
+            code=code,
+            currency=command.currency,
+        )
         turn.answer(first_authorization(turn.number, hold_no, authorization))
         return
     count(turn, authorizations=1)
@@ -124,36 +135,40 @@ def create_authorization(turn: Turn[Merchant], command: CreateAuthorization) -> 
 
 def hold_placed(turn: Turn[Merchant], message: HoldPlaced) -> None:
     """The money is reserved: HELD."""
-    authorization = _processing(turn, message.hold_no)
-    settle(
-        turn,
-        AUTHORIZATIONS,
-        message.hold_no,
-        _project(authorization, message.hold),
-        first_authorization,
+    hold_no, hold = message.hold_no, message.hold
+    authorization = _processing(turn, hold_no)
+    append_event(
+        turn, EventType.AUTHORIZATION_HELD, hold_no, authorization.requested_minor, hold=hold
     )
+    placed = _project(authorization, hold, "HoldPlaced")
+    settle(turn, AUTHORIZATIONS, hold_no, placed, first_authorization)
 
 
 def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
     """Nothing is reserved: bind the refusal, for ever."""
     count(turn, authorizations=-1)
+    hold_no, code = message.hold_no, message.code
+    authorization = _processing(turn, hold_no)
+    amount = authorization.requested_minor
+    append_event(turn, EventType.AUTHORIZATION_FAILED, hold_no, amount, code=code)
     settle(
         turn,
         AUTHORIZATIONS,
-        message.hold_no,
-        _processing(turn, message.hold_no),
+        hold_no,
+        authorization,
         first_authorization,
-        state="FAILED",
-        code=message.code,
+        state=move(AUTHORIZATION, authorization.state, "HoldDeclined", "FAILED"),
+        code=code,
     )
 
 
 def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
     """The hold has expired; an operation that is in flight will still be answered."""
     authorization = _authorization(turn, message.hold_no)
-    projection = _project(authorization, message.hold)
-    count(turn, authorizations=_opened(authorization, projection))
-    turn.put(AUTHORIZATIONS, message.hold_no, projection)
+    ended = _project(authorization, message.hold, "ExpireHold")
+    count(turn, authorizations=_opened(authorization, ended))
+    turn.put(AUTHORIZATIONS, message.hold_no, ended)
+    _expired(turn, message.hold_no, message.hold)
 
 
 def increment_authorization(turn: Turn[Merchant], command: IncrementAuthorization) -> None:
@@ -222,6 +237,15 @@ def _operate(
     )
     turn.put(OPERATIONS[kind], number, operation)
     if authorization is None or code is not None:
+        append_event(
+            turn,
+            OUTCOMES[kind][1],
+            number,
+            amount_minor,
+            original=hold_no,
+            code=code,
+            state=current,
+        )
         turn.answer(first_operation(turn.number, number, operation))
         return
     count(turn, in_flight=1)
@@ -259,17 +283,43 @@ def _conclude(
     code: Refusal | None,
     fee: int,
 ) -> None:
-    """Copy the hold's figures, free the authorization, and settle the operation with them."""
-    projection = _project(authorization, hold, operation="", operation_no="")
+    """Copy the hold's figures, free the authorization, and settle the operation with them.
+
+    A hold past its time ends when the account looks at it: then a refusal is also the first
+    that the merchant hears of its expiry.
+    """
+    number, kind = authorization.operation_no, operation.kind
+    if code is None:
+        cause: str | None = f"{kind}_authorization"
+        state = move(OPERATION, operation.state, "OperationApplied", "SUCCEEDED")
+    else:
+        cause = "ExpireHold" if hold.state != authorization.state else None
+        state = move(OPERATION, operation.state, "OperationRefused", "FAILED")
+    if cause == "ExpireHold":
+        _expired(turn, hold_no, hold)
+    amount = operation.amount_minor
+    if code is None and kind in {"void", "release"}:
+        amount = _rest_minor(hold)
+    append_event(
+        turn,
+        OUTCOMES[kind][code is not None],
+        number,
+        amount,
+        original=hold_no,
+        fee_minor=fee,
+        code=code,
+        hold=hold,
+    )
+    projection = _project(authorization, hold, cause, operation="", operation_no="")
     count(turn, in_flight=-1, authorizations=_opened(authorization, projection))
     turn.put(AUTHORIZATIONS, hold_no, projection)
     settle(
         turn,
-        OPERATIONS[operation.kind],
-        authorization.operation_no,
+        OPERATIONS[kind],
+        number,
         operation,
         first_operation,
-        state="SUCCEEDED" if code is None else "FAILED",
+        state=state,
         code=code,
         current=hold.state if code in ABOUT_STATE else "",
         fee_minor=fee,
@@ -279,15 +329,33 @@ def _conclude(
     )
 
 
-def _project(authorization: Authorization, hold: HoldFigures, **changes: str) -> Authorization:
-    """Return the authorization with the hold's figures copied into it."""
+def _expired(turn: Turn[Merchant], hold_no: str, hold: HoldFigures) -> None:
+    append_event(turn, EventType.EXPIRED, hold_no, _rest_minor(hold), hold=hold)
+
+
+def _rest_minor(hold: HoldFigures) -> int:
+    """Return what a hold that has ended gave back to the payer."""
+    return hold.amount_minor - hold.captured_minor
+
+
+def _project(
+    authorization: Authorization, hold: HoldFigures, cause: str | None, **changes: str
+) -> Authorization:
+    """Return the authorization with the hold's figures copied into it.
+
+    Args:
+        cause: what has brought the hold to its state, None where it stayed in it.
+    """
+    state = hold.state
+    if cause is not None:
+        state = move(AUTHORIZATION, authorization.state, cause, state)
     return replace(
         authorization,
         amount_minor=hold.amount_minor,
         captured_minor=hold.captured_minor,
         captures=hold.captures,
         increments=hold.increments,
-        state=hold.state,
+        state=state,
         expires_at_ns=hold.expires_at_ns,
         **changes,
     )
@@ -337,6 +405,8 @@ def view_authorization(
         created_at=instant(authorization.created_ns),
         settled_at=instant_if(authorization.settled_ns),
         expires_at=instant_if(authorization.expires_at_ns),
+        description=description_of(authorization.digest),
+        metadata=metadata_of(authorization.digest),
     )
 
 

@@ -9,8 +9,9 @@ import hashlib
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
+from actors.note import Description, Metadata, with_note
 from engine import address
 
 # Python's `$` also matches before a newline at the end; this shuts that door.
@@ -44,6 +45,8 @@ class FundAccount(Command, frozen=True, tag="fund_account"):
     funding_no: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
@@ -53,6 +56,8 @@ class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
     withdrawal_no: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class CreateTransfer(Command, frozen=True, tag="create_transfer"):
@@ -63,6 +68,8 @@ class CreateTransfer(Command, frozen=True, tag="create_transfer"):
     to: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class FreezeAccount(Command, frozen=True, tag="freeze_account"):
@@ -172,6 +179,8 @@ class CreatePayment(Command, frozen=True, tag="create_payment"):
     payer: Number
     amount_minor: AmountMinor
     currency: Currency
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class ReversePayment(Command, frozen=True, tag="reverse_payment"):
@@ -191,6 +200,8 @@ class CreateAuthorization(Command, frozen=True, tag="create_authorization"):
     amount_minor: AmountMinor
     currency: Currency
     valid_s: ValidityS = 7 * 86_400
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class IncrementAuthorization(Command, frozen=True, tag="increment_authorization"):
@@ -210,6 +221,8 @@ class CaptureAuthorization(Command, frozen=True, tag="capture_authorization"):
     capture_no: Number
     amount_minor: AmountMinor
     final: bool = False
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class VoidAuthorization(Command, frozen=True, tag="void_authorization"):
@@ -236,6 +249,8 @@ class RefundPayment(Command, frozen=True, tag="refund_payment"):
     order_no: Number
     amount_minor: AmountMinor
     wait_for_funds: bool = False
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
@@ -246,6 +261,8 @@ class RefundAuthorization(Command, frozen=True, tag="refund_authorization"):
     hold_no: Number
     amount_minor: AmountMinor
     wait_for_funds: bool = False
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class RedirectRefund(Command, frozen=True, tag="redirect_refund"):
@@ -298,13 +315,14 @@ MerchantCommand = (
 )
 AnyCommand = AccountCommand | FundAccount | MerchantCommand
 
-_encode = msgspec.msgpack.Encoder().encode
+# Metadata in whatever order is the same metadata.
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _sha256 = hashlib.sha256
 
 
 def digest(command: Command) -> bytes:
-    """Return the SHA-256 of the command's canonical typed form (32 bytes)."""
-    return _sha256(_encode(command)).digest()
+    """Return the SHA-256 of the command's canonical typed form (32 bytes), and its note."""
+    return with_note(_sha256(_encode(command)).digest(), command)
 
 
 def clearing_account(currency: str) -> str:

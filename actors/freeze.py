@@ -14,6 +14,7 @@ from actors.answers import FreezeView, Outcome, Refused, UnfreezeView, instant, 
 from actors.commands import FreezeAmount, UnfreezeAmount, digest
 from actors.outcome import Bound, decided, repeat
 from actors.refusal import Refusal
+from actors.states import FREEZE, allowed, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -46,7 +47,7 @@ class Unfreeze(Bound, frozen=True, array_like=True):
 FREEZES: Final = RecordKind("f", Freeze)
 UNFREEZES: Final = RecordKind("u", Unfreeze)
 
-ALLOWED: Final = ("FROZEN",)
+ALLOWED: Final = allowed(FREEZE, "unfreeze_amount")
 """The states in which an amount can be unfrozen."""
 
 
@@ -111,7 +112,8 @@ def unfreeze_amount(turn: Turn[Account], command: UnfreezeAmount) -> None:
     )
     turn.put(UNFREEZES, number, unfreeze)
     if freeze is not None and code is None:
-        turn.put(FREEZES, freeze_no, replace(freeze, state="RELEASED", released_ns=turn.now_ns))
+        state = move(FREEZE, freeze.state, "unfreeze_amount", "RELEASED")
+        turn.put(FREEZES, freeze_no, replace(freeze, state=state, released_ns=turn.now_ns))
         turn.become(replace(account, frozen_minor=account.frozen_minor - freeze.amount_minor))
     turn.answer(first_unfreeze(turn.number, number, unfreeze))
 

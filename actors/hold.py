@@ -31,6 +31,7 @@ from actors.method import AUTHORIZATION, use_method
 from actors.money import share_minor
 from actors.operation import OperationKind, refuse_state
 from actors.refusal import Refusal
+from actors.states import HOLD, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -176,9 +177,11 @@ def capture_hold(turn: Turn[Account], message: CaptureHold) -> None:
     post(turn, account, -amount, reference, held_minor=account.held_minor - (amount - excess))
     hold = replace(hold, captured_minor=captured, captures=hold.captures + 1)
     if message.final or captured >= hold.amount_minor:
-        hold = _end(turn, hold, "CAPTURED", max(hold.amount_minor - captured, 0))
+        state: HoldState = move(HOLD, hold.state, "capture_authorization", "CAPTURED")
+        hold = _end(turn, hold, state, max(hold.amount_minor - captured, 0))
     else:
-        hold = replace(hold, state="PARTIALLY_CAPTURED")
+        state = move(HOLD, hold.state, "capture_authorization", "PARTIALLY_CAPTURED")
+        hold = replace(hold, state=state)
     _applied(turn, hold, amount)
 
 
@@ -251,12 +254,13 @@ def _give_back(
     if code is not None:
         turn.tell(turn.sender, OperationRefused(message.hold_no, code, figures(hold)))
         return
+    state = move(HOLD, hold.state, f"{kind}_authorization", state)
     _applied(turn, _end(turn, hold, state, rest_minor(hold)))
 
 
 def _expire(turn: Turn[Account], hold: Hold) -> Hold:
     state: HoldState = "EXPIRED" if hold.state == "HELD" else "CAPTURED"
-    return _end(turn, hold, state, rest_minor(hold))
+    return _end(turn, hold, move(HOLD, hold.state, "ExpireHold", state), rest_minor(hold))
 
 
 def _end(turn: Turn[Account], hold: Hold, state: HoldState, rest: int) -> Hold:

@@ -7,6 +7,7 @@ from actors import (
     agreement,
     authorization,
     commands,
+    event,
     freeze,
     hold,
     limits,
@@ -78,6 +79,7 @@ MERCHANT: Final = ActorKind(
         refund.REFUNDS,
         remedy.REDIRECTS,
         remedy.CLOSINGS,
+        event.EVENTS,
     ),
     commands={
         commands.OpenMerchant: merchant.open_merchant,

@@ -4,7 +4,7 @@ They stand beside the agreements' limits: a payment has to keep to both. `set_ac
 numbered by the caller, decided at once and bound; the limits in force are in the account's state.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 from msgspec.structs import replace
 
@@ -31,6 +31,7 @@ _NO_LIMITS: Final = (MethodLimit(),) * len(METHODS)
 class LimitsChange(Bound, frozen=True, array_like=True):
     """A record under the account, named by its limits_no: what was set, or refused for good."""
 
+    state: Literal["SUCCEEDED", "FAILED"]
     method: Method
     payment_limit_minor: int | None
     daily_limit_minor: int | None

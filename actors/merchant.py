@@ -23,6 +23,7 @@ from actors.commands import (
 )
 from actors.outcome import B, repeat
 from actors.refusal import Refusal
+from actors.states import MERCHANT, allowed, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -59,6 +60,8 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         in_flight: how many payments and operations of its have no outcome yet, and refunds no
             final one.
         authorizations_open: how many authorizations are PROCESSING, HELD or PARTIALLY_CAPTURED.
+        events, tail: sequence of its newest event, 0 if none; the newest events themselves, as
+            many as do not fill a page yet (`actors.event`).
     """
 
     currency: str
@@ -74,6 +77,8 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
     pending: Pending | None = None
     in_flight: int = 0
     authorizations_open: int = 0
+    events: int = 0
+    tail: bytes = b""
 
 
 def existing(turn: Turn[Merchant]) -> Merchant:
@@ -105,12 +110,12 @@ def open_merchant(turn: Turn[Merchant], command: OpenMerchant) -> None:
 
 def suspend_merchant(turn: Turn[Merchant], command: SuspendMerchant) -> None:
     """Suspend the merchant. Refusals: MERCHANT_NOT_FOUND, STATE_CONFLICT (it is closed)."""
-    _change_status(turn, "SUSPENDED")
+    _change_status(turn, "suspend_merchant", "SUSPENDED")
 
 
 def activate_merchant(turn: Turn[Merchant], command: ActivateMerchant) -> None:
     """Take a suspension back. Refusals as for suspending."""
-    _change_status(turn, "ACTIVE")
+    _change_status(turn, "activate_merchant", "ACTIVE")
 
 
 def close_merchant(turn: Turn[Merchant], command: CloseMerchant) -> None:
@@ -119,24 +124,25 @@ def close_merchant(turn: Turn[Merchant], command: CloseMerchant) -> None:
     Whatever is under way counts in `in_flight` or `authorizations_open`, so no message can come
     for a merchant that is closed. Refusals: MERCHANT_NOT_FOUND, OPEN_LIABILITIES.
     """
-    _change_status(turn, "CLOSED")
+    _change_status(turn, "close_merchant", "CLOSED")
 
 
-def _change_status(turn: Turn[Merchant], target: MerchantStatus) -> None:
+def _change_status(turn: Turn[Merchant], cause: str, target: MerchantStatus) -> None:
     """Bring the merchant to a status; asking for the one that it has already changes nothing."""
     merchant = turn.state
     if merchant is None:
         turn.answer(Refused(Refusal.MERCHANT_NOT_FOUND, turn.number))
         return
     if merchant.status != target:
-        if merchant.status == "CLOSED":
-            allowed = ("ACTIVE", "SUSPENDED")
-            turn.answer(Refused(Refusal.STATE_CONFLICT, turn.number, "CLOSED", allowed))
+        permitted = allowed(MERCHANT, cause)
+        if merchant.status not in permitted:
+            code = Refusal.STATE_CONFLICT
+            turn.answer(Refused(code, turn.number, merchant.status, permitted))
             return
         if target == "CLOSED" and _has_liabilities(merchant):
             turn.answer(Refused(Refusal.OPEN_LIABILITIES, turn.number))
             return
-        merchant = replace(merchant, status=target)
+        merchant = replace(merchant, status=move(MERCHANT, merchant.status, cause, target))
         turn.become(merchant)
     turn.answer(view_merchant(turn.number, merchant))
 

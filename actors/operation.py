@@ -2,15 +2,18 @@
 
 Increments, captures, voids, releases and reversals are numbered by the merchant, each in a
 number space of its own, and bind their outcomes like payments do. They are shaped alike, so one
-Struct serves all five. The table of legal transitions is here, for account and merchant alike.
+Struct serves all five. What is legal when comes from the state machines (`actors.states`), for
+account and merchant alike.
 """
 
 from collections.abc import Mapping
 from typing import Final, Literal
 
 from actors.answers import OperationView, Outcome, Refused, instant, instant_if
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound
 from actors.refusal import Refusal
+from actors.states import AUTHORIZATION, PAYMENT, allowed
 from engine.kind import RecordKind
 
 OperationKind = Literal["increment", "capture", "void", "release", "reversal"]
@@ -55,11 +58,11 @@ OPERATIONS: Final[Mapping[OperationKind, RecordKind[Operation]]] = {
 }
 
 ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
-    "increment": ("HELD",),
-    "capture": ("HELD", "PARTIALLY_CAPTURED"),
-    "void": ("HELD",),
-    "release": ("PARTIALLY_CAPTURED",),
-    "reversal": ("SUCCEEDED",),
+    "increment": allowed(AUTHORIZATION, "increment_authorization"),
+    "capture": allowed(AUTHORIZATION, "capture_authorization"),
+    "void": allowed(AUTHORIZATION, "void_authorization"),
+    "release": allowed(AUTHORIZATION, "release_authorization"),
+    "reversal": allowed(PAYMENT, "reverse_payment"),
 }
 """The states of the original in which an operation is legal."""
 
@@ -97,6 +100,8 @@ def view_operation(merchant_no: str, number: str, operation: Operation) -> Opera
         business_date=operation.business_date,
         created_at=instant(operation.created_ns),
         settled_at=instant_if(operation.settled_ns),
+        description=description_of(operation.digest),
+        metadata=metadata_of(operation.digest),
     )
 
 

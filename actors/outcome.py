@@ -26,7 +26,7 @@ class Bound(Struct, frozen=True, array_like=True, gc=False):
     """Base of the records that bind an outcome to a number.
 
     Attributes:
-        digest: SHA-256 of the command.
+        digest: SHA-256 of the command, then the caller's note, if any (`actors.note`).
         business_date: the date that the command was stamped with.
         created_ns: when its first turn ran.
         state: PROCESSING until there is an outcome.

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from actors.answers import Outcome, PaymentView, Refused, instant, instant_if
 from actors.commands import CreatePayment, ReversePayment
+from actors.event import EventType, append_event
 from actors.merchant import Merchant, admit, count, credit, debit, existing
 from actors.messages import (
     CreditReversal,
@@ -22,9 +23,11 @@ from actors.messages import (
     ReversalReturned,
 )
 from actors.money import fee_minor
+from actors.note import description_of, metadata_of
 from actors.operation import ALLOWED, REVERSALS, Operation, first_operation
 from actors.outcome import Bound, bind, settle
 from actors.refusal import Refusal
+from actors.states import OPERATION, PAYMENT, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -73,6 +76,14 @@ def create_payment(turn: Turn[Merchant], command: CreatePayment) -> None:
     )
     turn.put(PAYMENTS, order_no, payment)
     if code is not None:
+        append_event(
+            turn,
+            EventType.PAYMENT_FAILED,
+            order_no,
+            command.amount_minor,
+            code=code,
+            currency=command.currency,
+        )
         turn.answer(first_payment(turn.number, order_no, payment))
         return
     count(turn, in_flight=1)
@@ -90,21 +101,25 @@ def payment_debited(turn: Turn[Merchant], message: PaymentDebited) -> None:
     assert turn.amount_minor == amount
     fee = fee_minor(amount, existing(turn).fee_bps)
     credit(turn, amount, fee, f"payment/{turn.number}/{order_no}", in_flight=-1)
-    settle(turn, PAYMENTS, order_no, payment, view_payment, state="SUCCEEDED", fee_minor=fee)
+    append_event(turn, EventType.PAYMENT_SUCCEEDED, order_no, amount, fee_minor=fee)
+    state = move(PAYMENT, payment.state, "PaymentDebited", "SUCCEEDED")
+    settle(turn, PAYMENTS, order_no, payment, view_payment, state=state, fee_minor=fee)
 
 
 def payment_declined(turn: Turn[Merchant], message: PaymentDeclined) -> None:
     """Bind the refusal, for ever, and answer."""
-    payment = _processing(turn, message.order_no)
     count(turn, in_flight=-1)
+    order_no, code = message.order_no, message.code
+    payment = _processing(turn, order_no)
+    append_event(turn, EventType.PAYMENT_FAILED, order_no, payment.amount_minor, code=code)
     settle(
         turn,
         PAYMENTS,
-        message.order_no,
+        order_no,
         payment,
         first_payment,
-        state="FAILED",
-        code=message.code,
+        state=move(PAYMENT, payment.state, "PaymentDeclined", "FAILED"),
+        code=code,
     )
 
 
@@ -142,6 +157,15 @@ def reverse_payment(turn: Turn[Merchant], command: ReversePayment) -> None:
     )
     turn.put(REVERSALS, number, reversal)
     if payment is None or code is not None:
+        append_event(
+            turn,
+            EventType.REVERSAL_FAILED,
+            number,
+            reversal.amount_minor,
+            original=order_no,
+            code=code,
+            state="" if payment is None else payment.state,
+        )
         turn.answer(first_operation(turn.number, number, reversal))
         return
     turn.put(PAYMENTS, order_no, replace(payment, reversing=number))
@@ -171,10 +195,21 @@ def _refuse_reversal(turn: Turn[Merchant], payment: Payment | None) -> Refusal |
 
 def reversal_credited(turn: Turn[Merchant], message: ReversalCredited) -> None:
     """The payer has the money back: the payment is REVERSED."""
-    payment, reversal = _reversing(turn, message.order_no)
     count(turn, in_flight=-1)
-    turn.put(PAYMENTS, message.order_no, replace(payment, state="REVERSED", reversing=""))
-    settle(turn, REVERSALS, payment.reversing, reversal, first_operation, state="SUCCEEDED")
+    order_no = message.order_no
+    payment, reversal = _reversing(turn, order_no)
+    reversed_ = move(PAYMENT, payment.state, "reverse_payment", "REVERSED")
+    turn.put(PAYMENTS, order_no, replace(payment, state=reversed_, reversing=""))
+    append_event(
+        turn,
+        EventType.PAYMENT_REVERSED,
+        payment.reversing,
+        payment.amount_minor,
+        original=order_no,
+        fee_minor=payment.fee_minor,
+    )
+    state = move(OPERATION, reversal.state, "ReversalCredited", "SUCCEEDED")
+    settle(turn, REVERSALS, payment.reversing, reversal, first_operation, state=state)
 
 
 def reversal_returned(turn: Turn[Merchant], message: ReversalReturned) -> None:
@@ -184,13 +219,22 @@ def reversal_returned(turn: Turn[Merchant], message: ReversalReturned) -> None:
     reference = f"reversal/{turn.number}/{message.order_no}"
     credit(turn, payment.amount_minor, payment.fee_minor, reference, in_flight=-1)
     turn.put(PAYMENTS, message.order_no, replace(payment, reversing=""))
+    append_event(
+        turn,
+        EventType.REVERSAL_FAILED,
+        payment.reversing,
+        payment.amount_minor,
+        original=message.order_no,
+        code=message.code,
+        state=payment.state,
+    )
     settle(
         turn,
         REVERSALS,
         payment.reversing,
         reversal,
         first_operation,
-        state="FAILED",
+        state=move(OPERATION, reversal.state, "ReversalReturned", "FAILED"),
         code=message.code,
         fee_minor=0,
     )
@@ -219,6 +263,8 @@ def view_payment(merchant_no: str, order_no: str, payment: Payment) -> PaymentVi
         business_date=payment.business_date,
         created_at=instant(payment.created_ns),
         settled_at=instant_if(payment.settled_ns),
+        description=description_of(payment.digest),
+        metadata=metadata_of(payment.digest),
     )
 
 

@@ -13,9 +13,18 @@ from actors.answers import Refused
 from actors.commands import CloseRefund, RedirectRefund
 from actors.merchant import Merchant, admit, existing
 from actors.outcome import bind
-from actors.refund import REFUNDS, Refund, close, moved, send
+from actors.refund import REFUNDS, Refund, close, send
 from actors.refusal import Refusal
-from actors.remedy import CLOSINGS, REDIRECTS, Remedy, RemedyKind, first_remedy, refuse_state
+from actors.remedy import (
+    CLOSINGS,
+    REDIRECTS,
+    Remedy,
+    RemedyKind,
+    append_failure,
+    first_remedy,
+    refuse_state,
+)
+from actors.states import REFUND, REMEDY, START, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -43,8 +52,12 @@ def redirect_refund(turn: Turn[Merchant], command: RedirectRefund) -> None:
     if remedy is None or refund is None:
         return
     turn.put(REDIRECTS, number, remedy)
-    redirected = moved(
-        refund, "PROCESSING", code=None, redirected_to=account_no, redirect_no=number
+    redirected = replace(
+        refund,
+        state=move(REFUND, refund.state, "redirect_refund", "PROCESSING"),
+        code=None,
+        redirected_to=account_no,
+        redirect_no=number,
     )
     send(turn, command.refund_no, redirected)
 
@@ -64,10 +77,11 @@ def close_refund(turn: Turn[Merchant], command: CloseRefund) -> None:
     remedy = _bind(turn, CLOSINGS, "closing", number, command, "", refund, content, code)
     if remedy is None or refund is None:
         return
-    remedy = replace(remedy, state="SUCCEEDED", settled_ns=turn.now_ns)
+    state = move(REMEDY, START, "close_refund", "SUCCEEDED")
+    remedy = replace(remedy, state=state, settled_ns=turn.now_ns)
     turn.put(CLOSINGS, number, remedy)
     turn.answer(first_remedy(turn.number, number, remedy))
-    close(turn, command.refund_no, refund, number)
+    close(turn, command.refund_no, refund, "close_refund", number)
 
 
 def _refuse(kind: RemedyKind, refund: Refund | None) -> Refusal | None:
@@ -107,5 +121,6 @@ def _bind(
     if code is None:
         return remedy
     turn.put(kind, number, remedy)
+    append_failure(turn, number, remedy, code, "" if refund is None else refund.state)
     turn.answer(first_remedy(turn.number, number, remedy))
     return None

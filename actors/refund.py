@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from actors.answers import Outcome, RefundView, Refused, instant, instant_if
 from actors.authorization import AUTHORIZATIONS, Authorization
 from actors.commands import RefundAuthorization, RefundPayment
+from actors.event import REFUND_STATES, append_event
 from actors.merchant import Merchant, Pending, admit, count, credit, debit, existing
 from actors.messages import (
     CreditRefund,
@@ -33,10 +34,12 @@ from actors.messages import (
     RefundReturned,
     ResumeRefunds,
 )
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound, bind, settle, tell_all
 from actors.payment import PAYMENTS, Payment
 from actors.refusal import Refusal
-from actors.remedy import REDIRECTS, first_remedy
+from actors.remedy import REDIRECTS, append_failure, first_remedy
+from actors.states import AUTHORIZATION, PAYMENT, REFUND, REMEDY, START, allowed, move
 from engine.kind import Handler, RecordKind
 from engine.turn import Turn
 
@@ -50,16 +53,6 @@ RESUMED_MAX: Final = 50
 
 OriginalKind = Literal["payment", "authorization"]
 RefundState = Literal["PENDING_FUNDS", "PROCESSING", "ABNORMAL", "SUCCEEDED", "FAILED", "CLOSED"]
-
-TRANSITIONS: Final[Mapping[RefundState, tuple[RefundState, ...]]] = {
-    "PENDING_FUNDS": ("PROCESSING", "CLOSED"),
-    "PROCESSING": ("SUCCEEDED", "FAILED", "ABNORMAL"),
-    "ABNORMAL": ("PROCESSING", "CLOSED"),
-    "SUCCEEDED": (),
-    "FAILED": (),
-    "CLOSED": (),
-}
-"""State → the states that may follow; a refund begins as PROCESSING, PENDING_FUNDS or FAILED."""
 
 
 class Queued(Struct, frozen=True, array_like=True, gc=False):
@@ -118,8 +111,8 @@ _ORIGINALS: Final[Mapping[str, RecordKind[Any]]] = {
 }
 
 ALLOWED: Final[Mapping[OriginalKind, tuple[str, ...]]] = {
-    "payment": ("SUCCEEDED",),
-    "authorization": ("PARTIALLY_CAPTURED", "CAPTURED"),
+    "payment": allowed(PAYMENT, "refund_payment"),
+    "authorization": allowed(AUTHORIZATION, "refund_authorization"),
 }
 """The states of the original in which a refund is legal."""
 
@@ -216,6 +209,7 @@ def _begin(
     )
     if original is None or code is not None:
         turn.put(REFUNDS, number, refund)
+        _append_event(turn, number, refund)
         turn.answer(first_refund(turn.number, number, refund))
         return
     reserved = replace(
@@ -226,7 +220,10 @@ def _begin(
     turn.put(_ORIGINALS[kind], name, reserved)
     covered = merchant.pending is None and merchant.posted_minor >= amount
     if command.wait_for_funds and not covered:
-        refund = _enqueue(turn, number, refund)
+        cause = "refund_payment" if kind == "payment" else "refund_authorization"
+        state = move(REFUND, START, cause, "PENDING_FUNDS")
+        refund = _enqueue(turn, number, replace(refund, state=state, first=state))
+        _append_event(turn, number, refund)
         turn.answer(first_refund(turn.number, number, refund))
     else:
         send(turn, number, refund, in_flight=1)
@@ -249,12 +246,6 @@ def send(turn: Turn[Merchant], refund_no: str, refund: Refund, in_flight: int = 
         amount_minor=refund.amount_minor,
         currency=refund.currency,
     )
-
-
-def moved(refund: Refund, state: RefundState, **changes: Any) -> Refund:
-    """Return the refund in another state: the one way from state to state once it exists."""
-    assert state in TRANSITIONS[refund.state], f"{refund.state} to {state}"
-    return replace(refund, state=state, **changes)
 
 
 def refund_credited(turn: Turn[Merchant], message: RefundCredited) -> None:
@@ -297,9 +288,10 @@ def _conclude(
     else, whose command brought the money.
     """
     abnormal = state == "ABNORMAL"
-    refund = moved(
+    cause = "RefundCredited" if code is None else "RefundReturned"
+    refund = replace(
         before,
-        state,
+        state=move(REFUND, before.state, cause, state),
         code=Refusal.ACCOUNT_CLOSED if abnormal else code,
         settled_ns=0 if abnormal else turn.now_ns,
         joined=(),
@@ -308,16 +300,20 @@ def _conclude(
         first = before.first or "ABNORMAL"
         refund = replace(refund, first=first, redirected_to="", redirect_no="")
     turn.put(REFUNDS, refund_no, refund)
+    _append_event(turn, refund_no, refund)
     if before.redirect_no:
         redirect = turn.get(REDIRECTS, before.redirect_no)
         assert redirect is not None, f"{turn.address} has no redirect {before.redirect_no}"
+        if code is not None:
+            append_failure(turn, before.redirect_no, redirect, code, state)
+        outcome: Literal["SUCCEEDED", "FAILED"] = "SUCCEEDED" if code is None else "FAILED"
         settle(
             turn,
             REDIRECTS,
             before.redirect_no,
             redirect,
             first_remedy,
-            state="SUCCEEDED" if code is None else "FAILED",
+            state=move(REMEDY, redirect.state, cause, outcome),
             code=code,
         )
     elif not before.first:
@@ -343,11 +339,18 @@ def _end_reservation(
     )
 
 
+def _append_event(turn: Turn[Merchant], refund_no: str, refund: Refund) -> None:
+    """Append the event of the state that a refund has come to."""
+    type_ = REFUND_STATES[refund.original_kind][refund.state]
+    code = None if refund.state == "CLOSED" else refund.code
+    append_event(turn, type_, refund_no, refund.amount_minor, original=refund.original, code=code)
+
+
 # The queue of those that wait for funds
 
 
 def _enqueue(turn: Turn[Merchant], refund_no: str, refund: Refund) -> Refund:
-    """Write a new refund as PENDING_FUNDS at the end of the queue, and set its timer."""
+    """Write a new refund that is PENDING_FUNDS at the end of the queue, and set its timer."""
     merchant = existing(turn)
     pending = merchant.pending
     if pending is None:
@@ -359,7 +362,7 @@ def _enqueue(turn: Turn[Merchant], refund_no: str, refund: Refund) -> Refund:
         pending = replace(
             pending, count=pending.count + 1, last=refund_no, position=queued.position
         )
-    refund = replace(refund, state="PENDING_FUNDS", first="PENDING_FUNDS", queued=queued)
+    refund = replace(refund, queued=queued)
     turn.put(REFUNDS, refund_no, refund)
     turn.become(replace(merchant, pending=pending, in_flight=merchant.in_flight + 1))
     turn.set_timer(refund.created_ns + WAIT_NS, f"pending/{refund_no}", ExpireRefund(refund_no))
@@ -407,7 +410,8 @@ def _resume(turn: Turn[Merchant]) -> None:
             return
         refund = turn.get(REFUNDS, number)
         assert refund is not None, f"{turn.address} has no refund {number}"
-        send(turn, number, moved(_dequeue(turn, number, refund), "PROCESSING"))
+        state = move(REFUND, refund.state, "ResumeRefunds", "PROCESSING")
+        send(turn, number, replace(_dequeue(turn, number, refund), state=state))
     if _covered(turn):
         turn.tell(turn.address, ResumeRefunds())
 
@@ -446,17 +450,21 @@ def expire_refund(turn: Turn[Merchant], message: ExpireRefund) -> None:
     """The timer: close the refund if it still waits for funds."""
     refund = turn.get(REFUNDS, message.refund_no)
     if refund is not None and refund.state == "PENDING_FUNDS":
-        close(turn, message.refund_no, refund)
+        close(turn, message.refund_no, refund, "ExpireRefund")
 
 
-def close(turn: Turn[Merchant], refund_no: str, refund: Refund, close_no: str = "") -> None:
+def close(
+    turn: Turn[Merchant], refund_no: str, refund: Refund, cause: str, close_no: str = ""
+) -> None:
     """Give up a refund that waits or is ABNORMAL; what waits behind it may go on."""
+    state = move(REFUND, refund.state, cause, "CLOSED")
     if refund.queued is not None:
         refund = _dequeue(turn, refund_no, refund)
     _end_reservation(turn, refund, refunds=-1)
     count(turn, in_flight=-1)
-    closed = moved(refund, "CLOSED", settled_ns=turn.now_ns, close_no=close_no)
+    closed = replace(refund, state=state, settled_ns=turn.now_ns, close_no=close_no)
     turn.put(REFUNDS, refund_no, closed)
+    _append_event(turn, refund_no, closed)
     _resume(turn)
 
 
@@ -483,6 +491,8 @@ def view_refund(merchant_no: str, refund_no: str, refund: Refund) -> RefundView:
         business_date=refund.business_date,
         created_at=instant(refund.created_ns),
         settled_at=instant_if(refund.settled_ns),
+        description=description_of(refund.digest),
+        metadata=metadata_of(refund.digest),
     )
 
 

@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from actors.answers import Outcome, Refused, RemedyView, instant, instant_if
+from actors.event import REMEDY_FAILED, append_event
+from actors.merchant import Merchant
 from actors.outcome import Bound
 from actors.refusal import Refusal
+from actors.states import REFUND, allowed
 from engine.kind import RecordKind
+from engine.turn import Turn
 
 RemedyKind = Literal["redirect", "closing"]
 
@@ -37,8 +41,8 @@ REDIRECTS: Final = RecordKind("d", Remedy, ascending=True)
 CLOSINGS: Final = RecordKind("k", Remedy, ascending=True)
 
 ALLOWED: Final[Mapping[RemedyKind, tuple[str, ...]]] = {
-    "redirect": ("ABNORMAL",),
-    "closing": ("PENDING_FUNDS", "ABNORMAL"),
+    "redirect": allowed(REFUND, "redirect_refund"),
+    "closing": allowed(REFUND, "close_refund"),
 }
 """The states of the refund in which a remedy is legal."""
 
@@ -46,6 +50,29 @@ ALLOWED: Final[Mapping[RemedyKind, tuple[str, ...]]] = {
 def refuse_state(kind: RemedyKind, state: str) -> Refusal | None:
     """Return STATE_CONFLICT where the remedy is illegal on a refund in this state, else None."""
     return None if state in ALLOWED[kind] else Refusal.STATE_CONFLICT
+
+
+AT_ONCE: Final = frozenset(
+    {
+        Refusal.NO_SUCH_REFUND,
+        Refusal.STATE_CONFLICT,
+        Refusal.MERCHANT_BALANCE_INSUFFICIENT,
+        Refusal.ACCOUNT_INTERNAL,
+    }
+)
+"""Why a remedy may be refused before anything is done; all other codes an account gives."""
+
+
+def append_failure(
+    turn: Turn[Merchant], number: str, remedy: Remedy, code: Refusal, state: str
+) -> None:
+    """Append the event of a remedy that failed.
+
+    Args:
+        state: the refund's, right afterwards; empty where there is no such refund.
+    """
+    type_, amount = REMEDY_FAILED[remedy.kind], remedy.amount_minor
+    append_event(turn, type_, number, amount, original=remedy.refund_no, code=code, state=state)
 
 
 def view_remedy(merchant_no: str, number: str, remedy: Remedy) -> RemedyView:

@@ -25,6 +25,7 @@ from actors.commands import CancelAgreement, ChangeAgreement, SignAgreement, dig
 from actors.money import used_on
 from actors.outcome import Bound, decided, repeat
 from actors.refusal import Refusal
+from actors.states import AGREEMENT, allowed, move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -75,7 +76,7 @@ CHANGES: Final[Mapping[ChangeKind, RecordKind[AgreementChange]]] = {
     "cancel": RecordKind("e", AgreementChange),
 }
 
-ALLOWED: Final = ("SIGNED",)
+ALLOWED: Final = allowed(AGREEMENT, "cancel_agreement")
 """The states in which an agreement may be changed or cancelled."""
 
 
@@ -220,7 +221,8 @@ def _apply(
     allowance = turn.get(ALLOWANCES, merchant_no)
     assert allowance is not None, f"{turn.address} allows {merchant_no} nothing"
     if change.kind == "cancel":
-        agreement = replace(agreement, state="CANCELLED", cancelled_ns=turn.now_ns)
+        state = move(AGREEMENT, agreement.state, "cancel_agreement", "CANCELLED")
+        agreement = replace(agreement, state=state, cancelled_ns=turn.now_ns)
         turn.put(ALLOWANCES, merchant_no, replace(allowance, agreement_no=""))
     else:
         payment_limit, daily_limit = change.payment_limit_minor, change.daily_limit_minor

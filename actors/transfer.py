@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
+from actors import states
 from actors.account import (
     SUSPENSE,
     Account,
@@ -33,8 +34,10 @@ from actors.limits import spend
 from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
 from actors.method import TRANSFER, WITHDRAWAL, give_back_method
 from actors.money import BALANCE_MAX
+from actors.note import description_of, metadata_of
 from actors.outcome import Bound, bind, repeat, settle
 from actors.refusal import Refusal
+from actors.states import move
 from engine.kind import RecordKind
 from engine.turn import Turn
 
@@ -254,7 +257,10 @@ def _settle(turn: Turn[Account], name: str, code: Refusal | None) -> Transfer:
     transfer = turn.get(TRANSFERS, name)
     assert transfer is not None, f"{turn.address} has no transfer {name}"
     assert transfer.state == "PROCESSING", f"{name} is {transfer.state}"
-    state = "SUCCEEDED" if code is None else "FAILED"
+    if code is None:
+        state = move(states.TRANSFER, transfer.state, "TransferCredited", "SUCCEEDED")
+    else:
+        state = move(states.TRANSFER, transfer.state, "TransferReturned", "FAILED")
     settle(turn, TRANSFERS, name, transfer, first_transfer, state=state, code=code)
     return transfer
 
@@ -281,6 +287,8 @@ def view_transfer(owner_no: str, name: str, transfer: Transfer) -> TransferView:
         business_date=transfer.business_date,
         created_at=instant(transfer.created_ns),
         settled_at=instant_if(transfer.settled_ns),
+        description=description_of(transfer.digest),
+        metadata=metadata_of(transfer.digest),
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 from actors.account import Account
 from actors.agreement import Allowance
 from actors.commands import CreatePayment, OpenAccount, OpenMerchant, SignAgreement, digest
+from actors.event import EVENTS, PAGE_EVENTS, Event, EventPage, EventType, day_of, page_name
 from actors.merchant import Merchant
 from actors.method import UNUSED
 from actors.payment import Payment
@@ -68,6 +69,7 @@ def fill(
     merchants_by_slot: dict[int, list[int]] = defaultdict(list)
     for m in range(merchants):
         merchants_by_slot[slot(f"merchant/{merchant_no(m)}")].append(m)
+    tails: dict[int, tuple[int, bytes]] = {}
     done = 0
     for number, members in enumerate(slots):
         for n in members:
@@ -76,6 +78,7 @@ def fill(
             if ledger.write_full():
                 progress(done)
         for m in merchants_by_slot[number] if paid else ():
+            tails[m] = _events(ledger, m, range(m, accounts, merchants))
             for n in range(m, accounts, merchants):
                 _payment(ledger, n, m)
                 ledger.write_full()
@@ -84,7 +87,18 @@ def fill(
         opened = OpenMerchant(number_, CURRENCY)
         posted, last = ledger.of(f"merchant/{number_}/receivable")
         chunk = ledger.chunk(f"merchant/{number_}")
-        state = Merchant(CURRENCY, 0, False, digest(opened), chunk.now_ns, "ACTIVE", posted, last)
+        events, tail = tails.get(m, (0, b""))
+        state = Merchant(
+            currency=CURRENCY,
+            fee_bps=0,
+            over_capture=False,
+            digest=digest(opened),
+            opened_ns=chunk.now_ns,
+            posted_minor=posted,
+            posted_last=last,
+            events=events,
+            tail=tail,
+        )
         chunk.rows[HUBS][row_key(f"merchant/{number_}")] = _encode(state)
     posted, last = ledger.of(f"clearing-{CURRENCY}")
     chunk = ledger.chunk(_CLEARING)
@@ -262,6 +276,22 @@ def _account(ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
         None,
     )
     chunk.rows[RECORDS][key + b"\0g" + merchant.encode()] = _encode(signed)
+
+
+def _events(ledger: _Ledger, m: int, payers: range) -> tuple[int, bytes]:
+    """Write the merchant's pages of events; returns how many events there are, and the rest."""
+    key = row_key(f"merchant/{merchant_no(m)}") + b"\0" + EVENTS.tag
+    chunk = ledger.chunk(f"merchant/{merchant_no(m)}")
+    day = day_of(chunk.date)
+    tail = b""
+    for sequence, n in enumerate(payers, 1):
+        event = Event(EventType.PAYMENT_SUCCEEDED, _order_no(n), chunk.now_ns, day, PAID_MINOR)
+        tail += _encode(event)
+        if not sequence % PAGE_EVENTS:
+            chunk.rows[RECORDS][key + page_name(sequence).encode()] = _encode(EventPage(tail))
+            tail = b""
+            ledger.write_full()
+    return len(payers), tail
 
 
 def _payment(ledger: _Ledger, n: int, m: int) -> None:

@@ -56,7 +56,7 @@ def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
             if name in given:
                 raise RequestError(RequestCode.INVALID_REQUEST, f"`{name}` is given twice")
             # Digits and nothing else: 1.0, 1e1 and full-width figures are no integers here.
-            plain = name in integers and value.isascii() and value.isdigit() and len(value) < 10
+            plain = name in integers and value.isascii() and value.isdigit() and len(value) < 20
             given[name] = int(value) if plain else value
         return convert(given, request)
 

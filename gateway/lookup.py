@@ -46,14 +46,18 @@ def found(view: Struct | None, code: Code) -> Answer:
 
 def state_of(node: Node, kind: ActorKind, number: str) -> Any:
     """Return an actor's durable state, None where there is no such actor."""
-    address = f"{kind.name}/{number}"
-    snapshot = node.snapshot(address)
+    snapshot = node.snapshot(f"{kind.name}/{number}")
     try:
-        key = row_key(address)
-        payload = snapshot.get(kind.table, key)
-        return None if payload is None else _decoded(kind.table, key, payload, kind.decode_state)
+        return state_at(snapshot, kind, number)
     finally:
         snapshot.close()
+
+
+def state_at(snapshot: Snapshot, kind: ActorKind, number: str) -> Any:
+    """Return an actor's state as of a snapshot of its shard, None where there is none."""
+    key = row_key(f"{kind.name}/{number}")
+    payload = snapshot.get(kind.table, key)
+    return None if payload is None else _decoded(kind.table, key, payload, kind.decode_state)
 
 
 def record_of(node: Node, address: str, kind: RecordKind[R], name: str) -> R | None:
@@ -65,6 +69,19 @@ def record_of(node: Node, address: str, kind: RecordKind[R], name: str) -> R | N
         return None if payload is None else _decoded(RECORDS, key, payload, kind.decode)
     finally:
         snapshot.close()
+
+
+def record_at(snapshot: Snapshot, address: str, kind: RecordKind[R], name: str) -> R:
+    """Return a record that something else says is there.
+
+    Raises:
+        CorruptRowError: it is not there.
+    """
+    key = _prefix(address, kind) + name.encode("ascii")
+    payload = snapshot.get(RECORDS, key)
+    if payload is None:
+        raise CorruptRowError(RECORDS, key, "the record is missing")
+    return _decoded(RECORDS, key, payload, kind.decode)
 
 
 def records_page(
@@ -85,7 +102,7 @@ def records_page(
     """
     start = prefix = _prefix(address, kind) + under.encode("ascii")
     if cursor is not None:
-        start += _opened(cursor) + b"\0"
+        start += opened_cursor(cursor) + b"\0"
     snapshot = node.snapshot(address)
     try:
         rows = list(islice(snapshot.scan(RECORDS, start, prefix + b"\xff"), limit + 1))
@@ -111,7 +128,7 @@ def actors_page(
         view: makes an item from (number, state).
         cursor: from the page before, None for the first.
     """
-    after = b"" if cursor is None else _opened(cursor)
+    after = b"" if cursor is None else opened_cursor(cursor)
     rows: list[tuple[bytes, bytes]] = []
     for shard in node.shards:  # each has a range of slots, in order
         snapshot = shard.store.snapshot()
@@ -145,11 +162,20 @@ def actor_rows(
 
 def _page(items: list[Any], rows: list[tuple[bytes, bytes]], limit: int, skip: int) -> Answer:
     more = len(rows) > limit
-    cursor = base64.urlsafe_b64encode(rows[limit - 1][0][skip:]).rstrip(b"=") if more else None
-    return Answer(200, Page(items, None if cursor is None else cursor.decode("ascii")))
+    return Answer(200, Page(items, sealed_cursor(rows[limit - 1][0][skip:]) if more else None))
 
 
-def _opened(cursor: str) -> bytes:
+def sealed_cursor(key: bytes) -> str:
+    """Return where a page ended, as callers see it."""
+    return base64.urlsafe_b64encode(key).rstrip(b"=").decode("ascii")
+
+
+def opened_cursor(cursor: str) -> bytes:
+    """Return where a page ended.
+
+    Raises:
+        RequestError: INVALID_REQUEST for what is no cursor.
+    """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         key = base64.b64decode(padded, altchars=b"-_", validate=True)

@@ -27,6 +27,7 @@ from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
 from gateway.lookup import Cursor, Limit, actors_page, found, record_of, state_of
+from gateway.statement import BusinessDate, statement
 
 
 class AccountKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +41,15 @@ class AccountList(Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Limit = 10
     cursor: Cursor | None = None
+
+
+class StatementOf(AccountKey, frozen=True):
+    """Postings of an account between two business dates, both included."""
+
+    limit: Limit = 10
+    cursor: Cursor | None = None
+    from_date: BusinessDate | None = None
+    to_date: BusinessDate | None = None
 
 
 class FundingKey(AccountKey, frozen=True):
@@ -77,6 +87,13 @@ async def list_accounts(desk: Desk, caller: Caller, asked: AccountList) -> Answe
     return actors_page(desk.node, ACCOUNT, view_account, asked.limit, asked.cursor)
 
 
+async def list_postings(desk: Desk, caller: Caller, asked: StatementOf) -> Answer:
+    """Return one page of an account's postings, newest first."""
+    return statement(
+        desk.node, asked.account_no, asked.from_date, asked.to_date, asked.limit, asked.cursor
+    )
+
+
 async def get_funding(desk: Desk, caller: Caller, key: FundingKey) -> Answer:
     """Return a funding; its record lies with the currency's clearing account."""
     currency = key.currency
@@ -107,6 +124,7 @@ ENDPOINTS: Final = (
     act(_ACCOUNTS, OpenAccount, command_account),
     read(_ACCOUNTS, AccountList, list_accounts),
     read(_ACCOUNT, AccountKey, get_account),
+    read(f"{_ACCOUNT}/postings", StatementOf, list_postings),
     act(f"{_ACCOUNT}/fundings", FundAccount, command_account),
     read(f"{_ACCOUNT}/fundings/{{funding_no}}", FundingKey, get_funding),
     act(f"{_ACCOUNT}/withdrawals", WithdrawFunds, command_account),

@@ -15,6 +15,7 @@ from actors.commands import (
     ReleaseAuthorization,
     VoidAuthorization,
 )
+from actors.event import OUTCOMES
 from actors.operation import CAPTURES, INCREMENTS, RELEASES, VOIDS, Operation, view_operation
 from actors.refusal import Refusal
 from engine.kind import RecordKind
@@ -22,7 +23,8 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, act, read
 from gateway.errors import RequestCode
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.feed import Listed, list_records
+from gateway.lookup import found, record_of
 
 
 class AuthorizationKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,12 +34,8 @@ class AuthorizationKey(Struct, frozen=True, forbid_unknown_fields=True):
     hold_no: Number
 
 
-class AuthorizationList(Struct, frozen=True, forbid_unknown_fields=True):
-    """A merchant's authorizations in the order of their numbers."""
-
-    merchant_no: Number
-    limit: Limit = 10
-    cursor: Cursor | None = None
+class AuthorizationList(Listed, frozen=True):
+    """A merchant's authorizations."""
 
 
 class IncrementKey(AuthorizationKey, frozen=True):
@@ -79,17 +77,10 @@ async def get_authorization(desk: Desk, caller: Caller, key: AuthorizationKey) -
 
 async def list_authorizations(desk: Desk, caller: Caller, asked: AuthorizationList) -> Answer:
     """Return one page of a merchant's authorizations."""
-    merchant_no = asked.merchant_no
-    return records_page(
-        desk.node,
-        f"merchant/{merchant_no}",
-        AUTHORIZATIONS,
-        lambda hold_no, hold: view_authorization(merchant_no, hold_no, hold),
-        asked.limit,
-        asked.cursor,
-    )
+    return list_records(desk.node, asked, AUTHORIZATIONS, _OUTCOMES, view_authorization)
 
 
+_OUTCOMES: Final = frozenset(OUTCOMES["authorization"])
 _AUTHORIZATIONS: Final = "/v1/authorizations"
 _AUTHORIZATION: Final = "/v1/authorizations/{merchant_no}/{hold_no}"
 

@@ -1,8 +1,8 @@
-"""Merchants: opened, suspended, activated, closed and looked up."""
+"""Merchants: opened, suspended, activated, closed and looked up, and the events of each."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from actors.commands import (
     ActivateMerchant,
@@ -17,6 +17,7 @@ from actors.refusal import Refusal
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
+from gateway.feed import events_after
 from gateway.lookup import Cursor, Limit, actors_page, found, state_of
 
 
@@ -31,6 +32,13 @@ class MerchantList(Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Limit = 10
     cursor: Cursor | None = None
+
+
+class EventsAfter(MerchantKey, frozen=True):
+    """Events of a merchant behind the sequence `after`."""
+
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
 
 
 MerchantCommand = OpenMerchant | SuspendMerchant | ActivateMerchant | CloseMerchant
@@ -53,6 +61,11 @@ async def list_merchants(desk: Desk, caller: Caller, asked: MerchantList) -> Ans
     return actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
 
 
+async def list_events(desk: Desk, caller: Caller, asked: EventsAfter) -> Answer:
+    """Return events of a merchant, in their sequence."""
+    return events_after(desk.node, asked.merchant_no, asked.after, asked.limit)
+
+
 ENDPOINTS: Final = (
     act("/v1/merchants", OpenMerchant, command_merchant),
     read("/v1/merchants", MerchantList, list_merchants),
@@ -60,4 +73,5 @@ ENDPOINTS: Final = (
     act("/v1/merchants/{merchant_no}/suspend", SuspendMerchant, command_merchant),
     act("/v1/merchants/{merchant_no}/activate", ActivateMerchant, command_merchant),
     act("/v1/merchants/{merchant_no}/close", CloseMerchant, command_merchant),
+    read("/v1/merchants/{merchant_no}/events", EventsAfter, list_events),
 )

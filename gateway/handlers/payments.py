@@ -5,6 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 from actors.commands import CreatePayment, Number, ReversePayment
+from actors.event import OUTCOMES
 from actors.operation import REVERSALS, view_operation
 from actors.payment import PAYMENTS, view_payment
 from actors.refusal import Refusal
@@ -12,7 +13,8 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.feed import Listed, list_records
+from gateway.lookup import found, record_of
 
 
 class PaymentKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,12 +24,8 @@ class PaymentKey(Struct, frozen=True, forbid_unknown_fields=True):
     order_no: Number
 
 
-class PaymentList(Struct, frozen=True, forbid_unknown_fields=True):
-    """A merchant's payments in the order of their numbers."""
-
-    merchant_no: Number
-    limit: Limit = 10
-    cursor: Cursor | None = None
+class PaymentList(Listed, frozen=True):
+    """A merchant's payments."""
 
 
 class ReversalKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,15 +51,7 @@ async def get_payment(desk: Desk, caller: Caller, key: PaymentKey) -> Answer:
 
 async def list_payments(desk: Desk, caller: Caller, asked: PaymentList) -> Answer:
     """Return one page of a merchant's payments."""
-    merchant_no = asked.merchant_no
-    return records_page(
-        desk.node,
-        f"merchant/{merchant_no}",
-        PAYMENTS,
-        lambda order_no, payment: view_payment(merchant_no, order_no, payment),
-        asked.limit,
-        asked.cursor,
-    )
+    return list_records(desk.node, asked, PAYMENTS, _OUTCOMES, view_payment)
 
 
 async def reverse_payment(desk: Desk, caller: Caller, command: ReversePayment) -> Answer:
@@ -78,6 +68,7 @@ async def get_reversal(desk: Desk, caller: Caller, key: ReversalKey) -> Answer:
     return found(view, RequestCode.NO_SUCH_OPERATION)
 
 
+_OUTCOMES: Final = frozenset(OUTCOMES["payment"])
 _PAYMENTS: Final = "/v1/payments"
 _PAYMENT: Final = "/v1/payments/{merchant_no}/{order_no}"
 

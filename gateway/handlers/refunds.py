@@ -14,6 +14,8 @@ from actors.commands import (
     RefundAuthorization,
     RefundPayment,
 )
+from actors.event import REFUND_STATES
+from actors.note import Description, Metadata
 from actors.refund import REFUNDS, view_refund
 from actors.refusal import Refusal
 from actors.remedy import CLOSINGS, REDIRECTS, Remedy, view_remedy
@@ -22,7 +24,8 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, act, read
 from gateway.errors import RequestCode, RequestError
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.feed import Listed, list_records
+from gateway.lookup import found, record_of
 
 
 class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +37,8 @@ class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
     order_no: Number | UnsetType = UNSET
     hold_no: Number | UnsetType = UNSET
     wait_for_funds: bool = False
+    description: Description = UNSET
+    metadata: Metadata = UNSET
 
 
 class RefundKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,23 +60,19 @@ class ClosingKey(RefundKey, frozen=True):
     close_no: Number
 
 
-class RefundList(Struct, frozen=True, forbid_unknown_fields=True):
-    """A merchant's refunds in the order of their numbers."""
-
-    merchant_no: Number
-    limit: Limit = 10
-    cursor: Cursor | None = None
+class RefundList(Listed, frozen=True):
+    """A merchant's refunds."""
 
 
 async def create_refund(desk: Desk, caller: Caller, asked: CreateRefund) -> Answer:
     """Return money to a payer."""
     merchant_no, refund_no, amount = asked.merchant_no, asked.refund_no, asked.amount_minor
-    waits = asked.wait_for_funds
+    rest = asked.wait_for_funds, asked.description, asked.metadata
     if asked.order_no is not UNSET and asked.hold_no is UNSET:
-        payment = RefundPayment(merchant_no, refund_no, asked.order_no, amount, waits)
+        payment = RefundPayment(merchant_no, refund_no, asked.order_no, amount, *rest)
         return await desk.execute(caller, payment)
     if asked.hold_no is not UNSET and asked.order_no is UNSET:
-        hold = RefundAuthorization(merchant_no, refund_no, asked.hold_no, amount, waits)
+        hold = RefundAuthorization(merchant_no, refund_no, asked.hold_no, amount, *rest)
         return await desk.execute(caller, hold)
     raise RequestError(RequestCode.INVALID_REQUEST, "give exactly one of `order_no` and `hold_no`")
 
@@ -86,16 +87,13 @@ async def get_refund(desk: Desk, caller: Caller, key: RefundKey) -> Answer:
 
 async def list_refunds(desk: Desk, caller: Caller, asked: RefundList) -> Answer:
     """Return one page of a merchant's refunds."""
-    merchant_no = asked.merchant_no
-    return records_page(
-        desk.node,
-        f"merchant/{merchant_no}",
-        REFUNDS,
-        lambda refund_no, refund: view_refund(merchant_no, refund_no, refund),
-        asked.limit,
-        asked.cursor,
-    )
+    return list_records(desk.node, asked, REFUNDS, _ENDS, view_refund)
 
+
+_ENDS: Final = frozenset(
+    states[end] for states in REFUND_STATES.values() for end in ("SUCCEEDED", "FAILED", "CLOSED")
+)
+"""Each refund comes to just one of these in the end."""
 
 _REFUNDS: Final = "/v1/refunds"
 _REFUND: Final = "/v1/refunds/{merchant_no}/{refund_no}"

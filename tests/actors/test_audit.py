@@ -15,6 +15,16 @@ from actors.account import Account
 from actors.agreement import ALLOWANCES
 from actors.audit import audit
 from actors.authorization import AUTHORIZATIONS
+from actors.event import (
+    EVENTS,
+    PAGE_EVENTS,
+    Event,
+    EventPage,
+    EventType,
+    open_events,
+    page_name,
+    tail_of,
+)
 from actors.freeze import FREEZES, UNFREEZES
 from actors.hold import HOLDS
 from actors.kinds import KINDS
@@ -33,9 +43,10 @@ from actors.transfer import TRANSFERS
 from engine.address import row_key
 from engine.kind import RecordKind
 from engine.message import Envelope
-from tests.actors.driver import MERCHANT, PAYER, Bank, authorization, payment, shop
+from tests.actors.driver import MERCHANT, PAYER, SECOND, Bank, authorization, payment, shop
 
 CLEARING = "account/clearing-USD"
+FIRST_PAGE = page_name(1)
 
 
 def _bank() -> Bank:
@@ -52,6 +63,15 @@ def _bank() -> Bank:
     bank.do(authorization("H2", 300))
     bank.do(commands.VoidAuthorization("M1", "H2", "V1"))
     bank.code(authorization("H3", 10**12))
+    for hold_no in ("H4", "H5", "H6", "H7"):
+        bank.do(authorization(hold_no, 100, valid_s=60))
+    for hold_no in ("H4", "H6", "H7"):
+        final = hold_no == "H6"
+        bank.do(commands.CaptureAuthorization("M1", hold_no, f"C{hold_no}", 30, final))
+    bank.do(commands.ReleaseAuthorization("M1", "H7", "L1"))
+    bank.wait(60 * SECOND)
+    bank.fire()
+    bank.run()
     bank.do(commands.WithdrawFunds("A1", "W1", 100, "USD"))
     bank.do(commands.OpenAccount("A2", "USD"))
     bank.do(commands.CloseAccount("A2"))
@@ -167,6 +187,40 @@ def _posting(sequence: int, **changes: Any) -> Damage:
     return damage
 
 
+def _tail(change: Callable[[list[Event]], object], events: int) -> Damage:
+    """Change the events in the merchant's state, and how many there are."""
+
+    def damage(bank: Bank) -> None:
+        merchant = bank.merchant("M1")
+        tail = tail_of(merchant)[1]
+        change(tail)
+        encoded = b"".join(map(msgspec.msgpack.encode, tail))
+        bank.force(MERCHANT, tail=encoded, events=merchant.events + events)
+
+    return damage
+
+
+def _page(change: Callable[[list[Event]], object]) -> Damage:
+    def damage(bank: Bank) -> None:
+        events = open_events(bank.get(MERCHANT, EVENTS, FIRST_PAGE).events, PAGE_EVENTS)
+        change(events)
+        page = EventPage(b"".join(map(msgspec.msgpack.encode, events)))
+        _put(bank, MERCHANT, EVENTS, FIRST_PAGE, page)
+
+    return damage
+
+
+def _page_elsewhere(bank: Bank) -> None:
+    page = bank.get(MERCHANT, EVENTS, FIRST_PAGE)
+    _drop(MERCHANT, EVENTS, FIRST_PAGE)(bank)
+    _put(bank, MERCHANT, EVENTS, page_name(PAGE_EVENTS + 1), page)
+
+
+def _page_twice(bank: Bank) -> None:
+    page = bank.get(MERCHANT, EVENTS, FIRST_PAGE)
+    _put(bank, MERCHANT, EVENTS, page_name(PAGE_EVENTS + 1), page)
+
+
 def _no_account(bank: Bank) -> None:
     del bank.states[CLEARING]
 
@@ -233,28 +287,28 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("hold-opened-again", "held projection", _record(PAYER, HOLDS, "M1/H2", state="HELD")),
     ("hold-of-other-time", "projection", _record(PAYER, HOLDS, "M1/H1", expires_at_ns=1)),
     ("hold-gone", "held projection", _drop(PAYER, HOLDS, "M1/H1")),
-    ("authorization-gone", "projection operations refunds merchant-counts",
+    ("authorization-gone", "projection operations refunds events merchant-counts",
      _drop(MERCHANT, AUTHORIZATIONS, "H1")),
-    ("authorization-failed-with-hold", "projection",
+    ("authorization-failed-with-hold", "projection events",
      _record(MERCHANT, AUTHORIZATIONS, "H2", state="FAILED")),
     ("authorization-of-other-amount", "projection operations",
      _record(MERCHANT, AUTHORIZATIONS, "H1", amount_minor=1_000)),
     ("authorization-waiting", "at-rest",
      _record(MERCHANT, AUTHORIZATIONS, "H1", operation="capture")),
-    ("authorization-processing", "at-rest projection merchant-counts",
+    ("authorization-processing", "at-rest projection merchant-counts events",
      _record(MERCHANT, AUTHORIZATIONS, "H2", state="PROCESSING")),
-    ("capture-gone", "operations merchant-book", _drop(MERCHANT, CAPTURES, "C1")),
-    ("capture-of-other-amount", "operations merchant-book",
+    ("capture-gone", "operations merchant-book events", _drop(MERCHANT, CAPTURES, "C1")),
+    ("capture-of-other-amount", "operations merchant-book events",
      _record(MERCHANT, CAPTURES, "C1", amount_minor=701)),
-    ("capture-waiting", "at-rest operations merchant-book merchant-counts",
+    ("capture-waiting", "at-rest operations merchant-book merchant-counts events",
      _record(MERCHANT, CAPTURES, "C1", state="PROCESSING")),
-    ("increment-gone", "operations", _drop(MERCHANT, INCREMENTS, "I1")),
-    ("reversal-gone", "reversals", _drop(MERCHANT, REVERSALS, "V2")),
+    ("increment-gone", "operations events", _drop(MERCHANT, INCREMENTS, "I1")),
+    ("reversal-gone", "reversals events", _drop(MERCHANT, REVERSALS, "V2")),
     ("reversal-undone", "reversals merchant-book",
      _record(MERCHANT, PAYMENTS, "O2", state="SUCCEEDED")),
-    ("payment-gone", "refunds merchant-book", _drop(MERCHANT, PAYMENTS, "O1")),
+    ("payment-gone", "refunds merchant-book events", _drop(MERCHANT, PAYMENTS, "O1")),
     ("payment-of-other-fee", "merchant-book", _record(MERCHANT, PAYMENTS, "O1", fee_minor=0)),
-    ("payment-waiting", "at-rest merchant-book merchant-counts",
+    ("payment-waiting", "at-rest merchant-book merchant-counts events",
      _record(MERCHANT, PAYMENTS, "O1", state="PROCESSING")),
     ("payment-reversing", "at-rest merchant-book",
      _record(MERCHANT, PAYMENTS, "O1", reversing="V9")),
@@ -266,10 +320,10 @@ DAMAGES: list[tuple[str, str, Damage]] = [
      _record(MERCHANT, PAYMENTS, "O1", refunded_minor=-1)),
     ("payment-with-other-count-of-refunds", "refunds",
      _record(MERCHANT, PAYMENTS, "O1", refunds=2)),
-    ("refund-gone", "refunds merchant-book", _drop(MERCHANT, REFUNDS, "R1")),
-    ("refund-failed-after-all", "refunds merchant-book",
+    ("refund-gone", "refunds merchant-book events", _drop(MERCHANT, REFUNDS, "R1")),
+    ("refund-failed-after-all", "refunds merchant-book events",
      _record(MERCHANT, REFUNDS, "R2", state="FAILED")),
-    ("refund-waiting", "at-rest refunds merchant-counts",
+    ("refund-waiting", "at-rest refunds merchant-counts events",
      _record(MERCHANT, REFUNDS, "R1", state="PROCESSING")),
     ("queue-of-other-length", "pending-queue", _queue(count=4)),
     ("queue-with-other-start", "pending-queue", _queue(first="R2")),
@@ -278,7 +332,7 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("queue-with-older-position", "pending-queue", _queue(position=2)),
     ("queue-gone", "pending-queue", _state("merchant/M2", pending=None)),
     ("queue-covered-and-not-gone-on", "at-rest pending-queue", _queue(first_minor=0)),
-    ("queued-refund-gone", "merchant-counts pending-queue refunds",
+    ("queued-refund-gone", "merchant-counts pending-queue refunds events",
      _drop("merchant/M2", REFUNDS, "R2")),
     ("queued-refund-with-other-neighbour", "pending-queue",
      _record("merchant/M2", REFUNDS, "R2", queued=Queued(2, "R1", ""))),
@@ -288,17 +342,17 @@ DAMAGES: list[tuple[str, str, Damage]] = [
      _record("merchant/M3", REFUNDS, "R3", queued=Queued(1, "R3", "R3"))),
     ("pending-refund-not-in-queue", "pending-queue",
      _record("merchant/M2", REFUNDS, "R2", queued=None)),
-    ("pending-refund-closed-in-queue", "merchant-counts pending-queue refunds",
+    ("pending-refund-closed-in-queue", "merchant-counts pending-queue refunds events",
      _record("merchant/M2", REFUNDS, "R2", state="CLOSED")),
     ("abnormal-refund-not-reserved", "refunds",
      _record("merchant/M3", PAYMENTS, "O1", refunding_minor=0)),
     ("redirect-gone", "remedies", _drop("merchant/M3", REDIRECTS, "D1")),
-    ("redirect-waiting", "at-rest remedies",
+    ("redirect-waiting", "at-rest remedies events",
      _record("merchant/M3", REDIRECTS, "D2", state="PROCESSING")),
     ("redirect-to-another-account", "remedies",
      _record("merchant/M3", REDIRECTS, "D1", account_no="A2")),
     ("closing-gone", "remedies", _drop("merchant/M3", CLOSINGS, "X1")),
-    ("closed-refund-abnormal-again", "merchant-counts refunds",
+    ("closed-refund-abnormal-again", "merchant-counts refunds events",
      _record("merchant/M3", REFUNDS, "R2", state="ABNORMAL")),
     ("funding-waiting", "at-rest transfers-out",
      _record(CLEARING, TRANSFERS, "funding/A1/F1", state="PROCESSING")),
@@ -309,6 +363,25 @@ DAMAGES: list[tuple[str, str, Damage]] = [
      _record(PAYER, TRANSFERS, "transfer/T1", state="PROCESSING")),
     ("withdrawal-waiting", "at-rest transfers-out",
      _record(PAYER, TRANSFERS, "withdrawal/W1", state="PROCESSING")),
+    ("event-dropped", "events", _tail(lambda tail: tail.pop(), -1)),
+    ("event-dropped-uncounted", "events-gapless events", _tail(lambda tail: tail.pop(), 0)),
+    ("event-counted-twice", "events-gapless events", _tail(lambda tail: None, 1)),
+    ("event-twice", "events", _tail(lambda tail: tail.append(tail[-1]), 1)),
+    ("event-of-other-number", "events",
+     _tail(lambda tail: tail.append(replace(tail.pop(), number="X")), 0)),
+    ("event-of-other-amount", "events",
+     _page(lambda page: page.insert(0, replace(page.pop(0), amount_minor=1)))),
+    ("event-of-other-type", "events",
+     _page(lambda page: page.insert(0, replace(page.pop(0), type=EventType.VOIDED)))),
+    ("events-out-of-time", "events-gapless",
+     _page(lambda page: page.append(replace(page.pop(), at_ns=1)))),
+    ("events-unreadable", "events-gapless events",
+     _record(MERCHANT, EVENTS, FIRST_PAGE, events=b"\xc1")),
+    ("page-of-events-gone", "events-gapless events", _drop(MERCHANT, EVENTS, FIRST_PAGE)),
+    ("page-of-events-elsewhere", "events-gapless", _page_elsewhere),
+    ("page-of-events-twice", "events-gapless events", _page_twice),
+    ("page-of-events-in-the-middle-of-one", "events-gapless events",
+     lambda bank: _put(bank, MERCHANT, EVENTS, "2", bank.get(MERCHANT, EVENTS, FIRST_PAGE))),
 ]  # fmt: skip
 
 

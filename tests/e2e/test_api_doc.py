@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
+import trio
 
 from gateway.endpoint import Router
 from gateway.errors import CODES
 from gateway.table import ENDPOINTS
 from tests.e2e.process import make_store, node
+from tests.shards import SHARDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/API.md"
 ANY = "…"
@@ -65,13 +67,20 @@ def _agree(found: Any, shown: Any) -> bool:
     return bool(found == shown)
 
 
+async def _answer(client: httpx2.AsyncClient, address: str, example: Example) -> httpx2.Response:
+    """Return the answer; across shards what nobody waits for takes a moment to be seen."""
+    until = trio.current_time() + (2 if SHARDS > 1 and example.method == "GET" else 0)
+    while True:
+        answer = await client.request(example.method, address + example.path, json=example.body)
+        if trio.current_time() >= until or _agree(answer.json(), example.answer):
+            return answer
+
+
 async def test_examples_are_what_a_node_answers(tmp_path: Path) -> None:
     await make_store(tmp_path)
     async with node(tmp_path, "--clock", "domain") as running, httpx2.AsyncClient() as client:
         for example in _examples():
-            answer = await client.request(
-                example.method, running.address + example.path, json=example.body
-            )
+            answer = await _answer(client, running.address, example)
             about = f"{example.method} {example.path}: {answer.text}"
             assert answer.status_code == example.status, about
             assert _agree(answer.json(), example.answer), about

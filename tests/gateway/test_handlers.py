@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from gateway.answer import encode
 from tests.gateway.desk_client import Client, hold, open_desk, payment
@@ -148,6 +149,7 @@ async def test_refund_that_goes_astray_is_redirected_or_closed() -> None:
             {"command": "close_account", "account_no": "A1"},
             {"command": "open_account", "account_no": "A2", "currency": "USD"},
         )
+        await client.commands({"command": "close_account", "account_no": "A1"})
         for number in ("R1", "R2"):
             refund = {"merchant_no": "M1", "refund_no": number, "order_no": "O1"}
             status, view = await client.post("/v1/refunds", refund | {"amount_minor": 40})

@@ -193,6 +193,18 @@ async def test_record_that_is_gone_is_found() -> None:
     assert {found for found, _ in _found(store)} >= {"merchant-book", "refunds"}
 
 
+async def test_page_of_events_that_is_gone_or_moved_is_found() -> None:
+    """A merchant's events are gapless, or verify says so."""
+    store = await _busy_store()
+    rows = store._tables[RECORDS]
+    (page,) = [key for key in rows if b"\0e0" in key]
+    row = rows.pop(page)
+    assert ("events-gapless", "records") in _found(store)
+    elsewhere = page[:-2] + b"17"
+    rows[elsewhere] = seal(RECORDS, elsewhere, unseal(RECORDS, page, row))
+    assert ("events-gapless", "records") in _found(store)
+
+
 async def test_row_that_is_no_state_is_named_and_the_rest_still_checked() -> None:
     store = await _busy_store()
     for key in list(store._tables[ACTORS]):

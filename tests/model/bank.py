@@ -154,7 +154,8 @@ class Bank:
         things: figures by name: `account/A1`, `merchant/M1`, `agreement/A1/G1`,
             `allowance/A1/M1` (what A1 lets M1 take now), `freeze/A1/Z1`, `payment/M1/7`,
             `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …; the timer of a
-            refund that waits is `timer/M1/pending/7`.
+            refund that waits is `timer/M1/pending/7`; `events/M1` has all that happened at a
+            merchant.
         bound: by the same names, the command that took the number and its first outcome.
         postings: what was posted since somebody last emptied the list.
         cut: the business dates that are closed.
@@ -198,7 +199,8 @@ class Bank:
                 self.advance(due_ns)
         self.now_ns = max(self.now_ns, to_ns)
         sent: list[str] = []
-        # All that is due fires before any money that is sent with it arrives.
+        expired: list[tuple[str, str, int]] = []
+        # All that is due fires before anybody hears of it, or any money sent with it arrives.
         while (first := min(self._due(), default=self.now_ns + 1)) <= self.now_ns:
             name = min(name for name in self._timers() if self.things[name]["due_ns"] == first)
             owner, of, number = name.split("/")[1:]
@@ -206,8 +208,13 @@ class Bank:
                 self._close(f"refund/{owner}/{number}")
                 sent += self._drain(owner)
             else:
-                partly = self.things[f"authorization/{of}/{number}"]["captured_minor"]
+                hold = self.things[f"authorization/{of}/{number}"]
+                partly = hold["captured_minor"]
+                rest = hold["amount_minor"] - partly
                 self._end(owner, of, number, "CAPTURED" if partly else "EXPIRED")
+                expired.append((of, number, rest))
+        for merchant_no, number, rest in expired:
+            self._happened(merchant_no, "authorization.expired", number, rest, hold=number)
         self._deliver(sent)
 
     def _timers(self) -> list[str]:
@@ -728,6 +735,7 @@ class Bank:
             "amount_minor": command["amount_minor"],
             "currency": command["currency"],
             **self._outcome(code),
+            **self._note(command),
         }
         self.things[name] = transfer
         if code is not None:
@@ -762,6 +770,7 @@ class Bank:
                 "opened_ns": self.now_ns,
                 "pending": (),
             }
+            self.things[f"events/{merchant_no}"] = {"items": ()}
             return {
                 "object": "merchant",
                 "merchant_no": merchant_no,
@@ -844,7 +853,18 @@ class Bank:
             "fee_minor": fee,
             "refunded_minor": 0,
             **self._outcome(code),
+            **self._note(command),
         }
+        self._happened(
+            merchant_no,
+            f"payment.{'failed' if code else 'succeeded'}",
+            order_no,
+            amount,
+            currency=currency,
+            fee_minor=fee,
+            code=code,
+            state=payment["state"],
+        )
         self.things[f"payment/{merchant_no}/{order_no}"] = {
             **payment,
             "refunding_minor": 0,
@@ -867,6 +887,14 @@ class Bank:
         payment = self.things.get(name)
         if payment is None:
             self._operation("reversal", command, number, order_no, 0, "NO_SUCH_PAYMENT")
+            self._happened(
+                merchant_no,
+                "payment.reversal_failed",
+                number,
+                0,
+                original=("payment", order_no),
+                code="NO_SUCH_PAYMENT",
+            )
             return refused("NO_SUCH_PAYMENT", number)
         amount, fee, payer = payment["amount_minor"], payment["fee_minor"], payment["payer"]
         merchant = self.things[f"merchant/{merchant_no}"]
@@ -891,6 +919,16 @@ class Bank:
             else:
                 self._earn(merchant_no, amount, fee, reference)
         fee = 0 if code else fee
+        self._happened(
+            merchant_no,
+            f"payment.{'reversal_failed' if code else 'reversed'}",
+            number,
+            amount,
+            original=("payment", order_no),
+            fee_minor=fee,
+            code=code,
+            state=self.things[name]["state"],
+        )
         operation = self._operation(
             "reversal", command, number, order_no, amount, code, fee_minor=fee
         )
@@ -931,7 +969,18 @@ class Bank:
             "refunds": 0,
             "operation": "",
             "captured_ns": 0,
+            **self._note(command),
         }
+        self._happened(
+            merchant_no,
+            f"authorization.{'failed' if code else 'held'}",
+            hold_no,
+            amount,
+            currency=currency,
+            code=code,
+            state="FAILED" if code else None,
+            hold=None if code else hold_no,
+        )
         if code is not None:
             return refused(code, hold_no)
         self.things[f"hold/{payer}/{name}"] = figures
@@ -958,6 +1007,7 @@ class Bank:
             "code": None,
             **self._times(outcome),
             "expires_at": instant(due_ns),
+            **self._note(command),
         }
 
     def _increment_authorization(self, command: Command) -> Answer:
@@ -1060,6 +1110,21 @@ class Bank:
         else:
             code = apply(hold, hold["payer"], merchant_no)
         fee = self.fee_minor(merchant_no, amount_minor) if kind == "capture" and not code else 0
+        moved = amount_minor
+        if hold is not None and not code and kind in {"void", "release"}:
+            moved = hold["amount_minor"] - hold["captured_minor"]
+        done = {"increment": "incremented", "capture": "captured", "void": "voided"}
+        self._happened(
+            merchant_no,
+            f"authorization.{f'{kind}_failed' if code else done.get(kind, 'released')}",
+            number,
+            moved,
+            original=("authorization", hold_no),
+            fee_minor=fee,
+            code=code,
+            state=current,
+            hold=hold_no if hold is not None and hold["state"] != "FAILED" else None,
+        )
         operation = self._operation(
             kind, command, number, hold_no, amount_minor, code, fee_minor=fee
         )
@@ -1083,6 +1148,7 @@ class Bank:
             "final": command.get("final", False),
             "fee_minor": fee_minor,
             **self._outcome(code),
+            **self._note(command),
         }
         self.things[f"{kind}/{command['merchant_no']}/{number}"] = operation
         return operation
@@ -1192,10 +1258,12 @@ class Bank:
             "amount_minor": amount,
             "currency": merchant["currency"],
             **self._outcome(code),
+            **self._note(command),
         }
         self.things[refund_name] = {**refund, "redirect_no": "", "close_no": ""}
         if original is None or code is not None:
             assert code is not None
+            self._refund_came_to(refund_name, "failed", code)
             return refused(code, number, current, legal if current else "")
         self._change(
             name,
@@ -1208,6 +1276,7 @@ class Bank:
             self._change(f"merchant/{merchant_no}", pending=(*merchant["pending"], number))
             due_ns = self.now_ns + 7 * DAY_NS
             self.things[f"timer/{merchant_no}/pending/{number}"] = {"due_ns": due_ns}
+            self._refund_came_to(refund_name, "pending_funds")
         else:
             self._send(refund_name)
             self._deliver([refund_name])
@@ -1265,15 +1334,20 @@ class Bank:
                 self._release(name, amount, 0)
                 self._count_refund(merchant_no, -1)
                 self._change(name, state="SUCCEEDED", settled_ns=self.now_ns)
+                self._refund_came_to(name, "succeeded")
                 continue
             self._earn(merchant_no, amount, 0, name)
             if code == "ACCOUNT_CLOSED" or refund["redirected_to"]:
                 back = {"redirected_to": "", "redirect_no": ""}
                 self._change(name, state="ABNORMAL", code="ACCOUNT_CLOSED", **back)
+                self._refund_came_to(name, "abnormal", "ACCOUNT_CLOSED")
+                if refund["redirect_no"]:
+                    self._remedy_failed("redirect", name, refund["redirect_no"], code)
             else:
                 self._release(name, 0, -1)
                 self._count_refund(merchant_no, -1)
                 self._change(name, state="FAILED", code=code, settled_ns=self.now_ns)
+                self._refund_came_to(name, "failed", code)
             sent += self._drain(merchant_no)
 
     def _count_refund(self, merchant_no: str, more: int) -> None:
@@ -1300,6 +1374,7 @@ class Bank:
         self._release(name, 0, -1)
         self._count_refund(name.split("/")[1], -1)
         self._change(name, state="CLOSED", settled_ns=self.now_ns, close_no=close_no)
+        self._refund_came_to(name, "closed")
 
     def _redirect_refund(self, command: Command) -> Answer:
         merchant_no, to = command["merchant_no"], command["account_no"]
@@ -1319,6 +1394,10 @@ class Bank:
                 self._change(name, redirected_to=to, redirect_no=number)
                 self._send(name)
                 self._deliver([name])
+            else:
+                self._remedy_failed("redirect", name, number, code)
+        elif code is not None:
+            self._remedy_failed("redirect", name, number, code)
         return self._remedy("redirect", command, number, to, code, refund)
 
     def _close_refund(self, command: Command) -> Answer:
@@ -1328,6 +1407,8 @@ class Bank:
         refund = self.things.get(name)
         if code is None:
             self._close(name, number)
+        else:
+            self._remedy_failed("closing", name, number, code)
         return self._remedy("closing", command, number, "", code, refund)
 
     def _refuse_remedy(self, kind: str, name: str) -> str | None:
@@ -1365,7 +1446,80 @@ class Bank:
             number=number,
         )
 
+    # Events
+
+    def _refund_came_to(self, name: str, state: str, code: str | None = None) -> None:
+        """Note that a refund has come to another state."""
+        refund = self.things[name]
+        _, merchant_no, number = name.split("/")
+        self._happened(
+            merchant_no,
+            f"refund.{state}",
+            number,
+            refund["amount_minor"],
+            original=(refund["original_kind"], refund["original"]),
+            code=code,
+            state=refund["state"],
+        )
+
+    def _remedy_failed(self, kind: str, name: str, number: str, code: str) -> None:
+        """Note that a redirect or a closing has failed; the refund is as it is afterwards."""
+        refund = self.things.get(name)
+        _, merchant_no, refund_no = name.split("/")
+        self._happened(
+            merchant_no,
+            f"refund.{kind}_failed",
+            number,
+            refund["amount_minor"] if refund else 0,
+            original=("refund", refund_no),
+            code=code,
+            state=refund["state"] if refund else None,
+        )
+
+    def _happened(
+        self,
+        merchant_no: str,
+        type_: str,
+        number: str,
+        amount_minor: int,
+        *,
+        original: tuple[str | None, str | None] = (None, None),
+        currency: str | None = None,
+        fee_minor: int = 0,
+        code: str | None = None,
+        state: str | None = None,
+        hold: str | None = None,
+    ) -> None:
+        """Note what happened at a merchant; `hold` names the hold whose figures belong to it."""
+        figures: Thing = {}
+        if hold is not None:
+            figures = self.things[f"authorization/{merchant_no}/{hold}"]
+        event = {
+            "object": "event",
+            "type": type_,
+            "number": number,
+            "original_kind": original[0],
+            "original": original[1],
+            "amount_minor": amount_minor,
+            "currency": currency or self.things[f"merchant/{merchant_no}"]["currency"],
+            "fee_minor": fee_minor,
+            "state": figures.get("state", state),
+            "code": code,
+            "hold_amount_minor": figures.get("amount_minor"),
+            "hold_captured_minor": figures.get("captured_minor"),
+            "expires_at": instant(figures.get("expires_at_ns", 0)),
+            "business_date": self.business_date,
+            "occurred_at": instant(self.now_ns),
+        }
+        name = f"events/{merchant_no}"
+        self.things[name] = {"items": (*self.things[name]["items"], event)}
+
     # Figures
+
+    @staticmethod
+    def _note(command: Command) -> Thing:
+        """Return what the caller wrote beside a command."""
+        return {name: command[name] for name in ("description", "metadata") if name in command}
 
     def _change(self, name: str, **figures: Any) -> None:
         self.things[name] = {**self.things[name], **figures}

@@ -6,7 +6,7 @@ same time the model says only that there is some order, one after the other, wit
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -75,6 +75,7 @@ class Wish(NamedTuple):
         number: 0 is the number used last, all others are fresh ones.
         final: of a capture; a refund may wait for funds.
         foreign: in the wrong currency.
+        note: 1 to write a description beside it, 2 metadata, 3 both.
     """
 
     kind: str
@@ -86,6 +87,7 @@ class Wish(NamedTuple):
     final: bool = False
     foreign: bool = False
     valid_s: int = 86_400
+    note: int = 0
 
 
 _amounts: SearchStrategy[AmountWish] = st.one_of(
@@ -94,6 +96,7 @@ _amounts: SearchStrategy[AmountWish] = st.one_of(
 )
 _small = st.integers(0, 9)
 _flags = st.booleans()
+_notes = st.sampled_from([0] * 7 + [1, 2, 3])
 _seldom = st.sampled_from([False] * 19 + [True])
 _payment_limits = st.sampled_from([None, None, None, 2_500])
 _daily_limits = st.sampled_from([None, 3_000, 6_000])
@@ -113,8 +116,9 @@ def _wish(
     final: bool,
     foreign: bool,
     valid_s: int,
+    note: int,
 ) -> Wish:
-    return Wish(kind, *pair, original, number, amount, final, foreign, valid_s)
+    return Wish(kind, *pair, original, number, amount, final, foreign, valid_s, note)
 
 
 def _wishes(*kinds: str) -> SearchStrategy[Wish]:
@@ -128,6 +132,7 @@ def _wishes(*kinds: str) -> SearchStrategy[Wish]:
         _flags,
         _seldom,
         st.sampled_from([3_600, 86_400, 7 * 86_400, 30 * 86_400]),
+        _notes,
     )
 
 
@@ -154,6 +159,7 @@ _ANYTHING = (
     *_REMEDIES,
     *_FREEZING,
 )
+NOTED = {*_PAYING, *_REFUNDING, "capture_authorization", "fund_account"}
 LATE = 25
 """Commands after which accounts may be closed and years may pass."""
 MANY = 60
@@ -640,6 +646,14 @@ class Domain(RuleBasedStateMachine):
 
     def _command(self, wish: Wish) -> Command:
         """Return the command that a wish comes to, as things stand."""
+        command = self._plain(wish)
+        if wish.kind not in NOTED:
+            return command
+        note: dict[str, Any] = {"description": "two 茶", "metadata": {"till": "7", "by": "é"}}
+        given = {1: ("description",), 2: ("metadata",), 3: tuple(note)}.get(wish.note, ())
+        return {**command, **{name: note[name] for name in given}}
+
+    def _plain(self, wish: Wish) -> Command:
         account_no = wish.account
         owner = account_no if wish.kind in _MOVING else wish.merchant
         currency = CURRENCIES.get(owner[0], "CNY")
@@ -912,10 +926,11 @@ class Domain(RuleBasedStateMachine):
             others = [*commands[:index], *commands[index + 1 :]]
             if not any(_same_original(commands[index], other) for other in others):
                 raise ModelMismatchError(f"{commands[index]} was told IN_FLIGHT; nothing is")
-        sight = self.world.look()
+        look = self.world.look()
+        sight = look._replace(things=self._unordered(look.things))
 
         def search(bank: Bank, left: frozenset[int]) -> Bank | None:
-            if left <= unknown and not _difference(sight, bank):
+            if left <= unknown and not self._differs(sight, bank):
                 return bank
             for index in sorted(left):
                 trial = bank.copy()
@@ -939,7 +954,25 @@ class Domain(RuleBasedStateMachine):
                 + _difference(sight, trial)
             )
         self.model = found
+        # What happened at the same time happened in some order, and it is this one.
+        self.model.things |= {name: look.things[name] for name in _event_names(look.things)}
         self.model.postings.clear()
+
+    def _differs(self, sight: Sight, bank: Bank) -> bool:
+        return sight != (self._unordered(bank.things), Counter(bank.postings))
+
+    def _unordered(self, things: Mapping[str, Thing]) -> dict[str, Thing]:
+        """Return things with the events that are new since the last look in no order of theirs."""
+        sorted_ = dict(things)
+        for name in _event_names(things):
+            items = things[name]["items"]
+            known = len(self.model.things.get(name, {"items": ()})["items"])
+            sorted_[name] = {"items": (*items[:known], *sorted(items[known:], key=repr))}
+        return sorted_
+
+
+def _event_names(things: Mapping[str, Thing]) -> list[str]:
+    return [name for name in things if name.startswith("events/")]
 
 
 def _together(wishes: list[Wish]) -> list[Wish]:
@@ -994,6 +1027,8 @@ def _something_else(name: str, value: Any) -> Any:
         return value + 1
     if value is None:
         return 1
+    if isinstance(value, dict):
+        return {**value, "till": "8"}
     others = {"currency": "EUR", "payer": "A3", "to": "A3", "method": "transfer"}
     return others.get(name, "other")
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from actors import commands
 from actors.account import Account
@@ -24,13 +24,16 @@ from actors.agreement import Allowance
 from actors.answers import Replayed
 from actors.audit import PostingRow, StoreView, audit
 from actors.authorization import Authorization
+from actors.event import PAGE_EVENTS, Event, EventPage, open_events, tail_of, view_event
 from actors.freeze import Freeze, Unfreeze
 from actors.hold import Hold
 from actors.kinds import KINDS
 from actors.limits import LimitsChange
 from actors.merchant import Merchant
 from actors.method import METHODS, MethodLimit
+from actors.note import description_of, metadata_of
 from actors.operation import Operation
+from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import Refund
 from actors.remedy import Remedy
@@ -464,7 +467,12 @@ class World:
             if getattr(row.value, "joined", ()):
                 raise ViolationError(f"somebody still waits for {row.title}")
         self._check_books(states)
-        things = {row.title: row.figures for row in (*states, *records)}
+        things = {
+            row.title: row.figures
+            for row in (*states, *records)
+            if not isinstance(row.value, EventPage)
+        }
+        things |= _events(states, records)
         for row in states:
             if isinstance(row.value, Merchant):
                 queue = tuple(_queue(row, records))
@@ -540,7 +548,8 @@ class World:
         def read() -> _Row:
             address = key[2:].decode()
             state = KINDS.of(address).decode_state(payload)
-            return _Row(address, None, "", state, address, _figures(state))
+            events = _happened(tail_of(state)[1]) if isinstance(state, Merchant) else ()
+            return _Row(address, None, "", state, address, _figures(state), events)
 
         return self._once(key, payload, read)
 
@@ -550,6 +559,9 @@ class World:
             address, name = owner.decode(), rest[1:].decode()
             kind = KINDS.of(address).records[rest[:1]]
             record = kind.decode(payload)
+            if isinstance(record, EventPage):
+                events = _happened(open_events(record.events, PAGE_EVENTS))
+                return _Row(address, kind, name, record, "", {}, events)
             title = _title(address.partition("/")[2], kind, name, record)
             return _Row(address, kind, name, record, title, _figures(record))
 
@@ -578,6 +590,43 @@ class _Row(NamedTuple):
     value: Struct
     title: str
     figures: Thing
+    events: tuple[Thing, ...] = ()
+
+
+def _events(states: Sequence[_Row], records: Sequence[_Row]) -> dict[str, Thing]:
+    """Return each merchant's events: full pages in the order of their keys, then the state's."""
+    pages: dict[str, list[_Row]] = {}
+    for row in records:
+        if isinstance(row.value, EventPage):
+            pages.setdefault(row.address, []).append(row)
+    things = {}
+    for row in states:
+        if not isinstance(row.value, Merchant):
+            continue
+        items: list[Thing] = []
+        for each in (*pages.pop(row.address, ()), row):
+            if each.name and int(each.name) != len(items) + 1:
+                raise ViolationError(f"{row.address}: events {each.name} after {len(items)}")
+            items += each.events
+        if len(items) != row.value.events:
+            raise ViolationError(f"{row.address}: {len(items)} events, not {row.value.events}")
+        own = row.value.currency
+        for item in items:
+            item["currency"] = item["currency"] or own
+        things[f"events/{row.address.partition('/')[2]}"] = {"items": tuple(items)}
+    if pages:
+        raise ViolationError(f"events of nobody: {list(pages)}")
+    return things
+
+
+def _happened(events: Sequence[Event]) -> tuple[Thing, ...]:
+    """Return events as callers see them, but for their sequence, which is their place."""
+    seen = []
+    for event in events:
+        item = msgspec.to_builtins(view_event(0, event, ""), builtin_types=())
+        del item["sequence"]
+        seen.append(item)
+    return tuple(seen)
 
 
 def typed(command: Mapping[str, Any]) -> commands.Command:
@@ -611,6 +660,12 @@ def _figures(value: Struct) -> Thing:
             for method, limit in zip(METHODS, value.limits, strict=False)
             if limit != MethodLimit()
         }
+    if isinstance(value, Bound):
+        given = {
+            "description": description_of(value.digest),
+            "metadata": metadata_of(value.digest),
+        }
+        figures |= {name: each for name, each in given.items() if each is not UNSET}
     return figures
 
 
