@@ -51,7 +51,7 @@ test *ARGS: setup check
 
 # The tests of whatever can have several shards, with three.
 test-shards *ARGS: setup
-    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} tests/bench tests/e2e tests/gateway "$@"
+    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} tests/e2e tests/gateway "$@"
 
 # The gates: lint, format, types, arrows between packages.
 check: setup
