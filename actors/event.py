@@ -208,10 +208,12 @@ def append_event(
 ) -> None:
     """Append an event to the merchant's sequence; see `Event` for the arguments."""
     merchant = existing(turn)
+    # On a domain clock time travels with messages: what comes later may be of an earlier time.
+    at_ns = max(merchant.events_ns, turn.now_ns)
     event = Event(
         type_,
         number,
-        turn.now_ns,
+        at_ns,
         day_of(turn.business_date),
         amount_minor,
         original,
@@ -226,7 +228,7 @@ def append_event(
     if not events % PAGE_EVENTS:
         turn.put(EVENTS, page_name(events), EventPage(tail))
         tail = b""
-    turn.become(replace(merchant, events=events, tail=tail))
+    turn.become(replace(merchant, events=events, tail=tail, events_ns=at_ns))
 
 
 def page_name(sequence: int) -> str:

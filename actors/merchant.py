@@ -62,6 +62,7 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         authorizations_open: how many authorizations are PROCESSING, HELD or PARTIALLY_CAPTURED.
         events, tail: sequence of its newest event, 0 if none; the newest events themselves, as
             many as do not fill a page yet (`actors.event`).
+        events_ns: time of the newest event; they are in the order of time.
     """
 
     currency: str
@@ -79,6 +80,7 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
     authorizations_open: int = 0
     events: int = 0
     tail: bytes = b""
+    events_ns: int = 0
 
 
 def existing(turn: Turn[Merchant]) -> Merchant:

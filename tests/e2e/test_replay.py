@@ -362,7 +362,8 @@ def test_store_that_is_lost_is_made_anew(tmp_path: Path) -> None:
     data, file = tmp_path / "bank", tmp_path / "file.csv"
     file.write_text(HEADER + PAID)
     _run(data, file)
-    (data / "shard-0").rename(tmp_path / "lost")
+    for shard in data.glob("shard-*"):
+        shard.rename(tmp_path / f"lost-{shard.name}")
     assert _run(data, file)["ok"] == 1
     assert len(export("postings", data)) == 4
 
