@@ -43,10 +43,11 @@ demo *ARGS: setup
 replay FILE *ARGS: setup
     @{{ quote(bin / "piaohao") }} replay "$@"
 
-# All gates, then all tests but the long ones, with one shard; `test-shards` runs with three what
-# can have several (3 minutes). Arguments go to pytest.
+# All gates, then all tests but the long ones: with one shard, and again with three what can have
+# several. Arguments go to pytest; then one run is made, with one shard.
 test *ARGS: setup check
     {{ quote(bin / "pytest") }} "$@"
+    [ $# -gt 0 ] || {{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} test-shards
 
 # The tests of whatever can have several shards, with three.
 test-shards *ARGS: setup

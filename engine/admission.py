@@ -30,7 +30,8 @@ class Ask(Struct, eq=False):
         reply: who is told, exactly once.
         deadline: on Trio's clock, seconds; after it the caller is told TIMEOUT or
             OUTCOME_UNKNOWN.
-        at_ns: the domain clock moves at least here before the first turn; 0 leaves it alone.
+        at_ns: the command's time on a domain clock, which moves at least here before the first
+            turn; 0 for wherever it stands.
         since: when it was admitted, on Trio's clock, seconds; up to a tenth of a second early.
         started: its first turn has been given, or refused.
         done: the caller has been told.

@@ -165,7 +165,8 @@ class Shard:
             reply: called once with the actor's answer or a `Fault`, when it is durable. What it
                 raises is logged and changes nothing.
             deadline: on Trio's clock, seconds.
-            at_ns: moves a domain clock at least there before the first turn.
+            at_ns: on a domain clock the command's time: the clock moves at least there before
+                the first turn. 0 for the time at which it stands.
             lane: commands of one lane start in order; by default one lane an actor.
 
         Returns:
@@ -561,7 +562,7 @@ class Shard:
         stage = self.stage
         ask.started = True
         token = (self.store.epoch, stage.number, ask.n)
-        at_ns = stage.now_ns if self.clock.movable else 0
+        at_ns = (ask.at_ns or stage.now_ns) if self.clock.movable else 0
         try:
             stage.take_turn(Envelope(ask.to, "", ask.body, stage.business_date, token, at_ns=at_ns))
         except StorageError:

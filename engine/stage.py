@@ -216,10 +216,8 @@ class Stage:
     def _timer_envelope(self, key: bytes, timer: timers.Timer) -> Envelope:
         due_ns, address, _ = timers.split_timer_key(key)
         body = self.kinds.read_body(address, timer.body)
-        at_ns = 0
-        if self.clock.movable:
-            # With several shards this one's clock may be ahead; its timers are at their own time.
-            at_ns = self.now_ns if self.links is None else due_ns
+        # A domain clock may be ahead of a timer that was set late; that fires at its own time.
+        at_ns = due_ns if self.clock.movable else 0
         return Envelope(address, address, body, self.business_date, at_ns=at_ns)
 
     def _earliest_timer(self) -> int:

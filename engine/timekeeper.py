@@ -47,7 +47,7 @@ class Timekeeper:
 
     Args:
         shards: those of the node; with several, each has a clock of its own.
-        clock: the node's time: no command is given at an earlier one.
+        clock: the node's time, the latest that any command was given at; it never goes back.
     """
 
     def __init__(self, shards: Sequence[Shard], clock: Clock) -> None:
@@ -72,7 +72,8 @@ class Timekeeper:
             return STOPPING
         if len(self._shards) == 1 and not self._waiting:
             return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
-        at_ns = max(at_ns, self._clock.now_ns())
+        # A command of an earlier time has that time, though the clock does not go back.
+        at_ns = at_ns or self._clock.now_ns()
         if not self._waiting and self._next_due() > at_ns:
             self._clock.advance_to(at_ns)
             return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)

@@ -18,6 +18,7 @@ from gateway.operations import Verify
 from gateway.operator import perform
 from tests.e2e import failing_sync
 from tests.e2e.process import make_store, node, store_files
+from tests.shards import SHARDS
 
 WORKERS = 32
 
@@ -60,8 +61,10 @@ async def test_failing_fsync_tells_every_waiter_and_ends_with_74(tmp_path: Path)
     assert ended - unknown[0] < 1
     codes = {(status, body.get("code")) for _, status, body in answers}
     assert codes <= {(201, None), (504, "OUTCOME_UNKNOWN"), (503, "STOPPING")}
-    # Nothing is acknowledged once something is unknown.
-    assert all(status != 201 for when, status, _ in answers if when > unknown[0])
+    if SHARDS == 1:
+        # Nothing is acknowledged once something is unknown. Another shard may have acknowledged
+        # just before, and answers on two connections overtake each other: below, it is all there.
+        assert all(status != 201 for when, status, _ in answers if when > unknown[0])
     assert cut_off <= WORKERS
 
     report = perform(tmp_path, Verify())

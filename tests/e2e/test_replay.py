@@ -162,9 +162,6 @@ def _kill_again_and_again(
     _assert_as_expected(result, data, refusals, expected)
 
 
-# With several shards a row that a kill undid on one of them may find the clock where later rows on
-# the others had brought it (docs/REPLAY.md): at the edge of a hold's days that shows.
-@pytest.mark.one_shard
 def test_replay_killed_five_times_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     chance = _chance()
     rows = transfers(chance, from_receipts(receipts()[:6_000]), 0.05)

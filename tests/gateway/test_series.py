@@ -305,6 +305,24 @@ async def test_clock_at_the_end_fires_timers_on_its_way() -> None:
         assert expired["expires_at"] == "2026-01-05T08:01:00.000Z"
 
 
+async def test_array_of_an_earlier_time_has_that_time_and_the_clock_stays() -> None:
+    """What a kill has undone is sent again at its own time, though others were further."""
+    async with open_desk() as client:
+        await client.shop()
+        hours = [
+            {"command": "advance_clock", "to": f"2026-01-05T{hour}:00:00Z"} for hour in ("20", "09")
+        ]
+        await client.commands(hours[0], payment("O1", 1))
+        answers = await client.commands(hours[1], hold("H1", valid_s=60), payment("O2", 1))
+        assert answers[1]["body"]["created_at"] == "2026-01-05T09:00:00.000Z"
+        assert answers[2]["body"]["settled_at"] == "2026-01-05T09:00:00.000Z"
+        assert (await client.get("/v1/node"))[1]["now"] == "2026-01-05T20:00:00.000Z"
+        # Its minute is over; the hold ends, at its own time.
+        await client.commands(hours[0])
+        expired = (await client.get("/v1/authorizations/M1/H1"))[1]
+        assert (expired["state"], expired["expires_at"]) == ("EXPIRED", "2026-01-05T09:01:00.000Z")
+
+
 async def test_overload_refuses_items_and_repeating_them_completes_the_array() -> None:
     async with open_desk(limits=Limits(unconfirmed_max=8)) as client:
         await client.shop()
