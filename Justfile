@@ -89,6 +89,27 @@ bench-aged DATA="aged": setup
     [ -d {{ quote(DATA) }} ] || .venv/bin/piaohao bench fill --data {{ quote(DATA) }} --accounts 10000000 --paid
     .venv/bin/piaohao bench engine --data {{ quote(DATA) }} --accounts 10000000 --seconds 30
 
+# What a payment costs as a store grows: 10,000 to 10,000,000 accounts, none or as many payments
+# before it with one merchant, one and three shards (1 hour, 10 GB of disk; run nothing else).
+[script("sh", "-eu")]
+bench-growth DATA="growth": setup
+    measured() { # accounts, merchants, mix, shards, and --paid or nothing
+        rm -rf {{ quote(DATA) }}
+        .venv/bin/piaohao bench fill --data {{ quote(DATA) }} --accounts "$1" --merchants "$2" \
+            --shards "$4" ${5:-} 2>/dev/null
+        echo "$3, $1 accounts, $2 merchants, $4 shards ${5:-}"
+        .venv/bin/piaohao bench engine --data {{ quote(DATA) }} --accounts "$1" --merchants "$2" \
+            --mix "$3" --seconds 20 --skip-verify --json 2>/dev/null
+        rm -rf {{ quote(DATA) }}
+    }
+    for shards in 1 3; do
+        for accounts in 10000 1000000 10000000; do
+            measured $accounts 1000 uniform $shards
+        done
+        measured 10000000 1 hot $shards
+        measured 10000000 1 hot $shards --paid
+    done
+
 # A year of shopping and what follows on it, killed five times on the way (5 minutes).
 replay-long: setup
     {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py

@@ -29,6 +29,7 @@ from bench.bulk import CURRENCY, account_no, merchant_no
 from bench.floor import Floor, FloorPayment
 from engine.clock import WallClock
 from engine.node import Node
+from engine.shard import Limits
 from gateway.operations import closing_all
 from gateway.verification import verify
 from storage.lmdb_store import LmdbStore
@@ -37,7 +38,8 @@ Mix = Literal["uniform", "zipf", "hot"]
 MIXES: Final[tuple[Mix, ...]] = ("uniform", "zipf", "hot")
 ZIPF_S: Final = 0.99
 FLOOR_ACCOUNTS_MAX: Final = 1_000_000
-_CHOICES: Final = 1 << 18
+_CHOICES: Final = (1 << 18, 1 << 22)
+"""How many payers are drawn at least and at most before they come round again."""
 _PAID: Final = (PaymentView, FloorPayment)
 
 
@@ -58,6 +60,8 @@ class Settings(Struct, frozen=True):
     seed: int = 1
     never_idle: bool = False
     shards: int = 1
+    actors_max: int = 200_000
+    skip_verify: bool = False
 
     @property
     def payees(self) -> int:
@@ -70,6 +74,9 @@ class Figures(Struct, frozen=True, omit_defaults=True):
 
     `floor_us` is the floor's process CPU a payment in the same run, 0 where it was left out.
     With a never-idle task, `never_idle_ratio` is its rounds' throughput to the quiet rounds'.
+    `first_answer_s` is from before the store was opened to the first payment's answer;
+    `anonymous_mib` the process's memory at the end, the driver's latencies among it. `verify_ok`
+    is None where it was to be skipped and nothing was refused.
     """
 
     mix: Mix
@@ -85,7 +92,9 @@ class Figures(Struct, frozen=True, omit_defaults=True):
     batch_p50: float
     commit_ms_p50: float
     fdatasync_ms_p50: float
-    verify_ok: bool
+    first_answer_s: float
+    anonymous_mib: float
+    verify_ok: bool | None
     never_idle_ratio: float | None = None
 
 
@@ -113,12 +122,13 @@ class Round(Struct, frozen=True):
 def choose_payers(mix: Mix, accounts: int, seed: int) -> array[int]:
     """Return payers' indices in order: Zipf with s = 0.99 by rank, or uniform."""
     chance = random.Random(seed)
+    choices = min(max(accounts, _CHOICES[0]), _CHOICES[1])
     if mix != "zipf":
-        return array("I", (chance.randrange(accounts) for _ in range(_CHOICES)))
+        return array("I", (chance.randrange(accounts) for _ in range(choices)))
     weights = list(accumulate(1 / rank**ZIPF_S for rank in range(1, accounts + 1)))
     ranks = list(range(accounts))
     chance.shuffle(ranks)
-    return array("I", chance.choices(ranks, cum_weights=weights, k=_CHOICES))
+    return array("I", chance.choices(ranks, cum_weights=weights, k=choices))
 
 
 class Driver:
@@ -245,13 +255,16 @@ class _Batch:
 
 
 async def measure(
-    stores: Sequence[LmdbStore], scratch: Path, settings: Settings, say: Callable[[str], None]
+    open_stores: Callable[[], Sequence[LmdbStore]],
+    scratch: Path,
+    settings: Settings,
+    say: Callable[[str], None],
 ) -> Figures:
     """Run rounds of the floor and of the engine in turn, on the disk that `scratch` is on.
 
     Args:
-        stores: all shards of a store, filled by `bench.bulk` with as many accounts and merchants
-            as `settings` has.
+        open_stores: returns all shards of a store, filled by `bench.bulk` with as many accounts
+            and merchants as `settings` has; they are closed at the end.
         scratch: an empty folder for the floor's store.
         say: told how each round went.
 
@@ -260,19 +273,24 @@ async def measure(
     """
     merchants = settings.payees
     payers = choose_payers(settings.mix, settings.accounts, settings.seed)
-    node = Node(stores, KINDS, WallClock())
-    # The floor keeps all its actors in memory; for a large store it would be another machine's.
-    floor = None
-    if settings.accounts <= FLOOR_ACCOUNTS_MAX:
-        floor = Floor(
-            scratch / "floor",
-            [account_no(n) for n in range(settings.accounts)],
-            [merchant_no(n) for n in range(merchants)],
-        )
+    opening = time.perf_counter()
+    stores = open_stores()
+    node = Node(stores, KINDS, WallClock(), Limits(actors_max=settings.actors_max))
     floors, engines, disturbed, syncs = [], [], [], []
     first = f"{max(store.last.sequence for store in stores):010d}"
     async with trio.open_nursery() as nursery:
         await nursery.start(node.run)
+        driver = Driver(node, payers, merchants, f"{first}first")
+        await driver.run(1, 1, 0)
+        first_answer_s = time.perf_counter() - opening
+        # The floor keeps all its actors in memory; for a large store it would be another machine's.
+        floor = None
+        if settings.accounts <= FLOOR_ACCOUNTS_MAX:
+            floor = Floor(
+                scratch / "floor",
+                [account_no(n) for n in range(settings.accounts)],
+                [merchant_no(n) for n in range(merchants)],
+            )
         commits = sum(shard.vitals.commits for shard in node.shards)
         for number in range(settings.rounds):
             prefix = f"{first}{number:03d}"
@@ -291,8 +309,14 @@ async def measure(
         node.stop()
     if floor is not None:
         floor.close()
-    with closing_all([store.snapshot() for store in stores]) as snapshots:
-        verified = verify(snapshots).ok
+    anonymous = anonymous_mib()
+    refused = any(each.refused for each in engines)
+    verified: bool | None = None
+    if not settings.skip_verify or refused:
+        with closing_all([store.snapshot() for store in stores]) as snapshots:
+            verified = verify(snapshots).ok and not refused
+    for store in stores:
+        store.close(clean=True)
     latencies = sorted(ns for each in engines for ns in each.latencies_ns)
     return Figures(
         mix=settings.mix,
@@ -308,7 +332,9 @@ async def measure(
         batch_p50=statistics.median(commit.answers for commit in recent),
         commit_ms_p50=statistics.median(commit.total_ns for commit in recent) / 1e6,
         fdatasync_ms_p50=statistics.median(syncs),
-        verify_ok=verified and not any(each.refused for each in engines),
+        first_answer_s=first_answer_s,
+        anonymous_mib=anonymous,
+        verify_ok=verified,
         never_idle_ratio=_rate(disturbed) / _rate(engines) if disturbed else None,
     )
 
@@ -353,6 +379,14 @@ def _line(number: int, floors: Sequence[Round], engines: Sequence[Round]) -> str
         ratio = engine.cpu_us / floors[-1].cpu_us
         line += f"; floor {floors[-1].cpu_us:.1f} us, ratio {ratio:.2f}"
     return line
+
+
+def anonymous_mib() -> float:
+    """Return this process's anonymous resident memory (Linux: RssAnon), in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("this system does not tell anonymous memory (RssAnon)")
 
 
 def fdatasync_ms(folder: Path, times: int = 40) -> float:

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from storage.lmdb_store import LmdbStore
 
 OK: Final = 0
 CHECK_FAILED: Final = 1
+_VERIFIED: Final = {True: "ok", False: "FAILED", None: "skipped"}
 
 
 def fill(data: Path, accounts: int, merchants: int, *, paid: bool, shards: int) -> int:
@@ -45,17 +47,19 @@ def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
         folder = Folder(Path(scratch) / "store" if data is None else data, create=data is None)
         try:
             if data is None:
-                stores = _filled(
-                    folder, settings.accounts, settings.payees, paid=False, shards=settings.shards
+                _close(
+                    _filled(
+                        folder,
+                        settings.accounts,
+                        settings.payees,
+                        paid=False,
+                        shards=settings.shards,
+                    )
                 )
-            else:
-                stores = folder.open()
-                for store in stores:
-                    store.begin_epoch()
             figures = None
             try:
-                figures = trio.run(measure, stores, Path(scratch), settings, _say)
-                _close(stores)
+                open_stores = partial(_opened, folder)
+                figures = trio.run(measure, open_stores, Path(scratch), settings, _say)
             except* BenchError as errors:
                 _say(f"piaohao: {errors.exceptions[0]}")
         finally:
@@ -66,7 +70,7 @@ def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
         sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
     else:
         sys.stdout.write(_table(settings, figures))
-    return OK if figures.verify_ok else CHECK_FAILED
+    return CHECK_FAILED if figures.verify_ok is False else OK
 
 
 def soak(accounts: int, merchants: int, seconds: float, *, as_json: bool) -> int:
@@ -90,6 +94,13 @@ def soak(accounts: int, merchants: int, seconds: float, *, as_json: bool) -> int
     return OK if soaked.ok else CHECK_FAILED
 
 
+def _opened(folder: Folder) -> list[LmdbStore]:
+    stores = folder.open()
+    for store in stores:
+        store.begin_epoch()
+    return stores
+
+
 def _close(stores: Sequence[LmdbStore]) -> None:
     for store in stores:
         store.close(clean=True)
@@ -101,9 +112,7 @@ def _filled(
     now_ns = time.time_ns()
     date = datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat()
     folder.create(date, now_ns, shards=shards)
-    stores = folder.open()
-    for store in stores:
-        store.begin_epoch()
+    stores = _opened(folder)
     begun = time.perf_counter()
 
     def progress(done: int) -> None:
@@ -127,7 +136,9 @@ def _table(settings: Settings, figures: Figures) -> str:
         f"  commits       {figures.commits:>12,}   {figures.batch_p50:.0f} answers each, "
         f"{figures.commit_ms_p50:.2f} ms",
         f"  raw fdatasync {figures.fdatasync_ms_p50:>9.3f} ms",
-        f"  verify        {'ok' if figures.verify_ok else 'FAILED':>12}",
+        f"  first answer  {figures.first_answer_s:>9.2f} s    after the store began to be opened",
+        f"  memory        {figures.anonymous_mib:>9.1f} MiB  anonymous",
+        f"  verify        {_VERIFIED[figures.verify_ok]:>12}",
     ]
     if figures.never_idle_ratio is not None:
         lines.append(f"  never-idle    {figures.never_idle_ratio:>12.2f}   of the quiet rate")

@@ -8,14 +8,13 @@ that the kernel caches do not count, as it takes them back when it needs them.
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import trio
 from msgspec import Struct
 
 from actors.kinds import KINDS
-from bench.engine_bench import Driver, choose_payers
+from bench.engine_bench import Driver, anonymous_mib, choose_payers
 from engine.clock import WallClock
 from engine.node import Node
 from engine.shard import Limits
@@ -34,14 +33,6 @@ class Soaked(Struct, frozen=True):
     payments: int
     actors_max: int
     anonymous_mib: list[float]
-
-
-def anonymous_mib() -> float:
-    """Return this process's anonymous resident memory (Linux: RssAnon), in MiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    raise OSError("this system does not tell anonymous memory (RssAnon)")
 
 
 async def soak(

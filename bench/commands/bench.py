@@ -24,6 +24,8 @@ def engine(
     seed: int = 1,
     never_idle: Annotated[bool, Parameter(negative=())] = False,
     shards: _Shards = 1,
+    actors_max: _Count = 200_000,
+    skip_verify: Annotated[bool, Parameter(negative=())] = False,
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -55,6 +57,10 @@ def engine(
         After each round another one beside a Trio task that is always runnable.
     shards:
         Shards of the store that is made; a store in --data has its own.
+    actors_max:
+        Actors that each shard keeps in memory while they are idle.
+    skip_verify:
+        Do not verify the store at the end: ten million accounts take minutes.
     data:
         Folder of a store filled by `piaohao bench fill`; without it one is made and removed.
     json:
@@ -74,6 +80,8 @@ def engine(
         seed=seed,
         never_idle=never_idle,
         shards=shards,
+        actors_max=actors_max,
+        skip_verify=skip_verify,
     )
     return engine_run.run(settings, data, as_json=json)
 
