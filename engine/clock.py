@@ -5,6 +5,7 @@ Wall time for nodes that serve; a domain clock, moved by commands, for replay an
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 log = logging.getLogger("piaohao.engine")
@@ -19,6 +20,9 @@ class Clock(Protocol):
 
     movable: bool
 
+    def ticks(self) -> float:
+        """Return monotonic time, seconds from anywhere: how long slices and batches last."""
+
     def now_ns(self) -> int:
         """Return the time."""
 
@@ -30,16 +34,27 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The machine's clock, held still while it is set back."""
+    """The machine's clock, held still while it is set back.
+
+    Args:
+        read_ns: reads the machine's clock.
+        ticks: reads its monotonic clock.
+    """
 
     movable = False
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        read_ns: Callable[[], int] = time.time_ns,
+        ticks: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._read_ns = read_ns
+        self.ticks = ticks
         self._last_ns = 0
 
     def now_ns(self) -> int:
         """See `Clock.now_ns`."""
-        now_ns = time.time_ns()
+        now_ns = self._read_ns()
         self._last_ns = max(self._last_ns, now_ns)
         return self._last_ns
 
@@ -48,7 +63,7 @@ class WallClock:
 
     def not_before(self, now_ns: int) -> None:
         """See `Clock.not_before`: until the machine's clock has caught up, time stands still."""
-        behind_s = (now_ns - time.time_ns()) // 1_000_000_000
+        behind_s = (now_ns - self._read_ns()) // 1_000_000_000
         if behind_s > 0:
             log.warning(
                 "the clock is %d s behind the store: until then time stands still", behind_s
@@ -63,6 +78,7 @@ class DomainClock:
 
     def __init__(self, now_ns: int) -> None:
         self._now_ns = now_ns
+        self.ticks = time.perf_counter
 
     def now_ns(self) -> int:
         """See `Clock.now_ns`."""

@@ -41,6 +41,7 @@ class Node:
         clock: where turns get their time from.
         limits: bounds of each shard.
         on_failure: called once, when a shard has failed and all waiters have been told.
+        make_exchange: makes the way between the shards.
 
     Raises:
         CorruptRowError: the ends of a link between two shards do not fit together.
@@ -53,6 +54,7 @@ class Node:
         clock: Clock,
         limits: Limits | None = None,
         on_failure: Callable[[BaseException], None] | None = None,
+        make_exchange: type[Exchange] | Callable[..., Exchange] = Exchange,
     ) -> None:
         self.kinds = kinds
         self.clock = clock
@@ -61,7 +63,7 @@ class Node:
         self._one_barrier = trio.Lock()
         self._one_cut = trio.Lock()
         clock.not_before(max(store.last.now_ns for store in stores))
-        exchange = Exchange(self._end_if_at_rest, self._look_at_time)
+        exchange = make_exchange(self._end_if_at_rest, self._look_at_time)
         way = exchange if len(stores) > 1 else None
         self.shards = exchange.shards
         for store in stores:

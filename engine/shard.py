@@ -8,7 +8,6 @@ the shard is over: it never tries the same store again.
 """
 
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
@@ -120,6 +119,7 @@ class Shard:
         assert (way is None) == (store.format.shards == 1), "a way to the other shards"
         self.store = store
         self.clock = clock
+        self._ticks = clock.ticks
         self.limits = Limits() if limits is None else limits
         self.stage = Stage(store, kinds, clock)
         self.admission = Admission(self.limits.unconfirmed_max, self.limits.actor_unconfirmed_max)
@@ -372,7 +372,7 @@ class Shard:
             self._slice()
             busy = self._has_work() or stage.next_due <= stage.now_ns
             if stage.batch.pending() and (
-                not busy or time.perf_counter() - self._committed_at >= self.limits.batch_s
+                not busy or self._ticks() - self._committed_at >= self.limits.batch_s
             ):
                 self._staged.set()
             if len(stage.actors) > self.limits.actors_max:
@@ -390,7 +390,7 @@ class Shard:
             await self.commit_batch()
             if self.stage.batch.pending() and not self._has_work():
                 self._staged.set()
-            self._committed_at = time.perf_counter()
+            self._committed_at = self._ticks()
             self._end_if_at_rest()
 
     async def _tick(self) -> None:
@@ -456,7 +456,8 @@ class Shard:
         and one command come first: a chain that never ends, or a timer that always sets itself
         anew, must not shut everybody else out.
         """
-        until = time.perf_counter() + self.limits.slice_s
+        ticks = self._ticks
+        until = ticks() + self.limits.slice_s
         begin_until = until - self.limits.slice_s / 5
         now = self._now = trio.current_time()
         stage = self.stage
@@ -471,7 +472,7 @@ class Shard:
                     deliver(internal.popleft())
                 elif not self._begin_something(now):
                     break
-                time_now = time.perf_counter()
+                time_now = ticks()
                 if time_now >= begin_until and (time_now >= until or not internal):
                     break
         finally:

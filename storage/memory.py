@@ -17,9 +17,47 @@ from storage.link import new_ends
 from storage.row import COMMITS, JOURNAL, LINKS, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Writes
 
-_Table = dict[bytes, bytes]
 _KEY_BYTES_MAX: Final = 511
 """As in LMDB: a key that it refuses must not get past its twin."""
+_INSERTED_MAX: Final = 50
+
+
+class _Table(dict[bytes, bytes]):
+    """Rows as of one commit, never changed afterwards, and their keys in order once asked for."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self, rows: dict[bytes, bytes]) -> None:
+        super().__init__(rows)
+        self._order: list[bytes] | None = None
+
+    def order(self) -> list[bytes]:
+        """Return the keys in order."""
+        if self._order is None:
+            self._order = sorted(self)
+        return self._order
+
+    def changed(self, rows: dict[bytes, bytes | None]) -> "_Table":
+        """Return the table with rows put and deleted (None)."""
+        table = _Table(self)
+        order = self._order
+        fresh = [key for key, row in rows.items() if row is not None and key not in self]
+        gone = [key for key, row in rows.items() if row is None and key in self]
+        for key, row in rows.items():
+            if row is None:
+                table.pop(key, None)
+            else:
+                table[key] = row
+        if order is not None and len(fresh) + len(gone) <= _INSERTED_MAX:
+            # Sorting ten thousand keys for one more costs a hundred times as much.
+            if fresh or gone:
+                order = order.copy()
+                for key in fresh:
+                    bisect.insort(order, key)
+                for key in gone:
+                    del order[bisect.bisect_left(order, key)]
+            table._order = order
+        return table
 
 
 class MemorySnapshot:
@@ -45,8 +83,7 @@ class MemorySnapshot:
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.scan`."""
-        rows = self._tables[table]
-        keys = sorted(rows)
+        keys = self._tables[table].order()
         first = bisect.bisect_left(keys, start)
         last = len(keys) if stop is None else bisect.bisect_left(keys, stop)
         chosen = keys[first:last]
@@ -55,7 +92,9 @@ class MemorySnapshot:
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""
-        yield from sorted(self._tables[table].items())
+        rows = self._tables[table]
+        for key in rows.order():
+            yield key, rows[key]
 
     def count(self, table: str) -> int:
         """See `Snapshot.count`."""
@@ -76,22 +115,32 @@ class MemoryStore:
         self.last = first_commit(format_.created_ns, business_date)
         self.room = True
         self.fail_next: str | None = None
-        self._tables: dict[str, _Table] = {table: {} for table in TABLES}
         key = sequence_key(0)
-        self._tables[COMMITS][key] = seal(COMMITS, key, encode(self.last))
-        for key, payload in new_ends(format_.shard, format_.shards, format_.incarnation).items():
-            self._tables[LINKS][key] = seal(LINKS, key, payload)
+        ends = new_ends(format_.shard, format_.shards, format_.incarnation)
+        first: dict[str, dict[bytes, bytes]] = {
+            COMMITS: {key: seal(COMMITS, key, encode(self.last))},
+            LINKS: {key: seal(LINKS, key, payload) for key, payload in ends.items()},
+        }
+        self._tables = {table: _Table(first.get(table, {})) for table in TABLES}
         self._clean = False
         self._failed = False
 
     def reopened(self) -> "MemoryStore":
         """Return the store as the next process opens it: what was committed, nothing else."""
         store = MemoryStore(self.format, self.last.business_date)
-        store._tables = {table: dict(rows) for table, rows in self._tables.items()}
+        self.give_content(store)
+        return store
+
+    def give_content(self, store: "MemoryStore") -> None:
+        """Have another store hold what this one has committed, as the next process opens it."""
+        store._tables = dict(self._tables)
         store.last = self.last
         store.epoch = self.epoch + 1
         store.was_clean = self._clean
-        return store
+
+    def sealed(self, table: str, key: bytes) -> bytes | None:
+        """Return a row as it is stored, with its checksum; None where there is none."""
+        return self._tables[table].get(key)
 
     def snapshot(self) -> MemorySnapshot:
         """See `Store.snapshot`. The tables are copied on commit, so a view never moves."""
@@ -107,22 +156,20 @@ class MemoryStore:
             raise CommitError("asked to fail; nothing was kept")
         commit, tables = writes.commit, dict(self._tables)
         assert commit.sequence == self.last.sequence + 1, "commits out of sequence"
-        for table, rows in writes.rows.items():
-            changed = tables[table] = dict(tables[table])
-            for key, payload in rows.items():
-                if not 0 < len(key) <= _KEY_BYTES_MAX:
-                    self._failed = True
-                    raise CommitError(f"key of {len(key)} bytes")
-                if payload is None:
-                    changed.pop(key, None)
-                else:
-                    changed[key] = seal(table, key, payload)
         linked = replace(commit, chain=chained(self.last.chain, commit, writes.postings))
-        journal = tables[JOURNAL] = dict(tables[JOURNAL])
-        for key, payload in pages(commit.posting_first, writes.postings):
-            journal[key] = seal(JOURNAL, key, payload)
-        key = sequence_key(commit.sequence)
-        tables[COMMITS] = {**tables[COMMITS], key: seal(COMMITS, key, encode(linked))}
+        changes = dict(writes.rows)
+        changes[JOURNAL] = dict(pages(commit.posting_first, writes.postings))
+        changes[COMMITS] = {sequence_key(commit.sequence): encode(linked)}
+        for table, rows in changes.items():
+            if any(not 0 < len(key) <= _KEY_BYTES_MAX for key in rows):
+                self._failed = True
+                raise CommitError("a key that is too long, or empty")
+            tables[table] = tables[table].changed(
+                {
+                    key: None if payload is None else seal(table, key, payload)
+                    for key, payload in rows.items()
+                }
+            )
         self._tables = tables
         self.last = linked
         if self.fail_next == "kept":

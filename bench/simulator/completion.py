@@ -1,0 +1,100 @@
+"""Completion: what must be true when every fault has ended and everybody has had time.
+
+- `completion`: no message, hold or refund is stuck, every date that was cut is closed.
+- `slots`: every place that a command took is free again.
+- `nothing-happened`: what callers were told had not happened, has not.
+- `verify`: the store passes the same verification as `piaohao verify` makes.
+"""
+
+from typing import Any, Final
+
+import trio
+
+from actors.commands import digest
+from bench.simulator.checkers import OPEN_HOLDS
+from bench.simulator.world import World
+from engine.dates import DateState, open_date
+from gateway.verification import verify
+from storage.row import DATES, OUTBOX, PARKED
+
+_PATIENCE_S: Final = 600.0
+
+
+class Completion:
+    """The last questions to a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def serving(self) -> None:
+        """Wait until the node serves."""
+        await self._until(lambda: self._world.node is not None, "the node does not start")
+
+    async def at_rest(self) -> None:
+        """Wait until nothing is under way."""
+        await self._until(self._rests, "something is still under way")
+
+    async def _until(self, holds: Any, otherwise: str) -> None:
+        with trio.move_on_after(_PATIENCE_S) as patience:
+            while not holds():
+                await trio.sleep(0.05)
+        if patience.cancelled_caught:
+            self._world.fail("completion", f"{otherwise} after {_PATIENCE_S:.0f} s")
+
+    def _rests(self) -> bool:
+        world = self._world
+        node = world.node
+        return node is not None and all(
+            shard.at_rest()
+            and not shard.stage.asks
+            and shard.stage.next_due > world.machine_ns()
+            and not (shard.stage.links and shard.stage.links.trimmable())
+            and shard.store.snapshot().count(OUTBOX) == 0
+            for shard in node.shards
+        )
+
+    def nothing_parked(self) -> bool:
+        """Return whether no message is parked."""
+        return all(disk.snapshot().count(PARKED) == 0 for disk in self._world.disks)
+
+    def nothing_happened(self) -> None:
+        """See that no command has taken effect whose caller was told that nothing happened."""
+        world = self._world
+        for one in world.everything:
+            record = world.checkers.records.get((one.address, one.tag, one.name))
+            if one.outcome is None and not one.maybe and record is not None:
+                same = [
+                    each
+                    for each in world.everything
+                    if (each.address, each.tag, each.name) == (one.address, one.tag, one.name)
+                    and each is not one
+                    and digest(each.command) == digest(one.command)
+                ]
+                if record.digest == digest(one.command) and not same:
+                    world.fail("nothing-happened", f"{one.name}, and it is {record}")
+
+    async def check(self) -> None:
+        """Look at everything that is left."""
+        world = self._world
+        node = world.node
+        if node is None or world.failure is not None:
+            return
+        for key, record in sorted(world.checkers.records.items()):
+            state = getattr(record, "state", "")
+            if state == "PROCESSING" or (key[1] == "h" and state in OPEN_HOLDS):
+                world.fail("completion", f"{key} is still {state}")
+            elif state == "PENDING_FUNDS":
+                world.fail("completion", f"{key} still waits for funds after its days")
+        for shard in node.shards:
+            if shard.admission.unconfirmed or shard.stage.asks:
+                world.fail("slots", f"{shard.admission.unconfirmed} places are still taken")
+            if shard.store.snapshot().count(OUTBOX) or shard.store.snapshot().count(PARKED):
+                world.fail("completion", "a message is left over")
+            for business_date, payload in shard.store.snapshot().scan(DATES):
+                if open_date(business_date, payload).state is not DateState.CLOSED:
+                    world.fail("completion", f"{business_date.decode()} is not closed")
+        report = verify(await node.snapshots())
+        for violation in report.violations[:1]:
+            world.fail("verify", f"{violation}")
+        if not report.ok:
+            world.fail("verify", f"{report.sums}")

@@ -1,0 +1,320 @@
+"""A simulation: one run from its seed, from the first command to the last check.
+
+A run sets its world up, lets clients take so many steps while the faults of the seed happen, then heals
+everything and demands what must be true in the end: whoever asked can learn the outcome, nothing is
+stuck, the store verifies, and what clients saw has an order.
+
+Trio decides which task runs next by chance and by a set's order; here by the seed alone.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import trio
+import trio.testing
+from msgspec import Struct
+
+from actors.answers import Refused
+from actors.commands import FundAccount, first_actor
+from bench.simulator.client import (
+    ACCOUNTS,
+    CURRENCY,
+    OPENING_MINOR,
+    Asked,
+    Wishes,
+    asked,
+    setting_up,
+    with_other_content,
+)
+from bench.simulator.completion import Completion
+from bench.simulator.failure import Failure
+from bench.simulator.faults import Faults
+from bench.simulator.histories import Reading, check_histories
+from bench.simulator.trace import Trace
+from bench.simulator.weather import Weather
+from bench.simulator.world import World
+from engine.control import CutDay, ReleaseParked
+from engine.fault import Fault
+
+SHARDS: Final = (1, 2, 3)
+WAVE: Final = 60
+_TRIES_MAX: Final = 5
+_RESTING_S: Final = 600.0
+
+
+class Settings(Struct, frozen=True):
+    """What to run: see `piaohao simulate --help`. `shards` 0 is drawn from the seed."""
+
+    seed: int
+    steps: int = 300
+    shards: int = 0
+
+
+class Result(Struct, frozen=True):
+    """What came of a run."""
+
+    seed: int
+    steps: int
+    shards: int
+    trace_hash: str
+    commits: int
+    boots: int
+    faults: dict[str, int]
+    failure: Failure | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything held."""
+        return self.failure is None
+
+
+def simulate(settings: Settings, write: Callable[[str], object] | None = None) -> Result:
+    """Run one simulation; its trace goes line by line to `write`."""
+    with _deterministic(settings.seed):
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        result: Result = trio.run(_run, settings, write, clock=clock)
+    return result
+
+
+def shortest(settings: Settings, failure: Failure) -> int:
+    """Return the fewest steps after which the same checker fails, as far as halving finds them."""
+    low, high = 0, failure.step
+    while low < high:
+        middle = (low + high) // 2
+        found = simulate(Settings(settings.seed, middle, settings.shards)).failure
+        if found is not None and found.checker == failure.checker:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+@contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    """Have Trio schedule by the seed, and the engine keep its complaints to itself."""
+    run: Any = trio._core._run
+    scheduling, state = run._ALLOW_DETERMINISTIC_SCHEDULING, run._r.getstate()
+    disabled = logging.root.manager.disable
+    run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    run._r.seed(seed)
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        run._ALLOW_DETERMINISTIC_SCHEDULING = scheduling
+        run._r.setstate(state)
+        logging.disable(disabled)
+
+
+async def _run(settings: Settings, write: Callable[[str], object] | None) -> Result:
+    seed = settings.seed
+    shards = settings.shards or random.Random(f"{seed}/shards").choice(SHARDS)
+    trace = Trace(trio.current_time, write)
+    faults = Faults(seed)
+    world = World(seed, shards, faults, trace)
+    trace.note("run", seed, shards, faults.active())
+    simulation = _Simulation(world, settings.steps)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.live)
+        nursery.start_soon(simulation.run)
+        await world.over.wait()
+        nursery.cancel_scope.cancel()
+    trace.note("end", world.commits, world.failure)
+    return Result(
+        seed,
+        world.step,
+        shards,
+        trace.digest(),
+        world.commits,
+        world.boots,
+        dict(sorted(faults.fired.items())),
+        world.failure,
+    )
+
+
+class _Simulation:
+    """Clients, operator and weather of one run.
+
+    Args:
+        steps: how many the clients take, all together.
+    """
+
+    def __init__(self, world: World, steps: int) -> None:
+        self._world = world
+        self._steps = steps
+        self._numbers = 0
+        self._chance = world.source("clients")
+        self._wishes = Wishes(world.source("wishes"), self._number)
+        self._readings: list[Reading] = []
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Live through the run, then end it."""
+        world = self._world
+        world.faults.healed = True
+        await self._set_up()
+        world.faults.healed = False
+        async with trio.open_nursery() as around:
+            around.start_soon(Weather(world, self._overload).blow)
+            around.start_soon(self._operate)
+            async with trio.open_nursery() as self._nursery:
+                for _ in range(self._chance.randint(2, 10)):
+                    self._nursery.start_soon(self._client)
+            around.cancel_scope.cancel()
+        await self._heal()
+        world.over.set()
+
+    def _number(self) -> str:
+        self._numbers += 1
+        return f"{self._numbers:06d}"
+
+    async def _set_up(self) -> None:
+        world = self._world
+        while world.node is None:
+            await trio.sleep(0.01)
+        for command in setting_up():
+            await world.node.ask(first_actor(command), command)
+        for account in ACCOUNTS:
+            funding = FundAccount(account, "opening", OPENING_MINOR, CURRENCY)
+            await world.attempt(asked(0, funding), 10)
+
+    # Clients.
+
+    async def _client(self) -> None:
+        world, chance = self._world, self._chance
+        while world.step < self._steps:
+            world.step += 1
+            await trio.sleep(chance.expovariate(20))
+            if chance.random() < 0.1:
+                self._read(chance.choice((*ACCOUNTS, "M0", "M1", "M2")))
+                continue
+            await self._pursue(self._next())
+
+    def _next(self) -> Asked:
+        world = self._world
+        if world.everything and world.faults.fires("number_reused"):
+            earlier = world.faults.draw("number_reused").choice(world.everything[-30:])
+            other = with_other_content(earlier.command)
+            if other is not None:
+                return asked(world.step, other)
+        return asked(world.step, self._wishes.next())
+
+    async def _pursue(self, one: Asked) -> None:
+        """Ask until the outcome is known, the client has had enough, or leaves."""
+        world, chance = self._world, self._chance
+        for _ in range(_TRIES_MAX):
+            timeout_s = chance.choice((0.02, 0.2, 2.0, 10.0))
+            if isinstance(await world.attempt(one, timeout_s), Fault):
+                if world.faults.fires("client_leaves"):
+                    break
+                await trio.sleep(chance.expovariate(2))
+            else:
+                return
+        one.left = True
+
+    def _overload(self) -> None:
+        if self._nursery is None or self._world.step >= self._steps:
+            return
+        for _ in range(WAVE):
+            self._nursery.start_soon(self._pursue, self._next())
+
+    def _read(self, number: str) -> None:
+        node = self._world.node
+        if node is not None:
+            reading = Reading.of(node, number, trio.current_time())
+            self._world.trace.note("read", reading)
+            self._readings.append(reading)
+
+    # The operator.
+
+    async def _operate(self) -> None:
+        world = self._world
+        chance = world.source("operator")
+        while True:
+            await trio.sleep(chance.expovariate(0.5))
+            if world.node is None:
+                continue
+            if chance.random() < 0.5:
+                await self._cut()
+            else:
+                await self._release()
+
+    async def _cut(self) -> None:
+        node = self._world.node
+        assert node is not None
+        with trio.move_on_after(5):
+            await node.ask_control(CutDay(node.business_date()), timeout_s=4)
+
+    async def _release(self) -> None:
+        node = self._world.node
+        assert node is not None
+        for shard in node.shards:
+            for address in sorted(shard.stage.parking.by_actor):
+                with trio.move_on_after(5):
+                    await node.ask_control(ReleaseParked(address), timeout_s=4)
+
+    # The end.
+
+    async def _heal(self) -> None:
+        """Take every fault away and demand that all comes to an end."""
+        world = self._world
+        world.faults.healed = True
+        world.trace.note("healed")
+        for disk in world.disks:
+            disk.slow, disk.room = False, True
+        if world.network is not None:
+            world.network.cut.clear()
+        world.offset_ns = max(world.offset_ns, 0)
+        completion = Completion(world)
+        await completion.serving()
+        for one in world.everything:
+            if one.outcome is None and one.maybe:
+                await self._insist(one)
+        with trio.move_on_after(_RESTING_S):
+            while not completion.nothing_parked():
+                await self._release()
+                await trio.sleep(0.1)
+        completion.nothing_happened()
+        await completion.at_rest()
+        for number in (*ACCOUNTS, "M0", "M1", "M2"):
+            self._read(number)
+        # Every hold and every refund that waits has come to its end by then.
+        world.offset_ns = max(world.offset_ns, world.newest_ns() - world.machine_ns()) + _MONTHS_NS
+        await completion.at_rest()
+        await self._cut()
+        await completion.at_rest()
+        await completion.check()
+        if world.failure is None:
+            check_histories(world, self._readings)
+        world.ending = True
+        world.stop()
+        with trio.move_on_after(_RESTING_S) as patience:
+            while world.node is not None:
+                await trio.sleep(0.1)
+        if patience.cancelled_caught:
+            world.fail("completion", "the node does not come to its end")
+
+    async def _insist(self, one: Asked) -> None:
+        """Ask for an outcome until it is known: sent again, a command tells it."""
+        with trio.move_on_after(_RESTING_S):
+            while isinstance(await self._world.attempt(one, 10), Fault) or _passing(one):
+                one.outcome = None if _passing(one) else one.outcome
+                await self._release_if_any()
+                await trio.sleep(0.2)
+            return
+        self._world.fail("completion", f"{one.name} has no outcome: {one.command}")
+
+    async def _release_if_any(self) -> None:
+        if self._world.node is not None:
+            await self._release()
+
+
+_MONTHS_NS: Final = 40 * 86_400 * 10**9
+
+
+def _passing(one: Asked) -> bool:
+    """Whether an answer says only that the outcome is not there yet."""
+    return isinstance(one.outcome, Refused) and one.outcome.code == "IN_FLIGHT"

@@ -1,0 +1,350 @@
+"""The world of one run: machines, disks, the node on them, and whoever asks it for something.
+
+Everything that moves draws from the seed. The node is the real one; its process can be killed at any
+point at which it waits, and comes up again on what its disks hold.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from actors.answers import Refused, Replayed
+from actors.commands import digest
+from actors.kinds import KINDS
+from actors.outcome import Bound
+from actors.refusal import Refusal
+from bench.simulator.checkers import Checkers
+from bench.simulator.client import NOTHING_HAPPENED, Asked
+from bench.simulator.disk import SIMULATED, Disk
+from bench.simulator.failure import Failure
+from bench.simulator.faults import Faults
+from bench.simulator.network import Network
+from bench.simulator.trace import Trace
+from bench.simulator.weather import raising
+from engine.clock import WallClock
+from engine.fault import OUTCOME_UNKNOWN, STOPPING, Fault
+from engine.node import Node
+from engine.shard import Limits
+from storage.store import Format
+
+START_NS: Final = 1_767_600_000 * 10**9
+START_DATE: Final = "2026-01-05"
+_SLOTS: Final = 1_024
+_encode = msgspec.json.encode
+
+
+class Told:
+    """The callback of one attempt; it belongs to the process that took the command."""
+
+    def __init__(self, world: "World", asked: Asked, boot: int) -> None:
+        self._world = world
+        self._asked = asked
+        self._boot = boot
+        self.outcome: Any = None
+        self.event = trio.Event()
+
+    def __call__(self, outcome: Any) -> None:
+        world = self._world
+        if self.event.is_set():
+            world.fail("told-once", f"{self._asked.name} was told twice")
+            return
+        world.waiting.discard(self)
+        if isinstance(outcome, Replayed):
+            outcome = outcome.outcome
+        world.trace.note("told", self._asked.step, _encode(outcome).decode())
+        world.gate(self._asked, outcome)
+        self.outcome = outcome
+        self.event.set()
+
+
+class World:
+    """One run's world.
+
+    Args:
+        seed: of the run.
+        shards: how many.
+        trace: where everything is noted.
+
+    Attributes:
+        step: how many steps of the clients have begun.
+        node: the running node, None while there is none.
+        failure: the first thing that was found wrong.
+        over: set with it.
+        waiting: callbacks of the running process that have not been called.
+        everything: all commands that were ever asked.
+    """
+
+    def __init__(self, seed: int, shards: int, faults: Faults, trace: Trace) -> None:
+        self.seed = seed
+        self.faults = faults
+        self.trace = trace
+        self.step = 0
+        self.node: Node | None = None
+        self.failure: Failure | None = None
+        self.over = trio.Event()
+        self.waiting: set[Told] = set()
+        self.everything: list[Asked] = []
+        self.boots = 0
+        self.commits = 0
+        self.offset_ns = 0
+        self.ending = False
+        self.network: Network | None = None
+        self._first: dict[tuple[str, str, str], bytes] = {}
+        self._owner: dict[tuple[str, str, str], bytes] = {}
+        self._scope: trio.CancelScope | None = None
+        self._later_nursery: trio.Nursery | None = None
+        self._stopping = False
+        self._ticks_s = 0.0
+        self._chance = self.source("world")
+        self._network_chance = self.source("network")
+        self._limits = _limits(self.source("limits"))
+        self._kinds = raising(KINDS, faults, self.broken_turn)
+        self.disks = [
+            Disk(
+                Format(1, "cafe", shard, shards, _SLOTS, 1, START_NS),
+                START_DATE,
+                faults,
+                trace,
+                self._committed,
+                f"{seed}/disk/{shard}",
+            )
+            for shard in range(shards)
+        ]
+        self.checkers = Checkers(
+            [(disk.last.chain, START_NS) for disk in self.disks], self.fail, trio.current_time
+        )
+
+    def source(self, name: str) -> random.Random:
+        """Return a source of chance of its own."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def fail(self, checker: str, detail: str) -> None:
+        """Note what a checker has found; the first ends the run."""
+        self.trace.note("failure", checker, detail)
+        if self.failure is None:
+            self.failure = Failure(self.step, checker, detail)
+            self.over.set()
+
+    def broken_turn(self, what: str, error: BaseException) -> None:
+        """Note a turn that raised by itself."""
+        self.fail("turns", f"{what}: {type(error).__name__}: {error}")
+
+    # Time.
+
+    def machine_ns(self) -> int:
+        """Return what the machine's clock says."""
+        return START_NS + int(trio.current_time() * 1e9) + self.offset_ns
+
+    def newest_ns(self) -> int:
+        """Return the newest time that is durable anywhere."""
+        return max(disk.last.now_ns for disk in self.disks)
+
+    def _ticks(self) -> float:
+        """Monotonic time: each look at it takes up to a millisecond, or slices would never end."""
+        self._ticks_s += self._chance.random() * 0.001
+        return trio.current_time() + self._ticks_s
+
+    # The process.
+
+    async def live(self) -> None:
+        """Run the node, again and again, until it is to stop for good."""
+        async with trio.open_nursery() as nursery:
+            self._later_nursery = nursery
+            while not self.ending:
+                await self._one_life()
+                await trio.sleep(self._chance.uniform(0.01, 1.0))
+            nursery.cancel_scope.cancel()
+
+    async def _one_life(self) -> None:
+        self.boots += 1
+        self._stopping = False
+        failed: list[BaseException] = []
+        self.disks = [disk.reboot() for disk in self.disks] if self.boots > 1 else self.disks
+        self.trace.note("boot", self.boots)
+        clock = WallClock(self.machine_ns, self._ticks)
+        networks: list[Network] = []
+
+        def make_network(rested: Callable[[], None], committed: Callable[[], None]) -> Network:
+            networks.append(
+                Network(
+                    rested,
+                    committed,
+                    faults=self.faults,
+                    chance=self._network_chance,
+                    later=partial(self._later, self.boots),
+                )
+            )
+            return networks[0]
+
+        with trio.CancelScope() as self._scope:
+            try:
+                node = Node(
+                    self.disks, self._kinds, clock, self._limits, failed.append, make_network
+                )
+                self.network = networks[0]
+                await node.run(task_status=_Started(self, node))
+                for disk in self.disks:
+                    disk.close(clean=True)
+                self.trace.note("stopped")
+                if self.waiting:
+                    self.fail("told-once", f"{len(self.waiting)} were not told before the stop")
+            except* Exception as errors:
+                self._judge([*failed, *_leaves(errors)])
+        self.node = None
+        self.waiting.clear()
+
+    def _judge(self, errors: list[BaseException]) -> None:
+        """See whether what ended the node is what the simulator did to it."""
+        cause = errors[0]
+        self.trace.note("failed", type(cause).__name__)
+        if not str(cause).startswith(SIMULATED):
+            self.fail("engine", f"{type(cause).__name__}: {cause}")
+
+    def _later(self, boot: int, delay_s: float, call: Callable[[], None]) -> None:
+        async def wait() -> None:
+            await trio.sleep(delay_s)
+            if boot == self.boots and self.node is not None:
+                call()
+
+        if self._later_nursery is not None:
+            self._later_nursery.start_soon(wait)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._scope is not None:
+            self.trace.note("kill")
+            self.node = None
+            self._scope.cancel()
+
+    def stop(self) -> None:
+        """Ask the process to end in order."""
+        if self.node is not None and not self._stopping:
+            self.trace.note("stop")
+            self._stopping = True
+            self.node.stop()
+
+    # Clients.
+
+    async def attempt(self, asked: Asked, timeout_s: float) -> Any:
+        """Send a command once; returns its outcome, a `Fault`, or OUTCOME_UNKNOWN."""
+        if asked.began < 0:
+            asked.began = trio.current_time()
+            self.everything.append(asked)
+            self.trace.note("ask", asked.step, _encode(asked.command).decode())
+        patience = trio.current_time() + timeout_s
+        if self.faults.fires("request_lost"):
+            await trio.sleep_until(patience)
+            return OUTCOME_UNKNOWN
+        told = self._submit(asked, timeout_s)
+        if self.faults.fires("request_doubled"):
+            self._submit(asked, timeout_s)
+        lost = self.faults.fires("answer_lost")
+        if told.outcome is None or lost:
+            # Whoever leaves before the answer knows nothing.
+            asked.maybe = True
+            with trio.move_on_at(inf if lost else patience + 0.05):
+                if lost:
+                    await trio.sleep_until(patience)
+                else:
+                    await told.event.wait()
+        outcome = OUTCOME_UNKNOWN if lost or told.outcome is None else told.outcome
+        if isinstance(outcome, Fault):
+            return outcome
+        self._learn(asked, outcome)
+        return outcome
+
+    def _submit(self, asked: Asked, timeout_s: float) -> Told:
+        told = Told(self, asked, self.boots)
+        node = self.node
+        if node is None:
+            told.outcome = STOPPING
+            return told
+        fault = node.submit(
+            asked.address, asked.command, told, deadline=trio.current_time() + timeout_s
+        )
+        if fault is None:
+            self.waiting.add(told)
+        else:
+            self.trace.note("refused", asked.step, fault.code)
+            told.outcome = fault
+        return told
+
+    def _learn(self, asked: Asked, outcome: Any) -> None:
+        if asked.outcome is None:
+            asked.outcome = outcome
+            asked.ended = trio.current_time()
+
+    def gate(self, asked: Asked, outcome: Any) -> None:
+        """Check an answer as it leaves: what it rests on is durable, and it is the one outcome."""
+        key = (asked.address, asked.tag, asked.name)
+        record = self.checkers.records.get(key)
+        mine = record is not None and record.digest == digest(asked.command)
+        if isinstance(outcome, Fault):
+            if outcome.code in NOTHING_HAPPENED and mine and not asked.maybe:
+                self.fail("nothing-happened", f"{outcome.code}, and {asked.name} is {record}")
+            return
+        if isinstance(outcome, Refused) and outcome.code in UNBOUND:
+            if outcome.code is Refusal.NUMBER_USED and (record is None or mine):
+                self.fail("one-outcome", f"{asked.name} is refused as used, and is {record}")
+            return
+        if not mine or not isinstance(record, Bound) or not _has_outcome(record):
+            self.fail("reply-gate", f"{asked.name} was told {outcome}, durable is {record}")
+        body = _encode(outcome)
+        first = self._first.setdefault(key, body)
+        if first != body:
+            self.fail("one-outcome", f"{asked.name}: first {first.decode()}, then {body.decode()}")
+
+    def _committed(self, durable: Any) -> None:
+        self.commits += 1
+        self.checkers.committed(durable)
+
+
+UNBOUND: Final = frozenset(
+    {
+        Refusal.NUMBER_USED,
+        Refusal.IN_FLIGHT,
+        Refusal.ACCOUNT_NOT_FOUND,
+        Refusal.MERCHANT_NOT_FOUND,
+    }
+)
+"""Refusals that bind nothing to a number, of those that the simulated clients can meet."""
+
+
+def _has_outcome(record: Bound) -> bool:
+    return not record.undecided()
+
+
+class _Started:
+    """Told when the node has recovered: from now on it can be asked."""
+
+    def __init__(self, world: World, node: Node) -> None:
+        self._world = world
+        self._node = node
+
+    def started(self, value: Any = None) -> None:
+        """See `trio.TaskStatus`."""
+        self._world.trace.note("serves")
+        self._world.node = self._node
+
+
+def _limits(chance: random.Random) -> Limits:
+    return Limits(
+        unconfirmed_max=chance.choice((12, 64, 8_192)),
+        actor_unconfirmed_max=chance.choice((6, 24, 4_096)),
+        actors_max=chance.choice((2, 8, 200_000)),
+        slice_s=chance.choice((0.0, 0.002, 0.005, 0.05)),
+        batch_s=chance.choice((0.0, 0.01, 0.05)),
+    )
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
