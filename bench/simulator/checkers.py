@@ -319,6 +319,8 @@ class Checkers:
         refunded = record.refunded_minor + record.refunding_minor
         if not 0 <= refunded <= taken or min(record.refunded_minor, record.refunding_minor) < 0:
             self._fail("refunds", f"{address} {name}: {refunded} of {taken} refunded")
+        if record.state == "REVERSED" and refunded:
+            self._fail("refunds", f"{address} {name} is reversed, and {refunded} refunded")
 
     def _refund(self, address: str, name: str, before: Any, refund: Refund) -> None:
         original = (address, f"{refund.original_kind}/{refund.original}")

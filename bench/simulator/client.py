@@ -37,8 +37,8 @@ class Asked(Struct, eq=False):
         began: when it was first sent, virtual seconds.
         ended: when its outcome became known, inf while it is not.
         outcome: the answer, None while it is not known.
-        maybe: some attempt may have happened though nobody was told.
-        left: the client has given up.
+        unsure: some attempt may have happened though nobody was told.
+        sent: how many attempts have reached the node.
     """
 
     step: int
@@ -49,8 +49,8 @@ class Asked(Struct, eq=False):
     began: float = -1.0
     ended: float = inf
     outcome: Any = None
-    maybe: bool = False
-    left: bool = False
+    unsure: bool = False
+    sent: int = 0
 
 
 def asked(step: int, command: Command) -> Asked:

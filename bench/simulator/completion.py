@@ -61,17 +61,17 @@ class Completion:
         """See that no command has taken effect whose caller was told that nothing happened."""
         world = self._world
         for one in world.everything:
-            record = world.checkers.records.get((one.address, one.tag, one.name))
-            if one.outcome is None and not one.maybe and record is not None:
-                same = [
-                    each
-                    for each in world.everything
-                    if (each.address, each.tag, each.name) == (one.address, one.tag, one.name)
-                    and each is not one
-                    and digest(each.command) == digest(one.command)
-                ]
-                if record.digest == digest(one.command) and not same:
-                    world.fail("nothing-happened", f"{one.name}, and it is {record}")
+            key = (one.address, one.tag, one.name)
+            record = world.checkers.records.get(key)
+            if one.outcome is not None or one.unsure or record is None:
+                continue
+            content = digest(one.command)
+            same = sum(
+                (each.address, each.tag, each.name) == key and digest(each.command) == content
+                for each in world.everything
+            )
+            if record.digest == content and same == 1:
+                world.fail("nothing-happened", f"{one.name}, and it is {record}")
 
     async def check(self) -> None:
         """Look at everything that is left."""
@@ -93,6 +93,8 @@ class Completion:
             for business_date, payload in shard.store.snapshot().scan(DATES):
                 if open_date(business_date, payload).state is not DateState.CLOSED:
                     world.fail("completion", f"{business_date.decode()} is not closed")
+        if world.broken is not None:
+            world.fail("turns", world.broken)
         report = verify(await node.snapshots())
         for violation in report.violations[:1]:
             world.fail("verify", f"{violation}")

@@ -17,7 +17,6 @@ import trio
 import trio.testing
 from msgspec import Struct
 
-from actors.answers import Refused
 from actors.commands import FundAccount, first_actor
 from bench.simulator.client import (
     ACCOUNTS,
@@ -43,6 +42,7 @@ SHARDS: Final = (1, 2, 3)
 WAVE: Final = 60
 _TRIES_MAX: Final = 5
 _RESTING_S: Final = 600.0
+_MONTHS_NS: Final = 40 * 86_400 * 10**9
 
 
 class Settings(Struct, frozen=True):
@@ -213,7 +213,6 @@ class _Simulation:
                 await trio.sleep(chance.expovariate(2))
             else:
                 return
-        one.left = True
 
     def _overload(self) -> None:
         if self._nursery is None or self._world.step >= self._steps:
@@ -271,14 +270,14 @@ class _Simulation:
         completion = Completion(world)
         await completion.serving()
         for one in world.everything:
-            if one.outcome is None and one.maybe:
+            if one.outcome is None and one.unsure:
                 await self._insist(one)
         with trio.move_on_after(_RESTING_S):
             while not completion.nothing_parked():
                 await self._release()
                 await trio.sleep(0.1)
-        completion.nothing_happened()
         await completion.at_rest()
+        completion.nothing_happened()
         for number in (*ACCOUNTS, "M0", "M1", "M2"):
             self._read(number)
         # Every hold and every refund that waits has come to its end by then.
@@ -300,21 +299,9 @@ class _Simulation:
     async def _insist(self, one: Asked) -> None:
         """Ask for an outcome until it is known: sent again, a command tells it."""
         with trio.move_on_after(_RESTING_S):
-            while isinstance(await self._world.attempt(one, 10), Fault) or _passing(one):
-                one.outcome = None if _passing(one) else one.outcome
-                await self._release_if_any()
+            while isinstance(await self._world.attempt(one, 10), Fault):
+                if self._world.node is not None:
+                    await self._release()
                 await trio.sleep(0.2)
             return
         self._world.fail("completion", f"{one.name} has no outcome: {one.command}")
-
-    async def _release_if_any(self) -> None:
-        if self._world.node is not None:
-            await self._release()
-
-
-_MONTHS_NS: Final = 40 * 86_400 * 10**9
-
-
-def _passing(one: Asked) -> bool:
-    """Whether an answer says only that the outcome is not there yet."""
-    return isinstance(one.outcome, Refused) and one.outcome.code == "IN_FLIGHT"

@@ -27,7 +27,7 @@ from bench.simulator.network import Network
 from bench.simulator.trace import Trace
 from bench.simulator.weather import raising
 from engine.clock import WallClock
-from engine.fault import OUTCOME_UNKNOWN, STOPPING, Fault
+from engine.fault import ACTOR_BUSY, OUTCOME_UNKNOWN, STOPPING, Fault
 from engine.node import Node
 from engine.shard import Limits
 from storage.store import Format
@@ -58,6 +58,10 @@ class Told:
             outcome = outcome.outcome
         world.trace.note("told", self._asked.step, _encode(outcome).decode())
         world.gate(self._asked, outcome)
+        self.settle(outcome)
+
+    def settle(self, outcome: Any) -> None:
+        """Let whoever waits know."""
         self.outcome = outcome
         self.event.set()
 
@@ -93,6 +97,7 @@ class World:
         self.commits = 0
         self.offset_ns = 0
         self.ending = False
+        self.broken: str | None = None
         self.network: Network | None = None
         self._first: dict[tuple[str, str, str], bytes] = {}
         self._owner: dict[tuple[str, str, str], bytes] = {}
@@ -131,8 +136,10 @@ class World:
             self.over.set()
 
     def broken_turn(self, what: str, error: BaseException) -> None:
-        """Note a turn that raised by itself."""
-        self.fail("turns", f"{what}: {type(error).__name__}: {error}")
+        """Note a turn that raised by itself; that is told at the end, if nothing else is found."""
+        self.trace.note("turn", what, type(error).__name__)
+        if self.broken is None:
+            self.broken = f"{what}: {type(error).__name__}: {error}"
 
     # Time.
 
@@ -243,41 +250,40 @@ class World:
         told = self._submit(asked, timeout_s)
         if self.faults.fires("request_doubled"):
             self._submit(asked, timeout_s)
-        lost = self.faults.fires("answer_lost")
-        if told.outcome is None or lost:
-            # Whoever leaves before the answer knows nothing.
-            asked.maybe = True
-            with trio.move_on_at(inf if lost else patience + 0.05):
-                if lost:
-                    await trio.sleep_until(patience)
-                else:
-                    await told.event.wait()
-        outcome = OUTCOME_UNKNOWN if lost or told.outcome is None else told.outcome
-        if isinstance(outcome, Fault):
-            return outcome
-        self._learn(asked, outcome)
+            asked.unsure = True
+        if self.faults.fires("answer_lost"):
+            asked.unsure = True
+            await trio.sleep_until(patience)
+            return OUTCOME_UNKNOWN
+        with trio.move_on_at(patience + 0.05):
+            await told.event.wait()
+        outcome = told.outcome
+        if outcome is None or outcome == OUTCOME_UNKNOWN:
+            asked.unsure = True
+            return OUTCOME_UNKNOWN
+        if isinstance(outcome, Refused) and outcome.code is Refusal.IN_FLIGHT:
+            return ACTOR_BUSY  # not an outcome: one is to come again
+        if not isinstance(outcome, Fault) and asked.outcome is None:
+            asked.outcome = outcome
+            asked.ended = trio.current_time()
         return outcome
 
     def _submit(self, asked: Asked, timeout_s: float) -> Told:
         told = Told(self, asked, self.boots)
         node = self.node
         if node is None:
-            told.outcome = STOPPING
+            told.settle(STOPPING)
             return told
         fault = node.submit(
             asked.address, asked.command, told, deadline=trio.current_time() + timeout_s
         )
         if fault is None:
+            asked.sent += 1
             self.waiting.add(told)
         else:
             self.trace.note("refused", asked.step, fault.code)
-            told.outcome = fault
+            told.settle(fault)
         return told
-
-    def _learn(self, asked: Asked, outcome: Any) -> None:
-        if asked.outcome is None:
-            asked.outcome = outcome
-            asked.ended = trio.current_time()
 
     def gate(self, asked: Asked, outcome: Any) -> None:
         """Check an answer as it leaves: what it rests on is durable, and it is the one outcome."""
@@ -285,7 +291,7 @@ class World:
         record = self.checkers.records.get(key)
         mine = record is not None and record.digest == digest(asked.command)
         if isinstance(outcome, Fault):
-            if outcome.code in NOTHING_HAPPENED and mine and not asked.maybe:
+            if outcome.code in NOTHING_HAPPENED and mine and self._only(asked):
                 self.fail("nothing-happened", f"{outcome.code}, and {asked.name} is {record}")
             return
         if isinstance(outcome, Refused) and outcome.code in UNBOUND:
@@ -298,6 +304,10 @@ class World:
         first = self._first.setdefault(key, body)
         if first != body:
             self.fail("one-outcome", f"{asked.name}: first {first.decode()}, then {body.decode()}")
+
+    def _only(self, asked: Asked) -> bool:
+        """Whether no other attempt at the command can have happened."""
+        return not asked.unsure and asked.sent == 1
 
     def _committed(self, durable: Any) -> None:
         self.commits += 1

@@ -1,0 +1,431 @@
+"""Mutants: deliberate bugs, each of which a checker must find.
+
+A mutant is a small change of a function's source text, put in while a run lasts: the function is
+compiled anew and given to everybody who holds it. A text that is not found exactly once is an error,
+so a mutant cannot go stale unnoticed.
+"""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import Any, Final
+
+from msgspec import Struct
+
+
+class Edit(Struct, frozen=True):
+    """One change.
+
+    Attributes:
+        place: `module:function` or `module:Class.method`.
+        old, new: what is replaced in its text; `old` occurs there once.
+    """
+
+    place: str
+    old: str
+    new: str
+
+
+class Mutant(Struct, frozen=True):
+    """One bug.
+
+    Attributes:
+        name: as `--mutant` takes it.
+        what: what goes wrong, in a few words.
+        edits: how.
+        shards: with how many shards it shows.
+    """
+
+    name: str
+    what: str
+    edits: tuple[Edit, ...]
+    shards: int = 0
+
+
+class StaleMutantError(Exception):
+    """The text that a mutant changes is not what it was."""
+
+
+@contextmanager
+def applied(mutant: Mutant | None) -> Iterator[None]:
+    """Have the code be wrong as the mutant says.
+
+    Raises:
+        StaleMutantError: the code has changed since the mutant was written.
+    """
+    by_place: dict[str, list[Edit]] = {}
+    for edit in () if mutant is None else mutant.edits:
+        by_place.setdefault(edit.place, []).append(edit)
+    with ExitStack() as stack:
+        for place, edits in by_place.items():
+            stack.enter_context(_edited(place, edits))
+        yield
+
+
+@contextmanager
+def _edited(place: str, edits: list[Edit]) -> Iterator[None]:
+    function = _function(place)
+    source = textwrap.dedent(inspect.getsource(function)).removeprefix("@staticmethod\n")
+    for edit in edits:
+        if source.count(edit.old) != 1:
+            raise StaleMutantError(f"{place}: {source.count(edit.old)} times {edit.old!r}")
+        source = source.replace(edit.old, edit.new)
+    names: dict[str, Any] = {}
+    code = compile(f"from __future__ import annotations\n{source}", place, "exec")
+    exec(code, function.__globals__, names)
+    before = function.__code__
+    function.__code__ = names[function.__name__].__code__
+    try:
+        yield
+    finally:
+        function.__code__ = before
+
+
+def _function(place: str) -> FunctionType:
+    module, _, path = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = inspect.getattr_static(found, name)
+    function = getattr(found, "__func__", found)
+    assert isinstance(function, FunctionType), place
+    return function
+
+
+def _one(name: str, what: str, place: str, old: str, new: str, shards: int = 0) -> Mutant:
+    return Mutant(name, what, (Edit(place, old, new),), shards)
+
+
+_ENGINE: Final = (
+    _one(
+        "reply-before-commit",
+        "callers are told while their batch is still being written",
+        "engine.shard:Shard.commit_batch",
+        "times = await self.store.commit(writes)",
+        "[self._tell(ask, body) for ask, body in batch.answers]\n"
+        "        times = await self.store.commit(writes)",
+    ),
+    _one(
+        "commit-again-after-failure",
+        "a commit that failed is taken for one that did not",
+        "engine.shard:Shard.commit_batch",
+        "times = await self.store.commit(writes)",
+        "try:\n"
+        "            times = await self.store.commit(writes)\n"
+        "        except Exception:\n"
+        "            times = __import__('storage.store').store.CommitTimes(0, 0)",
+    ),
+    _one(
+        "failure-told-as-nothing",
+        "after a failed commit waiters are told that nothing happened",
+        "engine.shard:Shard.fail",
+        "self._tell(ask, OUTCOME_UNKNOWN)",
+        "self._tell(ask, INTERNAL)",
+    ),
+    _one(
+        "late-told-as-timeout",
+        "a command that has begun is told TIMEOUT at its deadline",
+        "engine.shard:Shard._expire",
+        "self._tell(ask, OUTCOME_UNKNOWN)",
+        "self._tell(ask, TIMEOUT)",
+    ),
+    _one(
+        "told-twice",
+        "a caller is called back twice",
+        "engine.shard:Shard._tell",
+        "tell_caller(ask.reply, outcome)",
+        "tell_caller(ask.reply, outcome), tell_caller(ask.reply, outcome)",
+    ),
+    _one(
+        "stop-drops",
+        "an orderly stop does not wait for what was admitted",
+        "engine.shard:Shard.stop",
+        "self._end_if_at_rest()",
+        "self._over.set()",
+    ),
+    _one(
+        "slot-leak",
+        "a command's place is not given back",
+        "engine.shard:Shard._forget",
+        "self.admission.release(ask.to)",
+        "pass",
+    ),
+    _one(
+        "dirty-actor-evicted",
+        "passivation forgets a state that is not durable",
+        "engine.stage:Stage.passivate",
+        "if actor.staged_seq > self.durable_seq:",
+        "if False:",
+    ),
+    _one(
+        "timer-lost-at-restart",
+        "what was due is forgotten when a process starts",
+        "engine.stage:Stage.__init__",
+        "self.next_due = self._earliest_timer()",
+        "self.next_due = timers.NEVER",
+    ),
+    _one(
+        "timers-not-written",
+        "timers do not get into the batch",
+        "engine.stage:Stage.cut",
+        "TIMERS: batch.timers,",
+        "TIMERS: {},",
+    ),
+    _one(
+        "rollback-forgets-records",
+        "a turn that failed leaves its records to the next",
+        "engine.stage:Stage.take_turn",
+        "turn._records.clear()",
+        "outcome != 'ok' or turn._records.clear()",
+    ),
+    _one(
+        "overlay-forgotten",
+        "records of the batch that is being committed are not seen",
+        "engine.stage:Stage.record",
+        "if found is None and self.committing is not None:",
+        "if False:",
+    ),
+    _one(
+        "number-forgotten",
+        "a number is looked for in memory only",
+        "engine.stage:Stage.record",
+        "if kind.ascending and key > self._highest(actor, kind):",
+        "if kind.ascending:",
+    ),
+    _one(
+        "leftover-not-written",
+        "messages that are left at a cut do not become rows",
+        "engine.stage:Stage.cut",
+        "batch.outbox[key] = parking.encode(stored(envelope))",
+        "pass",
+    ),
+    _one(
+        "parked-not-written",
+        "a message whose turn failed is counted as parked, and gone",
+        "engine.stage:Stage.park",
+        "self.batch.parked[self.parking.add(row)] = parking.failed(row, error)",
+        "self.parking.add(row)",
+    ),
+    _one(
+        "token-of-another-boot",
+        "a chain that began before a restart answers somebody else's question",
+        "engine.stage:Stage.ask_of",
+        "token[0] != self.store.epoch or ",
+        "",
+        3,
+    ),
+    _one(
+        "outbox-not-loaded",
+        "recovery loads only messages with money in them",
+        "engine.recovery:recover",
+        "stage.carried.append(",
+        "row.amount_minor and stage.carried.append(",
+    ),
+    _one(
+        "clock-goes-back",
+        "turns see the machine's clock as it is set",
+        "engine.clock:WallClock.now_ns",
+        "self._last_ns = max(self._last_ns, now_ns)",
+        "self._last_ns = now_ns",
+    ),
+    _one(
+        "stale-reads",
+        "a read transaction is kept over several commits",
+        "engine.node:Node.snapshot",
+        "return self.shard_of(address).store.snapshot()",
+        "store = self.shard_of(address).store\n"
+        "    if store.last.sequence % 16 == 0 or not hasattr(self, 'stale'):\n"
+        "        self.stale = {}\n"
+        "    view = store.snapshot()\n"
+        "    view._open_tables = self.stale.setdefault(store, view._open_tables)\n"
+        "    return view",
+    ),
+)
+
+_LINKS: Final = (
+    _one(
+        "cursor-forgotten",
+        "the receiver's row lags one message behind what it took",
+        "engine.links:Links.write",
+        "link.encode(receiver.end)",
+        "link.encode(msgspec.structs.replace(\n"
+        "                receiver.end, cursor=max(0, receiver.end.cursor - 1)))",
+        3,
+    ),
+    _one(
+        "outbox-trimmed-early",
+        "rows go once they were sent, not once they were taken",
+        "engine.links:Links.trim",
+        "rows[0][1] <= sender.acknowledged",
+        "rows[0][1] <= sender.end.last",
+        3,
+    ),
+    Mutant(
+        "message-taken-twice",
+        "a message that comes again has a second turn",
+        (
+            Edit(
+                "engine.links:Links.arrives",
+                "if sequence != receiver.arrived + 1:",
+                "if sequence > receiver.arrived + 1:",
+            ),
+            Edit(
+                "engine.links:Links.arrives",
+                "receiver.arrived = sequence",
+                "receiver.arrived = max(receiver.arrived, sequence)",
+            ),
+            Edit(
+                "engine.links:Links.take",
+                "assert sequence == end.cursor + 1, ",
+                "sequence = max(sequence, end.cursor); ",
+            ),
+        ),
+        3,
+    ),
+    Mutant(
+        "gap-ignored",
+        "a message is taken though the one before it is missing",
+        (
+            Edit(
+                "engine.links:Links.arrives",
+                "if sequence != receiver.arrived + 1:",
+                "if sequence <= receiver.arrived:",
+            ),
+            Edit(
+                "engine.links:Links.take",
+                "assert sequence == end.cursor + 1, ",
+                "",
+            ),
+        ),
+        3,
+    ),
+    _one(
+        "acknowledged-before-durable",
+        "a message is acknowledged as it arrives",
+        "engine.shard:Shard.arrive",
+        "self._wake.set()",
+        "self._way.acknowledge(self.stage.number, source, links.receiving[source].arrived)\n"
+        "    self._wake.set()",
+        3,
+    ),
+    _one(
+        "never-sent-again",
+        "what was lost on the way stays lost",
+        "engine.shard:Shard._send_again",
+        "for other in links.overdue(now):",
+        "for other in ():",
+        3,
+    ),
+    _one(
+        "date-closed-early",
+        "a date is closed while messages of it are on their way to other shards",
+        "engine.control:close_dates",
+        "if links is not None and not links.quiet(stage.batch, business_date):",
+        "if False:",
+        3,
+    ),
+)
+
+_DOMAIN: Final = (
+    _one(
+        "refunds-race",
+        "a refund does not see those that are under way",
+        "actors.refund:_refuse",
+        "original.refunded_minor + original.refunding_minor + amount",
+        "original.refunded_minor + amount",
+    ),
+    _one(
+        "reversal-of-refunded",
+        "a payment is reversed though some of it was refunded",
+        "actors.payment:_refuse_reversal",
+        "if payment.refunded_minor or payment.refunding_minor:",
+        "if False:",
+    ),
+    _one(
+        "content-ignored",
+        "another command under a used number gets the first one's outcome",
+        "actors.outcome:repeat",
+        "if first.digest != content:",
+        "if False:",
+    ),
+    _one(
+        "hold-reserves-nothing",
+        "a hold is placed and no money is set aside",
+        "actors.hold:place_hold",
+        "held_minor=account.held_minor + amount,",
+        "held_minor=account.held_minor,",
+    ),
+    _one(
+        "held-is-spendable",
+        "what is held counts as available",
+        "actors.account:available_minor",
+        "account.posted_minor - account.held_minor - account.frozen_minor",
+        "account.posted_minor",
+    ),
+    _one(
+        "capture-keeps-hold",
+        "captured money stays held as well",
+        "actors.hold:capture_hold",
+        "held_minor=account.held_minor - (amount - excess)",
+        "held_minor=account.held_minor",
+    ),
+    _one(
+        "capture-beyond-hold",
+        "any amount can be captured",
+        "actors.hold:capture_hold",
+        "elif captured > share_minor(hold.amount_minor, hold.limit_bps):",
+        "elif False:",
+    ),
+    _one(
+        "expiry-gives-all-back",
+        "a hold that was partly captured gives back its whole amount",
+        "actors.hold:_expire",
+        "rest_minor(hold)",
+        "hold.amount_minor",
+    ),
+    _one(
+        "event-number-skipped",
+        "an event takes two numbers",
+        "actors.event:append_event",
+        "events = merchant.events + 1",
+        "events = merchant.events + 2",
+    ),
+    _one(
+        "declined-is-debited",
+        "available money is looked at only beyond a hundred units",
+        "actors.agreement:refuse_use",
+        "if available_minor(account) < amount_minor:",
+        "if available_minor(account) < amount_minor > 100:",
+    ),
+)
+
+_STORAGE: Final = (
+    Mutant(
+        "checksum-skipped",
+        "rows are not checked",
+        (
+            Edit(
+                "storage.row:seal",
+                "zlib.crc32(payload, zlib.crc32(key, SEEDS[table])).to_bytes(4, \"big\")",
+                "bytes(4)",
+            ),
+            Edit(
+                "storage.row:unseal",
+                "if zlib.crc32(payload, zlib.crc32(key, SEEDS[table])).to_bytes(4, \"big\")"
+                " != row[:4]:",
+                "if False:",
+            ),
+        ),
+    ),
+    _one(
+        "chain-without-postings",
+        "the chain does not cover what was posted",
+        "storage.journal:chained",
+        "chain.update(b\"\".join(postings))",
+        "pass",
+    ),
+)
+
+MUTANTS: Final = {each.name: each for each in (*_ENGINE, *_LINKS, *_DOMAIN, *_STORAGE)}
