@@ -110,6 +110,17 @@ bench-growth DATA="growth": setup
         measured 10000000 1 hot $shards --paid
     done
 
+# Simulations of fresh seeds, until one fails or the time is over.
+simulate MINUTES="10": setup
+    {{ quote(bin / "piaohao") }} simulate --minutes {{ quote(MINUTES) }}
+
+# Every deliberate bug, and after how many steps of the simulator which checker finds it (10 minutes).
+[script("sh", "-eu")]
+mutants: setup
+    for mutant in $(.venv/bin/piaohao simulate --list-mutants); do
+        .venv/bin/piaohao simulate --seed 1 --mutant "$mutant" | grep -E "failed at|found" || true
+    done
+
 # A year of shopping and what follows on it, killed five times on the way (5 minutes).
 replay-long: setup
     {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py

@@ -29,7 +29,6 @@ _IDLE_LOOK_S: Final = 1.0
 _IDLE_COLLECT_S: Final = 10.0
 _BUSY_COLLECT_S: Final = 300.0
 _CLOSED_WITHIN_S: Final = 1.0
-_LOOK_S: Final = 0.001
 
 
 class Node:
@@ -60,10 +59,11 @@ class Node:
         self.clock = clock
         self._on_failure = on_failure
         self._failed = False
+        self._commit = trio.Event()
         self._one_barrier = trio.Lock()
         self._one_cut = trio.Lock()
         clock.not_before(max(store.last.now_ns for store in stores))
-        exchange = make_exchange(self._end_if_at_rest, self._look_at_time)
+        exchange = make_exchange(self._end_if_at_rest, self._hear_of_commit)
         way = exchange if len(stores) > 1 else None
         self.shards = exchange.shards
         for store in stores:
@@ -217,7 +217,9 @@ class Node:
             for shard in self.shards:
                 shard.end()
 
-    def _look_at_time(self) -> None:
+    def _hear_of_commit(self) -> None:
+        self._commit.set()
+        self._commit = trio.Event()
         if self.clock.movable:
             self._timekeeper.look()
 
@@ -249,7 +251,7 @@ class Node:
             date = self.closed_date(business_date)
             if date is not None and date.state is DateState.CLOSED:
                 return
-            await trio.sleep(_LOOK_S)
+            await self._commit.wait()
 
     async def _finish_cut(self) -> None:
         """Finish a day cut that a crash has interrupted: the shards agree on the date again."""

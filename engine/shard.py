@@ -303,6 +303,10 @@ class Shard:
         if self.failure is not None:
             raise ShardFailedError(str(self.failure)) from self.failure
 
+    def wake(self) -> None:
+        """Have the scheduler look whether there is anything to do."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Refuse new commands; `run` returns when everything admitted has been answered."""
         self._stopping = True

@@ -17,47 +17,9 @@ from storage.link import new_ends
 from storage.row import COMMITS, JOURNAL, LINKS, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Writes
 
+_Table = dict[bytes, bytes]
 _KEY_BYTES_MAX: Final = 511
 """As in LMDB: a key that it refuses must not get past its twin."""
-_INSERTED_MAX: Final = 50
-
-
-class _Table(dict[bytes, bytes]):
-    """Rows as of one commit, never changed afterwards, and their keys in order once asked for."""
-
-    __slots__ = ("_order",)
-
-    def __init__(self, rows: dict[bytes, bytes]) -> None:
-        super().__init__(rows)
-        self._order: list[bytes] | None = None
-
-    def order(self) -> list[bytes]:
-        """Return the keys in order."""
-        if self._order is None:
-            self._order = sorted(self)
-        return self._order
-
-    def changed(self, rows: dict[bytes, bytes | None]) -> "_Table":
-        """Return the table with rows put and deleted (None)."""
-        table = _Table(self)
-        order = self._order
-        fresh = [key for key, row in rows.items() if row is not None and key not in self]
-        gone = [key for key, row in rows.items() if row is None and key in self]
-        for key, row in rows.items():
-            if row is None:
-                table.pop(key, None)
-            else:
-                table[key] = row
-        if order is not None and len(fresh) + len(gone) <= _INSERTED_MAX:
-            # Sorting ten thousand keys for one more costs a hundred times as much.
-            if fresh or gone:
-                order = order.copy()
-                for key in fresh:
-                    bisect.insort(order, key)
-                for key in gone:
-                    del order[bisect.bisect_left(order, key)]
-            table._order = order
-        return table
 
 
 class MemorySnapshot:
@@ -83,7 +45,8 @@ class MemorySnapshot:
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.scan`."""
-        keys = self._tables[table].order()
+        rows = self._tables[table]
+        keys = sorted(rows)
         first = bisect.bisect_left(keys, start)
         last = len(keys) if stop is None else bisect.bisect_left(keys, stop)
         chosen = keys[first:last]
@@ -92,9 +55,7 @@ class MemorySnapshot:
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""
-        rows = self._tables[table]
-        for key in rows.order():
-            yield key, rows[key]
+        yield from sorted(self._tables[table].items())
 
     def count(self, table: str) -> int:
         """See `Snapshot.count`."""
@@ -115,13 +76,11 @@ class MemoryStore:
         self.last = first_commit(format_.created_ns, business_date)
         self.room = True
         self.fail_next: str | None = None
+        self._tables: dict[str, _Table] = {table: {} for table in TABLES}
         key = sequence_key(0)
-        ends = new_ends(format_.shard, format_.shards, format_.incarnation)
-        first: dict[str, dict[bytes, bytes]] = {
-            COMMITS: {key: seal(COMMITS, key, encode(self.last))},
-            LINKS: {key: seal(LINKS, key, payload) for key, payload in ends.items()},
-        }
-        self._tables = {table: _Table(first.get(table, {})) for table in TABLES}
+        self._tables[COMMITS][key] = seal(COMMITS, key, encode(self.last))
+        for key, payload in new_ends(format_.shard, format_.shards, format_.incarnation).items():
+            self._tables[LINKS][key] = seal(LINKS, key, payload)
         self._clean = False
         self._failed = False
 
@@ -133,7 +92,7 @@ class MemoryStore:
 
     def give_content(self, store: "MemoryStore") -> None:
         """Have another store hold what this one has committed, as the next process opens it."""
-        store._tables = dict(self._tables)
+        store._tables = {table: dict(rows) for table, rows in self._tables.items()}
         store.last = self.last
         store.epoch = self.epoch + 1
         store.was_clean = self._clean
@@ -156,20 +115,22 @@ class MemoryStore:
             raise CommitError("asked to fail; nothing was kept")
         commit, tables = writes.commit, dict(self._tables)
         assert commit.sequence == self.last.sequence + 1, "commits out of sequence"
+        for table, rows in writes.rows.items():
+            changed = tables[table] = dict(tables[table])
+            for key, payload in rows.items():
+                if not 0 < len(key) <= _KEY_BYTES_MAX:
+                    self._failed = True
+                    raise CommitError(f"key of {len(key)} bytes")
+                if payload is None:
+                    changed.pop(key, None)
+                else:
+                    changed[key] = seal(table, key, payload)
         linked = replace(commit, chain=chained(self.last.chain, commit, writes.postings))
-        changes = dict(writes.rows)
-        changes[JOURNAL] = dict(pages(commit.posting_first, writes.postings))
-        changes[COMMITS] = {sequence_key(commit.sequence): encode(linked)}
-        for table, rows in changes.items():
-            if any(not 0 < len(key) <= _KEY_BYTES_MAX for key in rows):
-                self._failed = True
-                raise CommitError("a key that is too long, or empty")
-            tables[table] = tables[table].changed(
-                {
-                    key: None if payload is None else seal(table, key, payload)
-                    for key, payload in rows.items()
-                }
-            )
+        journal = tables[JOURNAL] = dict(tables[JOURNAL])
+        for key, payload in pages(commit.posting_first, writes.postings):
+            journal[key] = seal(JOURNAL, key, payload)
+        key = sequence_key(commit.sequence)
+        tables[COMMITS] = {**tables[COMMITS], key: seal(COMMITS, key, encode(linked))}
         self._tables = tables
         self.last = linked
         if self.fail_next == "kept":

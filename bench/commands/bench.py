@@ -5,26 +5,25 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-app = App(name="piaohao bench", help_format="plaintext", version_flags=())
+from gateway.commands.whole import Count, Shards, Whole
 
-_Shards = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))]
-_Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+app = App(name="piaohao bench", help_format="plaintext", version_flags=())
 
 
 @app.command
 def engine(
     *,
     mix: Literal["uniform", "zipf", "hot"] = "uniform",
-    accounts: _Count = 100_000,
-    merchants: _Count = 1_000,
-    in_flight: _Count = 1_024,
-    batch: _Count = 1,
+    accounts: Count = 100_000,
+    merchants: Count = 1_000,
+    in_flight: Count = 1_024,
+    batch: Count = 1,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 10.0,
-    rounds: _Count = 5,
-    seed: int = 1,
+    rounds: Count = 5,
+    seed: Whole = 1,
     never_idle: Annotated[bool, Parameter(negative=())] = False,
-    shards: _Shards = 1,
-    actors_max: _Count = 200_000,
+    shards: Shards = 1,
+    actors_max: Count = 200_000,
     skip_verify: Annotated[bool, Parameter(negative=())] = False,
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -90,10 +89,10 @@ def engine(
 def fill(
     *,
     data: Path,
-    accounts: _Count,
-    merchants: _Count = 1_000,
+    accounts: Count,
+    merchants: Count = 1_000,
     paid: Annotated[bool, Parameter(negative=())] = False,
-    shards: _Shards = 1,
+    shards: Shards = 1,
 ) -> int:
     """Fill a new store with funded accounts and their agreements, in bulk.
 
@@ -121,8 +120,8 @@ def fill(
 def soak(
     *,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 3_600.0,
-    accounts: _Count = 100_000,
-    merchants: _Count = 1_000,
+    accounts: Count = 100_000,
+    merchants: Count = 1_000,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Drive the engine for a long time and see whether its memory stays flat.

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
+
+from gateway.commands.whole import Count, Shards
 
 app = App(name="piaohao demo", version_flags=())
 
@@ -12,8 +14,8 @@ app = App(name="piaohao demo", version_flags=())
 def demo(
     *,
     data: Path | None = None,
-    limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
-    shards: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=64))] = None,
+    limit: Count | None = None,
+    shards: Shards | None = None,
     exit_: Annotated[bool, Parameter(name="--exit", negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:

@@ -1,16 +1,11 @@
 """`piaohao replay`: replay a file of payments, row by row, through the gateway."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter, Token, validators
+from cyclopts import App, Parameter, validators
 
-
-def _whole(_: type, tokens: Sequence[Token]) -> int:
-    """Read an integer as it stands: cyclopts would round 1.5 to 2."""
-    return int(tokens[0].value)
-
+from gateway.commands.whole import Shards, whole
 
 app = App(name="piaohao replay", version_flags=())
 
@@ -21,15 +16,13 @@ def replay(
     /,
     *,
     data: Path | None = None,
-    shards: Annotated[
-        int | None, Parameter(converter=_whole, validator=validators.Number(gte=1, lte=64))
-    ] = None,
+    shards: Shards | None = None,
     refusals: Path | None = None,
     opening_balance_minor: Annotated[
-        int, Parameter(converter=_whole, validator=validators.Number(gte=0, lte=10**13))
+        int, Parameter(converter=whole, validator=validators.Number(gte=0, lte=10**13))
     ] = 100_000_000_000,
     fee_bps: Annotated[
-        int, Parameter(converter=_whole, validator=validators.Number(gte=0, lte=10_000))
+        int, Parameter(converter=whole, validator=validators.Number(gte=0, lte=10_000))
     ] = 0,
     exit_: Annotated[bool, Parameter(name="--exit", negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,

@@ -1,8 +1,8 @@
 """Checkers: what must hold of the durable state after every commit of any shard.
 
-They read the rows that a commit has written and keep running sums of their own, from nothing that the
-engine says of itself: neither its books nor its states are believed. Each finding bears the name of
-the checker that made it:
+They read the rows that a commit has written and keep running sums of their own, from nothing that
+the engine says of itself: neither its books nor its states are believed. Each finding bears the
+name of the checker that made it:
 
 - `checksum`: every row is sealed with the checksum of its table, key and bytes.
 - `journal`: commits and postings are gapless, the hash chain is unbroken, epochs never go back.
@@ -10,15 +10,16 @@ the checker that made it:
 - `time`: a shard's clock never goes back, and no hold ends before its time.
 - `conservation`: postings, money in messages to itself, and what was sent less what was received
   come out to zero on every shard.
-- `delivery`: what one shard has sent and another has not taken lies in the outbox, no more and no less;
-  the money on every link is the money in those messages.
+- `delivery`: what one shard has sent and another has not taken lies in the outbox, no more and no
+  less; the money on every link is the money in those messages.
 - `balances`: every balance is the sum of its postings, each of which follows the one before.
 - `holds`: an account's held amount is the sum of the rests of its open holds.
 - `overdraft`: no customer's account and no merchant is below zero.
 - `refunds`, `captures`: nothing is refunded or captured beyond what it is of.
 - `outcomes`: what a number is bound to is never taken away or changed, and an end is an end.
 - `events`: every merchant's events are numbered without a gap.
-- `closed-dates`: a closed date comes out to zero over all shards, and nothing is posted on it again.
+- `closed-dates`: a closed date comes out to zero over all shards, and nothing is posted on it
+  again.
 """
 
 import hashlib
@@ -313,9 +314,7 @@ class Checkers:
             self._fail("outcomes", f"{what} goes from {before.state} to {record.state}")
 
     def _original(self, address: str, name: str, record: Payment | Authorization) -> None:
-        taken = (
-            record.amount_minor if isinstance(record, Payment) else record.captured_minor
-        )
+        taken = record.amount_minor if isinstance(record, Payment) else record.captured_minor
         refunded = record.refunded_minor + record.refunding_minor
         if not 0 <= refunded <= taken or min(record.refunded_minor, record.refunding_minor) < 0:
             self._fail("refunds", f"{address} {name}: {refunded} of {taken} refunded")

@@ -1,7 +1,7 @@
 """What a simulated client asks, and what it learns of it.
 
-A client sends a command, waits, and may send it again: with the same number, that is the same command.
-What it knows in the end is an outcome, that nothing happened, or nothing at all.
+A client sends a command, waits, and may send it again: with the same number, that is the same
+command. What it knows in the end is an outcome, that nothing happened, or nothing at all.
 """
 
 import random
@@ -142,23 +142,44 @@ class Wishes:
         if kind == "withdraw":
             return commands.WithdrawFunds(account, number, amount, CURRENCY)
         if kind in ("refund", "reverse"):
-            merchant, order_no, whole = self._recent(self._payments, merchant)
-            if kind == "reverse":
-                return commands.ReversePayment(merchant, order_no, number)
-            part = chance.choice((whole, chance.randint(1, whole)))
-            wait = merchant == WAITING_MERCHANT and chance.random() < 0.5
-            return commands.RefundPayment(merchant, number, order_no, part, wait)
-        merchant, hold_no, whole = self._recent(self._holds, merchant)
-        part = chance.choice((whole, chance.randint(1, whole)))
+            return self._about_payment(kind, *self._recent(self._payments, merchant))
+        return self._about_hold(kind, *self._recent(self._holds, merchant))
+
+    def flurry(self) -> list[Command]:
+        """Return commands about one payment or hold, to be given at once."""
+        chance = self._chance
+        about, kinds, kept = chance.choice(
+            (
+                (self._about_payment, ("refund", "refund", "reverse"), self._payments),
+                (self._about_hold, ("capture", "capture", "void", "refund_hold"), self._holds),
+            )
+        )
+        if not kept:
+            return []
+        original = chance.choice(kept)
+        return [about(chance.choice(kinds), *original) for _ in range(chance.randint(2, 6))]
+
+    def _about_payment(self, kind: str, merchant: str, order_no: str, whole: int) -> Command:
+        number = self._number()
+        if kind == "reverse":
+            return commands.ReversePayment(merchant, order_no, number)
+        wait = merchant == WAITING_MERCHANT and self._chance.random() < 0.5
+        return commands.RefundPayment(merchant, number, order_no, self._part(whole), wait)
+
+    def _about_hold(self, kind: str, merchant: str, hold_no: str, whole: int) -> Command:
+        number = self._number()
         if kind == "capture":
-            return commands.CaptureAuthorization(merchant, hold_no, number, part)
+            return commands.CaptureAuthorization(merchant, hold_no, number, self._part(whole))
         if kind == "increment":
-            return commands.IncrementAuthorization(merchant, hold_no, number, part)
+            return commands.IncrementAuthorization(merchant, hold_no, number, self._part(whole))
         if kind == "void":
             return commands.VoidAuthorization(merchant, hold_no, number)
         if kind == "release":
             return commands.ReleaseAuthorization(merchant, hold_no, number)
-        return commands.RefundAuthorization(merchant, number, hold_no, part)
+        return commands.RefundAuthorization(merchant, number, hold_no, self._part(whole))
+
+    def _part(self, whole: int) -> int:
+        return self._chance.choice((whole, self._chance.randint(1, whole)))
 
     def _remember(
         self, kept: list[tuple[str, str, int]], merchant: str, number: str, amount: int

@@ -6,7 +6,8 @@
 - `verify`: the store passes the same verification as `piaohao verify` makes.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import trio
 
@@ -34,9 +35,13 @@ class Completion:
         """Wait until nothing is under way."""
         await self._until(self._rests, "something is still under way")
 
-    async def _until(self, holds: Any, otherwise: str) -> None:
+    async def stopped(self) -> None:
+        """Wait until the process has come to its end."""
+        await self._until(lambda: self._world.node is None, "the node does not come to its end")
+
+    async def _until(self, holds: Callable[[], bool], otherwise: str) -> None:
         with trio.move_on_after(_PATIENCE_S) as patience:
-            while not holds():
+            while not holds():  # noqa: ASYNC110 -- virtual time; it asks many things at once
                 await trio.sleep(0.05)
         if patience.cancelled_caught:
             self._world.fail("completion", f"{otherwise} after {_PATIENCE_S:.0f} s")

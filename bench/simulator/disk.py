@@ -1,7 +1,8 @@
-"""The simulated disk: a store in memory that is slow, fails, and tells the checkers what is durable.
+"""The simulated disk: a store in memory that is slow, fails, and shows the checkers each commit.
 
-A commit is whole or absent (torn writes are the business of real files). As with LMDB a commit after a
-failed one succeeds: that the engine never tries one is for a checker to see, not for the store.
+A commit is whole or absent (torn writes are the business of real files). As with LMDB a commit
+after a failed one succeeds: that the engine never tries one is for a checker to see, not for the
+store to prevent.
 """
 
 import random
@@ -109,8 +110,6 @@ class Disk(MemoryStore):
             "commit", self.format.shard, self.last.sequence, self.last.chain.hex()[:16], rows
         )
         self._committed(
-            Durable(
-                self.format.shard, self.last, writes, self.sealed, self.epoch, self._broken
-            )
+            Durable(self.format.shard, self.last, writes, self.sealed, self.epoch, self._broken)
         )
         return times

@@ -1,8 +1,12 @@
 """What a run found: the first thing that must hold and did not, by the name of its checker."""
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
+
+EXCEPTIONS: Final = frozenset({"engine", "turns"})
+"""What is found because something raised by itself, not because a checker saw it."""
 
 
 class Failure(Struct, frozen=True):

@@ -1,9 +1,9 @@
 """Faults: what may go wrong in a run, and how often.
 
-As in the simulators of FoundationDB and TigerBeetle each fault is active or not for a whole run, and
-an active one fires at a rate that is drawn for the run: some runs are calm but for one fault that
-comes all the time, others have a little of everything. Every fault draws from a source of its own, so
-that leaving one out does not change what the others do.
+As in the simulators of FoundationDB and TigerBeetle each fault is active or not for a whole run,
+and an active one fires at a rate that is drawn for the run: some runs are calm but for one fault
+that comes all the time, others have a little of everything. Every fault draws from a source of its
+own, so that leaving one out does not change what the others do.
 """
 
 import random
@@ -49,6 +49,7 @@ KINDS: Final = {
     "client_leaves": Kind(0.4, (0.05, 0.5)),
     "number_reused": Kind(0.5, (0.01, 0.1)),
     "overload": Kind(0.3, (1.0, 10.0), timed=True),
+    "flurry": Kind(0.6, (0.3, 5.0), timed=True),
     # Time and code.
     "clock_forward": Kind(0.7, (0.5, 10.0), timed=True),
     "clock_back": Kind(0.2, (3.0, 30.0), timed=True),

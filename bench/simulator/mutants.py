@@ -1,8 +1,8 @@
 """Mutants: deliberate bugs, each of which a checker must find.
 
 A mutant is a small change of a function's source text, put in while a run lasts: the function is
-compiled anew and given to everybody who holds it. A text that is not found exactly once is an error,
-so a mutant cannot go stale unnoticed.
+compiled anew and given to everybody who holds it. A text that is not found exactly once is an
+error, so a mutant cannot go stale unnoticed.
 """
 
 import importlib
@@ -408,12 +408,12 @@ _STORAGE: Final = (
         (
             Edit(
                 "storage.row:seal",
-                "zlib.crc32(payload, zlib.crc32(key, SEEDS[table])).to_bytes(4, \"big\")",
+                'zlib.crc32(payload, zlib.crc32(key, SEEDS[table])).to_bytes(4, "big")',
                 "bytes(4)",
             ),
             Edit(
                 "storage.row:unseal",
-                "if zlib.crc32(payload, zlib.crc32(key, SEEDS[table])).to_bytes(4, \"big\")"
+                'if zlib.crc32(payload, zlib.crc32(key, SEEDS[table])).to_bytes(4, "big")'
                 " != row[:4]:",
                 "if False:",
             ),
@@ -423,7 +423,7 @@ _STORAGE: Final = (
         "chain-without-postings",
         "the chain does not cover what was posted",
         "storage.journal:chained",
-        "chain.update(b\"\".join(postings))",
+        'chain.update(b"".join(postings))',
         "pass",
     ),
 )

@@ -1,8 +1,8 @@
 """A simulation: one run from its seed, from the first command to the last check.
 
-A run sets its world up, lets clients take so many steps while the faults of the seed happen, then heals
-everything and demands what must be true in the end: whoever asked can learn the outcome, nothing is
-stuck, the store verifies, and what clients saw has an order.
+A run sets its world up, lets clients take so many steps while the faults of the seed happen, then
+heals everything and demands what must be true in the end: whoever asked can learn the outcome,
+nothing is stuck, the store verifies, and what clients saw has an order.
 
 Trio decides which task runs next by chance and by a set's order; here by the seed alone.
 """
@@ -35,7 +35,8 @@ from bench.simulator.histories import Reading, check_histories
 from bench.simulator.trace import Trace
 from bench.simulator.weather import Weather
 from bench.simulator.world import World
-from engine.control import CutDay, ReleaseParked
+from engine.control import ReleaseParked
+from engine.dates import CutDay
 from engine.fault import Fault
 
 SHARDS: Final = (1, 2, 3)
@@ -158,7 +159,7 @@ class _Simulation:
         await self._set_up()
         world.faults.healed = False
         async with trio.open_nursery() as around:
-            around.start_soon(Weather(world, self._overload).blow)
+            around.start_soon(Weather(world, self._overload, self._flurry).blow)
             around.start_soon(self._operate)
             async with trio.open_nursery() as self._nursery:
                 for _ in range(self._chance.randint(2, 10)):
@@ -173,8 +174,9 @@ class _Simulation:
 
     async def _set_up(self) -> None:
         world = self._world
-        while world.node is None:
-            await trio.sleep(0.01)
+        await Completion(world).serving()
+        if world.node is None:
+            return
         for command in setting_up():
             await world.node.ask(first_actor(command), command)
         for account in ACCOUNTS:
@@ -220,6 +222,12 @@ class _Simulation:
         for _ in range(WAVE):
             self._nursery.start_soon(self._pursue, self._next())
 
+    def _flurry(self) -> None:
+        if self._nursery is None or self._world.step >= self._steps:
+            return
+        for command in self._wishes.flurry():
+            self._nursery.start_soon(self._pursue, asked(self._world.step, command))
+
     def _read(self, number: str) -> None:
         node = self._world.node
         if node is not None:
@@ -234,8 +242,6 @@ class _Simulation:
         chance = world.source("operator")
         while True:
             await trio.sleep(chance.expovariate(0.5))
-            if world.node is None:
-                continue
             if chance.random() < 0.5:
                 await self._cut()
             else:
@@ -243,13 +249,15 @@ class _Simulation:
 
     async def _cut(self) -> None:
         node = self._world.node
-        assert node is not None
+        if node is None:
+            return
         with trio.move_on_after(5):
             await node.ask_control(CutDay(node.business_date()), timeout_s=4)
 
     async def _release(self) -> None:
         node = self._world.node
-        assert node is not None
+        if node is None:
+            return
         for shard in node.shards:
             for address in sorted(shard.stage.parking.by_actor):
                 with trio.move_on_after(5):
@@ -290,18 +298,13 @@ class _Simulation:
             check_histories(world, self._readings)
         world.ending = True
         world.stop()
-        with trio.move_on_after(_RESTING_S) as patience:
-            while world.node is not None:
-                await trio.sleep(0.1)
-        if patience.cancelled_caught:
-            world.fail("completion", "the node does not come to its end")
+        await completion.stopped()
 
     async def _insist(self, one: Asked) -> None:
         """Ask for an outcome until it is known: sent again, a command tells it."""
         with trio.move_on_after(_RESTING_S):
             while isinstance(await self._world.attempt(one, 10), Fault):
-                if self._world.node is not None:
-                    await self._release()
+                await self._release()
                 await trio.sleep(0.2)
             return
         self._world.fail("completion", f"{one.name} has no outcome: {one.command}")

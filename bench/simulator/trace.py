@@ -1,4 +1,4 @@
-"""The trace: what happened in a run, line by line, and the hash that says whether two were the same."""
+"""The trace: what happened in a run, line by line, and a hash to tell two runs apart."""
 
 import hashlib
 from collections.abc import Callable

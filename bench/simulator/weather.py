@@ -20,9 +20,7 @@ class SimulatedError(Exception):
     """An actor raised because its run wanted it to."""
 
 
-def raising(
-    kinds: Kinds, faults: Faults, broken: Callable[[str, BaseException], None]
-) -> Kinds:
+def raising(kinds: Kinds, faults: Faults, broken: Callable[[str, BaseException], None]) -> Kinds:
     """Return the domain with handlers that may raise, before or after they did their work.
 
     Args:
@@ -60,12 +58,16 @@ class Weather:
     Args:
         world: whose.
         overload: sends a wave of commands.
+        flurry: sends several about one payment or hold at once.
     """
 
-    def __init__(self, world: Any, overload: Callable[[], None]) -> None:
+    def __init__(
+        self, world: Any, overload: Callable[[], None], flurry: Callable[[], None]
+    ) -> None:
         self._world = world
         self._faults: Faults = world.faults
         self._overload = overload
+        self._flurry = flurry
 
     async def blow(self) -> None:
         """Let all timed faults happen, each in its own time, until cancelled or healed."""
@@ -76,6 +78,7 @@ class Weather:
             "disk_slow": self._disk_slow,
             "partition": self._partition,
             "overload": self._wave,
+            "flurry": self._gust,
             "clock_forward": self._clock_forward,
             "clock_back": self._clock_back,
         }
@@ -126,6 +129,9 @@ class Weather:
 
     async def _wave(self, chance: random.Random) -> None:
         self._overload()
+
+    async def _gust(self, chance: random.Random) -> None:
+        self._flurry()
 
     async def _clock_forward(self, chance: random.Random) -> None:
         self._world.offset_ns += chance.randrange(_DAY_NS)

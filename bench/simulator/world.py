@@ -1,13 +1,12 @@
 """The world of one run: machines, disks, the node on them, and whoever asks it for something.
 
-Everything that moves draws from the seed. The node is the real one; its process can be killed at any
-point at which it waits, and comes up again on what its disks hold.
+Everything that moves draws from the seed. The node is the real one; its process can be killed at
+any point at which it waits, and comes up again on what its disks hold.
 """
 
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -97,6 +96,7 @@ class World:
         self.commits = 0
         self.offset_ns = 0
         self.ending = False
+        self.undecided = 0
         self.broken: str | None = None
         self.network: Network | None = None
         self._first: dict[tuple[str, str, str], bytes] = {}

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
+from gateway.commands.whole import whole
+
 app = App(name="piaohao init", version_flags=())
 
 
@@ -15,7 +17,9 @@ def init(
     data: Path,
     begins_at: str | None = None,
     business_date: str | None = None,
-    shards: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))] = 1,
+    shards: Annotated[
+        int, Parameter(converter=whole, validator=validators.Number(gte=1, lte=64))
+    ] = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Make a new, empty store.

@@ -200,7 +200,7 @@ class LossyWay(Exchange):
     """A way that loses, doubles and reorders what is carried, as its `draw` decides."""
 
     def __init__(self, node: Node, draw: Any) -> None:
-        super().__init__(node._end_if_at_rest, node._look_at_time)
+        super().__init__(node._end_if_at_rest, node._hear_of_commit)
         self.shards = node.shards
         self._draw = draw
         self._late: list[tuple[int, int, int, Sequence[Envelope]]] = []
