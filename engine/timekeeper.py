@@ -176,7 +176,7 @@ class Timekeeper:
             elif self._next_due() <= waiting.at_ns:
                 fired = True
                 self._step(self._next_due())
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             else:
                 return
 

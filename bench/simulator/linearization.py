@@ -10,23 +10,26 @@ The search is that of Wing and Gong (1993) as Lowe made it fast ("Testing for li
 necessary, a configuration that was met before is not entered again. What our steps add to that, and
 why nothing is missed by it:
 
-1. A set of changes has a legal order if, and only if, it leaves every number that it lowers and that
-   is guarded at zero or more: those that raise go first. The numbers after it are always the same.
+1. A set of changes has a legal order if, and only if, it leaves every number that it lowers and
+   that is guarded at zero or more: those that raise go first. The numbers after it are always the
+   same.
 2. An observation may be made as soon as it is true. It changes nothing, so earlier is never worse.
-3. Between two observations, and before a change that is due, there is thus a set of changes. Let S be
-   the set before a goal (an observation, or the change that is due), and S' a part of it after which
-   the goal is possible too. Then the rest of S may come after the goal: the numbers are the same
-   after both, so by 1 it has a legal order there; and nothing of it is due before the goal. So only
-   sets need be tried of which no part would do, and none at all if the goal is possible as it is.
+3. Between two observations, and before a change that is due, there is thus a set of changes. Let S
+   be the set before a goal (an observation, or the change that is due), and S' a part of it after
+   which the goal is possible too. Then the rest of S may come after the goal: the numbers are the
+   same after both, so by 1 it has a legal order there; and nothing of it is due before the goal. So
+   only sets need be tried of which no part would do, and none at all if the goal is possible as it
+   is.
 4. Such a set holds only what moves a number towards the goal, or a guarded number up that another
    of the set lowers: without the others every bound would be kept as well.
-5. Of two changes with equal effects that are both open, the one that is due first goes first: if they
-   are the other way round in an explanation, exchange them. One without known outcome is never due.
+5. Of two changes with equal effects that are both open, the one that is due first goes first: if
+   they are the other way round in an explanation, exchange them. One without known outcome is never
+   due.
 
 The rest is the order in which things are tried, which decides how soon an explanation is found, and
-not whether. Changes of unknown outcome are the danger: thirty of them come to almost any sum, so they
-could explain away every wrong choice for a long time. Therefore each of them that is made use of
-counts as much as going back by `UNKNOWN_COST` events.
+not whether. Changes of unknown outcome are the danger: thirty of them come to almost any sum, so
+they could explain away every wrong choice for a long time. Therefore each of them that is made use
+of counts as much as going back by `UNKNOWN_COST` events.
 """
 
 from collections import defaultdict
@@ -54,8 +57,8 @@ class Step:
         began: it happens at this moment or later.
         due: it happens at this moment or before; if that is infinite, it need not happen.
         effect: number → what is added to it; nothing, if the step observes.
-        window: number → the least and the most that it may be just before; of a change, exactly that
-            the guarded numbers that it lowers stay at zero or more.
+        window: number → the least and the most that it may be just before; of a change, exactly
+            that the guarded numbers that it lowers stay at zero or more.
         name: what it is to whoever made it.
     """
 
@@ -253,9 +256,10 @@ MANY: Final = 3
 class _Choice:
     """The sets of pending changes after which a goal is possible: see 3 to 5 above.
 
-    Those of unknown outcome come first, the newest of them foremost, then those that are due, soonest
-    first. A branch ends where what is left cannot bring some number far enough, or (where numbers
-    have to be hit exactly) where what is missing is not among the sums that the rest comes to.
+    Those of unknown outcome come first, the newest of them foremost, then those that are due,
+    soonest first. A branch ends where what is left cannot bring some number far enough, or (where
+    numbers have to be hit exactly) where what is missing is not among the sums that the rest comes
+    to.
 
     Attributes:
         unknown: how many changes of unknown outcome there are to choose from.
@@ -299,7 +303,8 @@ class _Choice:
             self._most.append([*map(_rise, self._most[-1], each)])
         self._least.reverse()
         self._most.reverse()
-        self._sums: list[set[int] | None] = [None] * len(self._steps) + [{0} if exact else None]
+        self._sums: list[set[int] | None] = [None for _ in self._steps]
+        self._sums.append({0} if exact else None)
         self._sum_up(len(self._steps), self.unknown)
 
     def _sum_up(self, above: int, down_to: int) -> None:

@@ -213,7 +213,7 @@ def check(
 def _core(
     steps: Sequence[Step], start: Mapping[str, int], failed: Step, limit: int
 ) -> tuple[list[Step], dict[str, int], Step]:
-    """Return steps that cannot be explained, few of many, the numbers before them, and the first."""
+    """Return steps that cannot be explained, few of many; the numbers before them; the first."""
     until = failed.due
 
     def failing(core: Sequence[Step], numbers: Mapping[str, int]) -> Step | None:
