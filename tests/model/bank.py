@@ -17,6 +17,8 @@ Command = Mapping[str, Any]
 Answer = dict[str, Any]
 Thing = dict[str, Any]
 Posting = tuple[str, int, str, str, str]
+Sent = tuple[int, str]
+"""A refund whose money is on its way: when it was sent, and its name."""
 """(ledger account, signed amount, currency, reference, business date)"""
 
 SECOND_NS = 1_000_000_000
@@ -168,6 +170,7 @@ class Bank:
         self.bound: dict[str, tuple[Command, Answer]] = {}
         self.postings: list[Posting] = []
         self.cut: list[str] = []
+        self._newest_ns: dict[str, int] = {}  # Of each merchant's newest event.
 
     def copy(self) -> "Bank":
         """Return a bank that goes its own way from here."""
@@ -176,6 +179,7 @@ class Bank:
         bank.bound = dict(self.bound)
         bank.postings = list(self.postings)
         bank.cut = list(self.cut)
+        bank._newest_ns = dict(self._newest_ns)
         return bank
 
     # Commands, time and dates
@@ -197,11 +201,13 @@ class Bank:
         if in_steps:
             while (due_ns := min(self._due(), default=to_ns + 1)) <= to_ns:
                 self.advance(due_ns)
-        self.now_ns = max(self.now_ns, to_ns)
-        sent: list[str] = []
-        expired: list[tuple[str, str, int]] = []
-        # All that is due fires before anybody hears of it, or any money sent with it arrives.
-        while (first := min(self._due(), default=self.now_ns + 1)) <= self.now_ns:
+        clock_ns = max(self.now_ns, to_ns)
+        sent: list[Sent] = []
+        expired: list[tuple[int, str, str, int]] = []
+        # All that is due fires before anybody hears of it, or any money sent with it arrives;
+        # but each at its own time, and what follows from it has that time too.
+        while (first := min(self._due(), default=clock_ns + 1)) <= clock_ns:
+            self.now_ns = first
             name = min(name for name in self._timers() if self.things[name]["due_ns"] == first)
             owner, of, number = name.split("/")[1:]
             if of == "pending":
@@ -212,10 +218,11 @@ class Bank:
                 partly = hold["captured_minor"]
                 rest = hold["amount_minor"] - partly
                 self._end(owner, of, number, "CAPTURED" if partly else "EXPIRED")
-                expired.append((of, number, rest))
-        for merchant_no, number, rest in expired:
+                expired.append((first, of, number, rest))
+        for self.now_ns, merchant_no, number, rest in expired:
             self._happened(merchant_no, "authorization.expired", number, rest, hold=number)
         self._deliver(sent)
+        self.now_ns = clock_ns
 
     def _timers(self) -> list[str]:
         return [name for name in self.things if name.startswith("timer/")]
@@ -1279,7 +1286,7 @@ class Bank:
             self._refund_came_to(refund_name, "pending_funds")
         else:
             self._send(refund_name)
-            self._deliver([refund_name])
+            self._deliver([(self.now_ns, refund_name)])
         refund = self.things[refund_name]
         if refund["state"] == "FAILED":
             return refused(refund["code"], number)
@@ -1298,7 +1305,7 @@ class Bank:
         self._change(name, state="PROCESSING", code=None, settled_ns=0)
         self._earn(merchant_no, -self.things[name]["amount_minor"], 0, name)
 
-    def _drain(self, merchant_no: str) -> list[str]:
+    def _drain(self, merchant_no: str) -> list[Sent]:
         """Send the refunds that wait, oldest first, as far as there is money for them."""
         sent = []
         while pending := self.things[f"merchant/{merchant_no}"]["pending"]:
@@ -1310,7 +1317,7 @@ class Bank:
                 break
             self._leave_queue(name)
             self._send(name)
-            sent.append(name)
+            sent.append((self.now_ns, name))
         return sent
 
     def _leave_queue(self, name: str) -> None:
@@ -1320,11 +1327,11 @@ class Bank:
         self._change(f"merchant/{merchant_no}", pending=left)
         del self.things[f"timer/{merchant_no}/pending/{number}"]
 
-    def _deliver(self, sent: list[str]) -> None:
+    def _deliver(self, sent: list[Sent]) -> None:
         """Have refunds arrive, or come back; the money of those may be what others wait for."""
         sent = list(sent)
         while sent:
-            name = sent.pop(0)
+            self.now_ns, name = sent.pop(0)
             refund = self.things[name]
             merchant_no, amount = name.split("/")[1], refund["amount_minor"]
             to = refund["redirected_to"] or refund["payer"]
@@ -1393,7 +1400,7 @@ class Bank:
                 code = self.refuse_credit(to, refund["currency"])
                 self._change(name, redirected_to=to, redirect_no=number)
                 self._send(name)
-                self._deliver([name])
+                self._deliver([(self.now_ns, name)])
             else:
                 self._remedy_failed("redirect", name, number, code)
         elif code is not None:
@@ -1494,6 +1501,9 @@ class Bank:
         figures: Thing = {}
         if hold is not None:
             figures = self.things[f"authorization/{merchant_no}/{hold}"]
+        # A sequence is in the order of time, though what comes later may be of an earlier time.
+        at_ns = max(self.now_ns, self._newest_ns.get(merchant_no, 0))
+        self._newest_ns[merchant_no] = at_ns
         event = {
             "object": "event",
             "type": type_,
@@ -1509,7 +1519,7 @@ class Bank:
             "hold_captured_minor": figures.get("captured_minor"),
             "expires_at": instant(figures.get("expires_at_ns", 0)),
             "business_date": self.business_date,
-            "occurred_at": instant(self.now_ns),
+            "occurred_at": instant(at_ns),
         }
         name = f"events/{merchant_no}"
         self.things[name] = {"items": (*self.things[name]["items"], event)}
