@@ -121,6 +121,12 @@ mutants: setup
         .venv/bin/piaohao simulate --seed 1 --mutant "$mutant" | grep -E "failed at|found" || true
     done
 
+# Ten times as many callers as the node can serve: arrays, then single payments (4 minutes; run
+# nothing else).
+overload: setup
+    {{ quote(bin / "piaohao") }} bench overload --batch 100
+    {{ quote(bin / "piaohao") }} bench overload --batch 1
+
 # A year of shopping and what follows on it, killed five times on the way (5 minutes).
 replay-long: setup
     {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py

@@ -31,7 +31,7 @@ def fill(data: Path, accounts: int, merchants: int, *, paid: bool, shards: int) 
     """
     folder = Folder(data, create=True)
     try:
-        _close(_filled(folder, accounts, merchants, paid=paid, shards=shards))
+        _close(filled(folder, accounts, merchants, paid=paid, shards=shards))
     finally:
         folder.close()
     return OK
@@ -48,7 +48,7 @@ def run(settings: Settings, data: Path | None, *, as_json: bool) -> int:
         try:
             if data is None:
                 _close(
-                    _filled(
+                    filled(
                         folder,
                         settings.accounts,
                         settings.payees,
@@ -78,7 +78,7 @@ def soak(accounts: int, merchants: int, seconds: float, *, as_json: bool) -> int
     with tempfile.TemporaryDirectory(prefix="piaohao-bench-") as scratch:
         folder = Folder(Path(scratch) / "store", create=True)
         try:
-            stores = _filled(folder, accounts, merchants, paid=False, shards=1)
+            stores = filled(folder, accounts, merchants, paid=False, shards=1)
             soaked = trio.run(soaking.soak, stores, accounts, merchants, seconds)
             _close(stores)
         finally:
@@ -106,9 +106,10 @@ def _close(stores: Sequence[LmdbStore]) -> None:
         store.close(clean=True)
 
 
-def _filled(
+def filled(
     folder: Folder, accounts: int, merchants: int, *, paid: bool, shards: int
 ) -> list[LmdbStore]:
+    """Create a store in a folder, fill it, and return its shards, open."""
     now_ns = time.time_ns()
     date = datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat()
     folder.create(date, now_ns, shards=shards)

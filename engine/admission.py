@@ -83,6 +83,10 @@ class Admission:
         self.unconfirmed += 1
         return None
 
+    def full(self) -> bool:
+        """Return whether every slot of the shard is taken."""
+        return self.unconfirmed >= self.shard_max
+
     def release(self, address: str) -> None:
         """Give the slot of one command to `address` back."""
         self.unconfirmed -= 1

@@ -95,6 +95,10 @@ class Node:
             return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
         return self._timekeeper.submit(self.shard_of(to), to, body, reply, deadline, at_ns, lane)
 
+    def full(self) -> bool:
+        """Return whether a command would be refused with NODE_BUSY, whoever it is for."""
+        return all(shard.admission.full() for shard in self.shards)
+
     async def ask(self, to: str, body: Struct, *, timeout_s: float = 10.0, at_ns: int = 0) -> Any:
         """Submit a command and wait for its answer (a Struct or a `Fault`).
 

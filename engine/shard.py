@@ -79,7 +79,8 @@ class Limits(Struct, frozen=True):
     """Bounds of a shard.
 
     Attributes:
-        unconfirmed_max: commands that have begun or wait, all together.
+        unconfirmed_max: commands that have begun or wait, all together. With a thousand of them
+            a batch is as large as it gets (docs/PERFORMANCE.md); more would only wait longer.
         actor_unconfirmed_max: the same for one merchant or account.
         actors_max: actors in memory.
         slice_s: longest time without letting other tasks run, seconds.
@@ -88,8 +89,8 @@ class Limits(Struct, frozen=True):
             fsync among more commands, and turns beside a commit fight it for the GIL.
     """
 
-    unconfirmed_max: int = 8_192
-    actor_unconfirmed_max: int = 4_096
+    unconfirmed_max: int = 2_048
+    actor_unconfirmed_max: int = 1_024
     actors_max: int = 200_000
     slice_s: float = 0.005
     batch_s: float = 0.05

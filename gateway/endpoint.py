@@ -34,6 +34,8 @@ class Endpoint(Struct, frozen=True):
         handle: `(desk, caller, request) → answer`.
         decode: makes the request; see `Decode`. For a GET the "body" is the query.
         body_bytes_max: larger bodies are refused unread.
+        takes_slots: it stands for commands, and where the node takes no more of them it is
+            refused before it is decoded.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Endpoint(Struct, frozen=True):
     handle: Handle
     decode: Decode
     body_bytes_max: int = BODY_BYTES
+    takes_slots: bool = False
 
 
 def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
@@ -63,7 +66,7 @@ def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
     return Endpoint("GET", path, request, handle, decode)
 
 
-def act(path: str, request: type[Struct], handle: Handle) -> Endpoint:
+def act(path: str, request: type[Struct], handle: Handle, *, takes_slots: bool = True) -> Endpoint:
     """Return a POST endpoint: numbers of the path and members of the body make the request."""
     in_path = tuple(segment[1:-1] for segment in _segments(path) if segment.startswith("{"))
     fields = [field for field in msgspec.structs.fields(request) if field.name not in in_path]
@@ -91,7 +94,7 @@ def act(path: str, request: type[Struct], handle: Handle) -> Endpoint:
             convert(numbers, numbers_type)
         return request(**numbers, **{name: getattr(given, name) for name in names})
 
-    return Endpoint("POST", path, request, handle, decode)
+    return Endpoint("POST", path, request, handle, decode, takes_slots=takes_slots)
 
 
 def _type_of(request: type[Struct], name: str) -> Any:

@@ -8,7 +8,8 @@ upgrade are served as if they had not asked (RFC 9110, section 7.8).
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -24,12 +25,30 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from engine.fault import NODE_BUSY
+from gateway.answer import encode, failed
+from gateway.errors import faulted
+from gateway.patience import PATIENCE, Patience
+
 log = logging.getLogger("piaohao.gateway")
 
 KEEP_ALIVE_S: Final = 75.0
 SEND_S: Final = 30.0
 HEADER_BYTES: Final = 16 << 10
 DRAIN_S: Final = 3.0
+REQUESTS_MAX: Final = 128
+"""Requests that are taken on at a time: a quarter of a second's work for this stack."""
+_RECEIVE_BYTES: Final = 1 << 16
+_AT_ONCE_S: Final = 0.05
+_BUSY: Final = failed(faulted(NODE_BUSY))
+_BUSY_BODY: Final = encode(_BUSY.body)
+_BUSY_HEADERS: Final = [
+    (name.encode(), value.encode())
+    for name, value in (
+        *_BUSY.headers().items(),
+        ("content-length", str(len(_BUSY_BODY))),
+    )
+]
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -75,6 +94,7 @@ class _Connection(TCPServer):
     def __init__(self, open_: "set[_Connection]", *details: Any) -> None:
         super().__init__(*details)
         self._open = open_
+        self._patience = Patience()
 
     async def run(self) -> None:
         self._open.add(self)
@@ -124,7 +144,7 @@ class _Connection(TCPServer):
                 self.config,
                 self.context,
                 task_group,
-                ConnectionState(self.state),
+                ConnectionState({PATIENCE: self._patience}),
                 False,
                 parse_socket_addr(sock.family, sock.getpeername()),
                 parse_socket_addr(sock.family, sock.getsockname()),
@@ -135,6 +155,17 @@ class _Connection(TCPServer):
             await self.idle_task.restart(task_group, self._idle_timeout)
             await self._read_data()
         await self._close()
+
+    async def _read_data(self) -> None:
+        data = b"more"
+        while data:
+            try:
+                data = bytes(await self.stream.receive_some(_RECEIVE_BYTES))
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            await self._patience.wait()
+            await self.protocol.handle(RawData(data))
+        await self.protocol.handle(Closed())
 
 
 class Listener:
@@ -147,6 +178,7 @@ class Listener:
 
     def __init__(self, app: Application, bound: socket.socket) -> None:
         self._active = 0
+        self._taken = 0
         self._quiet = trio.Event()
         self._app = app
         self._socket = bound
@@ -203,8 +235,73 @@ class Listener:
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
         self._active += 1
         try:
-            await self._app(scope, receive, send)
+            await self._placed(scope, receive, send)
         finally:
             self._active -= 1
             if not self._active:
                 self._quiet.set()
+
+    async def _placed(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve a request in one of the places, once it is there as a whole, or refuse it.
+
+        One whose body is long in coming has none until it is there: a few slow senders would
+        otherwise shut out everybody else.
+        """
+        request = _Request(receive)
+        with trio.move_on_after(_AT_ONCE_S):
+            await request.begin()
+        if request.whole and (self._taken >= REQUESTS_MAX or scope["state"][PATIENCE].spent):
+            await _refuse(scope, send)
+            return
+        with self._place(request):
+            await self._app(scope, request.receive, send)
+
+    @contextmanager
+    def _place(self, request: "_Request") -> Iterator[None]:
+        def take() -> None:
+            self._taken += 1
+
+        request.when_whole(take)
+        try:
+            yield
+        finally:
+            self._taken -= request.whole
+
+
+class _Request:
+    """What has come in of a request; the application receives it all, from the first piece on."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._receive = receive
+        self._first: Any = None
+        self._tell: Callable[[], None] = lambda: None
+        self.whole = False
+
+    async def begin(self) -> None:
+        """Receive the first piece."""
+        self._first = self._note(await self._receive())
+
+    def when_whole(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once the last piece is there, which may be now."""
+        self._tell = tell
+        if self.whole:
+            tell()
+
+    async def receive(self) -> Any:
+        """See ASGI."""
+        first, self._first = self._first, None
+        return self._note(await self._receive()) if first is None else first
+
+    def _note(self, message: Any) -> Any:
+        if not self.whole and not message.get("more_body", False):
+            self.whole = True
+            self._tell()
+        return message
+
+
+async def _refuse(scope: Any, send: Any) -> None:
+    """Answer NODE_BUSY."""
+    assert _BUSY.body.retry_after_s is not None
+    scope["state"][PATIENCE].refused(_BUSY.body.retry_after_s)
+    await send({"type": "http.response.start", "status": _BUSY.status, "headers": _BUSY_HEADERS})
+    await send({"type": "http.response.body", "body": _BUSY_BODY})

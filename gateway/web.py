@@ -6,17 +6,18 @@ hanging now and then.
 """
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 import trio
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 
-from engine.fault import FaultCode
+from engine.fault import NODE_BUSY, FaultCode
 from gateway.answer import Answer, encode, failed
 from gateway.desk import Desk
 from gateway.endpoint import BODY_BYTES, Endpoint, Router
-from gateway.errors import RequestCode, RequestError, problem
+from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
+from gateway.patience import PATIENCE
 from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.gateway")
@@ -24,6 +25,7 @@ log = logging.getLogger("piaohao.gateway")
 BODY_S: Final = 10.0
 DISCARDED_BYTES: Final = 16 << 20
 """How much of a body that is too large is read for the sake of a clean answer."""
+_BUSY: Final = frozenset({FaultCode.NODE_BUSY, FaultCode.ACTOR_BUSY})
 
 
 def web_app(desk: Desk, router: Router) -> QuartTrio:
@@ -37,6 +39,7 @@ def web_app(desk: Desk, router: Router) -> QuartTrio:
     @app.before_request
     async def answer() -> Response:
         found = await _answer(desk, router, request)
+        _tell_patience(request, found.body)
         return Response(encode(found.body), found.status, found.headers())
 
     return app
@@ -55,6 +58,8 @@ async def _answer(desk: Desk, router: Router, asked: Request) -> Answer:
         body = await _body(asked, BODY_BYTES if endpoint is None else endpoint.body_bytes_max)
         if refusal is not None or endpoint is None:
             return refusal or failed(problem(RequestCode.NOT_FOUND))
+        if endpoint.takes_slots and desk.node.full():
+            return failed(faulted(NODE_BUSY))
         wait = asked.headers.get("Request-Timeout-S")
         return await router.answer(desk, endpoint, numbers, asked.query_string, body, wait)
     except RequestError as error:
@@ -66,6 +71,17 @@ async def _answer(desk: Desk, router: Router, asked: Request) -> Answer:
     except Exception:
         log.exception("%s %s failed", asked.method, asked.path)
         return failed(problem(FaultCode.INTERNAL))
+
+
+def _tell_patience(asked: Request, body: Any) -> None:
+    """Have the connection of a caller who came when there was too much to do wait its time."""
+    patience = asked.scope.get("state", {}).get(PATIENCE)
+    if patience is None:
+        return
+    if isinstance(body, Problem) and body.code in _BUSY and body.retry_after_s is not None:
+        patience.refused(body.retry_after_s)
+    else:
+        patience.served()
 
 
 async def _body(asked: Request, bytes_max: int) -> bytes:

@@ -142,3 +142,57 @@ def soak(
     from bench import engine_run
 
     return engine_run.soak(accounts, merchants, seconds, as_json=json)
+
+
+@app.command
+def overload(
+    *,
+    batch: Count = 100,
+    times: Count = 10,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 60.0,
+    full_seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 20.0,
+    accounts: Count = 100_000,
+    merchants: Count = 1_000,
+    shards: Shards = 1,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Have ten times as many callers call a node as it can serve, and see what becomes of it.
+
+    The node is a process of its own, called over sockets by callers who do not heed Retry-After.
+    Exit code 1 if memory grows, if a refusal does not say when to come again, if the accepted wait
+    more than twice as long as at full load (p99), if full speed is not back within 2 s, or if the
+    store and what the callers were told differ.
+
+    Example: piaohao bench overload --batch 100 --seconds 60 --json
+
+    Parameters
+    ----------
+    batch:
+        Payments in an array; 1 for requests of one payment each.
+    times:
+        How many times as many callers as the node takes on.
+    seconds:
+        How long the overload lasts.
+    full_seconds:
+        How long the full load lasts before it, and after it.
+    accounts:
+        Payers in the store.
+    merchants:
+        Merchants in the store.
+    shards:
+        How many shards the store has.
+    json:
+        Print one JSON object.
+    """
+    from bench.overload import Settings, run
+
+    settings = Settings(
+        batch=batch,
+        times=times,
+        seconds=seconds,
+        full_seconds=full_seconds,
+        accounts=accounts,
+        merchants=merchants,
+        shards=shards,
+    )
+    return run(settings, as_json=json)

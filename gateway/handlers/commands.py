@@ -61,5 +61,7 @@ async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answe
 
 
 ENDPOINTS: Final = (
-    Endpoint("POST", "/v1/commands", CommandArray, run_commands, _decode, BODY_BYTES),
+    Endpoint(
+        "POST", "/v1/commands", CommandArray, run_commands, _decode, BODY_BYTES, takes_slots=True
+    ),
 )

@@ -1,38 +1,19 @@
 """What one client can do to a listener: end its own connection, and nothing else."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 import trio
 
-from gateway.server import ListenError, Serving, bound, loopback, serve
+from gateway.server import ListenError, bound, loopback
 from gateway.web import DISCARDED_BYTES
-from storage.folder import Folder
-from tests.shards import SHARDS
+from tests.gateway.serving import connect, serving
 
 JSON = {"content-type": "application/json"}
-
-
-@asynccontextmanager
-async def _serving(data: Path) -> AsyncIterator[Serving]:
-    with closing(Folder(data, create=True)) as folder:
-        folder.create("2026-01-05", 1_767_600_000 * 10**9, shards=SHARDS)
-        async with trio.open_nursery() as nursery:
-            serving = await nursery.start(partial(serve, folder, listen="127.0.0.1:0"))
-            try:
-                yield serving
-            finally:
-                serving.stop()
-
-
-async def _connect(serving: Serving) -> trio.SocketStream:
-    host, _, port = serving.address.removeprefix("http://").rpartition(":")
-    return await trio.open_tcp_stream(host, int(port))
 
 
 async def _until_closed(stream: trio.SocketStream) -> bytes:
@@ -102,22 +83,22 @@ async def _pipelined_and_gone(stream: trio.SocketStream) -> None:
 async def test_one_client_ends_nothing_but_its_own_connection(
     attack: Callable[[trio.SocketStream], Awaitable[None]], tmp_path: Path
 ) -> None:
-    async with _serving(tmp_path) as serving, httpx2.AsyncClient() as client:
+    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
         for _ in range(20):
-            stream = await _connect(serving)
+            stream = await connect(running)
             await attack(stream)
             await stream.aclose()
         for _ in range(20):
-            async with await _connect(serving) as stream:
+            async with await connect(running) as stream:
                 await attack(stream)
                 await stream.send_eof()
                 await _until_closed(stream)
-        answer = await client.get(f"{serving.address}/v1/node")
+        answer = await client.get(f"{running.address}/v1/node")
         assert answer.status_code == 200
 
 
 async def test_http2_preface_is_refused(tmp_path: Path) -> None:
-    async with _serving(tmp_path) as serving, await _connect(serving) as stream:
+    async with serving(tmp_path) as running, await connect(running) as stream:
         await stream.send_all(PREFACE)
         assert (await _until_closed(stream)).startswith(b"HTTP/1.1 505")
 
@@ -126,7 +107,7 @@ async def test_http2_preface_is_refused(tmp_path: Path) -> None:
 async def test_upgrade_is_answered_as_if_it_had_not_been_asked_for(
     request_: bytes, tmp_path: Path
 ) -> None:
-    async with _serving(tmp_path) as serving, await _connect(serving) as stream:
+    async with serving(tmp_path) as running, await connect(running) as stream:
         await stream.send_all(request_)
         answer = await stream.receive_some()
         assert answer.startswith(b"HTTP/1.1 200")
@@ -139,33 +120,33 @@ async def test_upgrade_is_answered_as_if_it_had_not_been_asked_for(
 async def test_refusal_leaves_the_connection_usable(method: str, path: str, tmp_path: Path) -> None:
     """The body is read before it is refused, so that the next request finds its beginning."""
     async with (
-        _serving(tmp_path) as serving,
+        serving(tmp_path) as running,
         httpx2.AsyncClient(limits=httpx2.Limits(max_connections=1), timeout=10) as client,
     ):
         for _ in range(200):
             answer = await client.request(
-                method, serving.address + path, content=b"[" * 9_000, headers=JSON
+                method, running.address + path, content=b"[" * 9_000, headers=JSON
             )
             assert answer.status_code in {200, 400, 404, 405, 422}
-        assert (await client.get(f"{serving.address}/v1/node")).status_code == 200
+        assert (await client.get(f"{running.address}/v1/node")).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("path", "size"), [("/v1/payments", (64 << 10) + 1), ("/v1/commands", (1 << 20) + 1)]
 )
 async def test_body_beyond_its_limit_is_refused(path: str, size: int, tmp_path: Path) -> None:
-    async with _serving(tmp_path) as serving, httpx2.AsyncClient() as client:
+    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
         for body in (b" " * size, b" " * (4 << 20)):
-            answer = await client.post(serving.address + path, content=body)
+            answer = await client.post(running.address + path, content=body)
             assert (answer.status_code, answer.json()["code"]) == (413, "BODY_TOO_LARGE")
             assert answer.headers["content-type"] == "application/problem+json"
         # One byte less is looked at.
-        answer = await client.post(serving.address + path, content=b" " * (size - 1))
+        answer = await client.post(running.address + path, content=b" " * (size - 1))
         assert answer.json()["code"] == "MALFORMED_JSON"
 
 
 async def test_endless_body_is_cut_off(tmp_path: Path) -> None:
-    async with _serving(tmp_path) as serving, await _connect(serving) as stream:
+    async with serving(tmp_path) as running, await connect(running) as stream:
         head = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         await stream.send_all(head)
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -185,25 +166,25 @@ async def _send_until_closed(stream: trio.SocketStream, chunk: bytes) -> None:
 
 
 async def test_errors_of_framing_carry_problem_details(tmp_path: Path) -> None:
-    async with _serving(tmp_path) as serving, httpx2.AsyncClient() as client:
-        answer = await client.request("BREW", f"{serving.address}/v1/payments")
+    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
+        answer = await client.request("BREW", f"{running.address}/v1/payments")
         assert answer.status_code == 405
         assert answer.headers["allow"] == "GET, HEAD, POST"
         assert answer.headers["content-type"] == "application/problem+json"
-        answer = await client.head(f"{serving.address}/v1/node")
+        answer = await client.head(f"{running.address}/v1/node")
         assert (answer.status_code, answer.content) == (200, b"")
-        answer = await client.get(f"{serving.address}/v1/payments/M1/%ff")
+        answer = await client.get(f"{running.address}/v1/payments/M1/%ff")
         assert answer.status_code == 422
 
 
-async def test_connection_refused_at_the_end_of_serving(tmp_path: Path) -> None:
+async def test_connection_refused_at_the_end_ofserving(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        async with _serving(tmp_path) as serving:
-            idle = await stack.enter_async_context(await _connect(serving))
+        async with serving(tmp_path) as running:
+            idle = await stack.enter_async_context(await connect(running))
         # Stopping has closed the idle connection, too.
         assert await _until_closed(idle) == b""
     with pytest.raises(OSError, match=r"refused|connect"):
-        await _connect(serving)
+        await connect(running)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Patience: what becomes of a caller who was told to come later and does not wait.
+
+A node that has as much to do as it takes says so at once: 503 or 429, with Retry-After. Who heeds
+that notices nothing of what is here. To refuse somebody again costs nearly as much as to serve
+them, so what a connection sends too soon is left unheard for a while, each time twice as long, and
+is then refused like the first time. Meanwhile it stays with its sender (TCP's own flow control),
+and neither time nor memory of the node goes into it.
+"""
+
+from typing import Final
+
+import trio
+
+PATIENCE: Final = "piaohao.patience"
+"""Where an application finds the `Patience` of a request's connection: in its scope's state."""
+WAIT_S_MAX: Final = 8.0
+"""The longest that a connection is left unheard, in seconds."""
+
+
+class Patience:
+    """How one connection's caller keeps to what it was told.
+
+    Attributes:
+        spent: what has come in came too soon, and is to be refused. A caller who is refused for
+            that alone may come again at once: it has waited.
+    """
+
+    __slots__ = ("_early", "_retry_after_s", "_told", "spent")
+
+    def __init__(self) -> None:
+        self.spent = False
+        self._early = 0
+        self._retry_after_s = 0.0
+        self._told = 0.0
+
+    def refused(self, retry_after_s: float) -> None:
+        """Hear that the caller was told to come again in so many seconds."""
+        self._told = trio.current_time()
+        self._retry_after_s = 0.0 if self.spent else retry_after_s
+        self.spent = False
+
+    def served(self) -> None:
+        """Hear that the caller was given what it asked for, or was refused for other reasons."""
+        self._early = 0
+        self._retry_after_s = 0.0
+
+    async def wait(self) -> None:
+        """Return when the caller may be heard again; called once something has come in."""
+        if not self._retry_after_s or trio.current_time() >= self._told + self._retry_after_s:
+            return
+        self._early += 1
+        wait_s = min(WAIT_S_MAX, self._retry_after_s * 2**self._early)
+        self._retry_after_s = 0.0  # what has come in is one request, in however many pieces
+        self.spent = True
+        await trio.sleep_until(self._told + wait_s)

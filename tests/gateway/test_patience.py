@@ -1,0 +1,182 @@
+"""Callers who come when there is too much to do: refused at once, and not heard if they insist."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import httpx2
+import pytest
+import trio
+import trio.testing
+
+from engine.address import shard_of
+from engine.shard import Limits
+from gateway import listener
+from gateway.patience import WAIT_S_MAX, Patience
+from gateway.server import Serving
+from tests.gateway.serving import connect, serving
+from tests.shards import SHARDS
+
+SLOW = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
+BODY = b'{"merchant_no": "M1", "currency": "USD"}'
+ASK = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_caller_who_heeds_is_heard_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    patience = Patience()
+    for _ in range(3):
+        patience.refused(1)
+        await trio.sleep(1)
+        begun = trio.current_time()
+        await patience.wait()
+        assert trio.current_time() == begun
+        assert not patience.spent
+
+
+async def test_caller_who_insists_waits_longer_each_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    patience = Patience()
+    waits = []
+    for _ in range(5):
+        patience.refused(1)
+        begun = trio.current_time()
+        await patience.wait()
+        waits.append(trio.current_time() - begun)
+        assert patience.spent
+        # For having come too soon; then it may come at once, and is refused as things stand.
+        patience.refused(1)
+        await patience.wait()
+        assert trio.current_time() - begun == waits[-1]
+        assert not patience.spent
+    assert waits == [2, 4, 8, WAIT_S_MAX, WAIT_S_MAX]
+
+
+async def test_caller_who_was_served_begins_anew(autojump_clock: trio.testing.MockClock) -> None:
+    patience = Patience()
+    for _ in range(3):
+        patience.refused(1)
+        begun = trio.current_time()
+        await patience.wait()
+        assert trio.current_time() - begun == 2
+        patience.refused(1)
+        patience.served()
+
+
+async def test_pieces_of_one_request_wait_once(autojump_clock: trio.testing.MockClock) -> None:
+    patience = Patience()
+    patience.refused(1)
+    await patience.wait()
+    begun = trio.current_time()
+    await patience.wait()
+    assert trio.current_time() == begun
+
+
+@asynccontextmanager
+async def _nothing_is_answered(running: Serving) -> AsyncIterator[None]:
+    """Commands wait for their commits as long as this lasts."""
+    for shard in running.node.shards:
+        shard.hold_commits()
+    try:
+        yield
+    finally:
+        for shard in running.node.shards:
+            shard.let_commits()
+
+
+def _merchant_on_each_shard() -> list[dict[str, str]]:
+    """Return merchants to open, one a shard."""
+    found: dict[int, str] = {}
+    for n in count():
+        found.setdefault(shard_of(f"merchant/M{n}", SHARDS), f"M{n}")
+        if len(found) == SHARDS:
+            return [{"merchant_no": number, "currency": "USD"} for number in found.values()]
+    raise AssertionError
+
+
+async def _ask(stream: trio.SocketStream, request: bytes = ASK) -> bytes:
+    """Send a request, or the rest of one, and return the whole answer."""
+    await stream.send_all(request)
+    answer = b""
+    with trio.fail_after(20):
+        while b"\r\n\r\n" not in answer:
+            answer += await stream.receive_some()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+        while len(body) < length:
+            body += await stream.receive_some()
+    return head + b"\r\n\r\n" + body
+
+
+async def test_request_beyond_the_last_place_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "REQUESTS_MAX", 1)
+    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
+        first = []
+
+        async def open_merchant() -> None:
+            path = f"{running.address}/v1/merchants"
+            first.append(await client.post(path, json=_merchant_on_each_shard()[0]))
+
+        async with trio.open_nursery() as nursery, _nothing_is_answered(running):
+            nursery.start_soon(open_merchant)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            async with await connect(running) as stream:
+                refusal = await _ask(stream)
+                assert refusal.startswith(b"HTTP/1.1 503")
+                assert b"\r\nretry-after: 1\r\n" in refusal
+                assert b"application/problem+json" in refusal
+                assert b'"code":"NODE_BUSY"' in refusal
+        assert first[0].status_code == 201
+        async with await connect(running) as stream:
+            assert (await _ask(stream)).startswith(b"HTTP/1.1 200"), "its place is free again"
+
+
+async def test_caller_who_insists_is_not_heard_before_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is refused for that though there is room; then it is served."""
+    monkeypatch.setattr(listener, "REQUESTS_MAX", 0)
+    async with serving(tmp_path) as running, await connect(running) as stream:
+        assert (await _ask(stream)).startswith(b"HTTP/1.1 503")
+        monkeypatch.setattr(listener, "REQUESTS_MAX", 128)
+        begun = trio.current_time()
+        assert (await _ask(stream)).startswith(b"HTTP/1.1 503")
+        assert trio.current_time() - begun > 1.9
+        assert (await _ask(stream)).startswith(b"HTTP/1.1 200")
+
+
+async def test_body_that_is_long_in_coming_takes_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "REQUESTS_MAX", 1)
+    async with serving(tmp_path) as running, await connect(running) as slow:
+        await slow.send_all(SLOW + BODY[:10])
+        await trio.testing.wait_all_tasks_blocked(listener._AT_ONCE_S + 0.01)
+        async with await connect(running) as stream:
+            assert (await _ask(stream)).startswith(b"HTTP/1.1 200")
+        assert (await _ask(slow, BODY[10:])).startswith(b"HTTP/1.1 201")
+
+
+async def test_full_node_refuses_commands_unread_and_hears_operators(tmp_path: Path) -> None:
+    limits = Limits(unconfirmed_max=1)
+    async with serving(tmp_path, limits) as running, httpx2.AsyncClient(timeout=30) as client:
+        answers = []
+
+        async def open_merchant(body: dict[str, str]) -> None:
+            answers.append(await client.post(f"{running.address}/v1/merchants", json=body))
+
+        async with trio.open_nursery() as nursery, _nothing_is_answered(running):
+            for body in _merchant_on_each_shard():
+                nursery.start_soon(open_merchant, body)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            path = f"{running.address}/v1/commands"
+            answer = await client.post(path, content=b"this is not read")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["code"] == "NODE_BUSY"
+            path = f"{running.address}/v1/day-cuts"
+            answer = await client.post(path, content=b"this is read")
+            assert answer.json()["code"] == "MALFORMED_JSON"
+        assert {answer.status_code for answer in answers} == {201}
