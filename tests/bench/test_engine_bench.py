@@ -1,6 +1,7 @@
 """The benchmark measures what it says, and its stores are what commands would have made."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -67,7 +68,14 @@ def test_payers_are_reproducible_and_zipf_is_skewed() -> None:
 
 
 def test_short_soak_leaves_memory_flat(capsys: pytest.CaptureFixture[str]) -> None:
-    """Half as many accounts again as stay in memory, each paying about twice even on a slow day."""
-    assert engine_run.soak(15_000, 50, 12.0, as_json=True) == 0
-    soaked = msgspec.json.decode(capsys.readouterr().out)
+    """Half as many accounts again as stay in memory, each paying about twice.
+
+    A busy machine needs longer for that, and until then memory grows as it should.
+    """
+    soaked: dict[str, Any] = {"payments": 0}
+    for seconds in (12.0, 60.0):
+        if soaked["payments"] <= 2 * 15_000:
+            engine_run.soak(15_000, 50, seconds, as_json=True)
+            soaked = msgspec.json.decode(capsys.readouterr().out)
     assert soaked["payments"] > 2 * 15_000
+    assert soaked["ok"], soaked
