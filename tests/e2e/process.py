@@ -65,25 +65,17 @@ class NodeProcess:
 
 
 @asynccontextmanager
-async def node(
-    data: Path, *options: str, command: Sequence[str] = PIAOHAO
-) -> AsyncIterator[NodeProcess]:
-    """Start a node on a free port and wait until it is ready; it is killed if still there."""
+async def starting(
+    data: Path, *options: str, command: Sequence[str] = PIAOHAO, listen: str = "127.0.0.1:0"
+) -> AsyncIterator[trio.Process]:
+    """Start a node and do not wait; it is killed if still there."""
     process = await trio.lowlevel.open_process(
-        [*command, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *options],
+        [*command, "serve", "--data", str(data), "--listen", listen, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    running = NodeProcess(process)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(running.read_errors)
-            with trio.fail_after(LIMIT_S):
-                await running.ready()
-            yield running
-            if process.returncode is None:
-                process.kill()
-            nursery.cancel_scope.deadline = trio.current_time() + LIMIT_S
+        yield process
     finally:
         if process.returncode is None:
             process.kill()
@@ -92,6 +84,23 @@ async def node(
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def node(
+    data: Path, *options: str, command: Sequence[str] = PIAOHAO, listen: str = "127.0.0.1:0"
+) -> AsyncIterator[NodeProcess]:
+    """Start a node and wait until it is ready; on a free port, if no other is given."""
+    async with starting(data, *options, command=command, listen=listen) as process:
+        running = NodeProcess(process)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.read_errors)
+            with trio.fail_after(LIMIT_S):
+                await running.ready()
+            yield running
+            if process.returncode is None:
+                process.kill()
+            nursery.cancel_scope.deadline = trio.current_time() + LIMIT_S
 
 
 async def piaohao(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -113,7 +122,7 @@ def store_files(data: Path) -> list[Path]:
     return [data / f"shard-{shard}" / "data.mdb" for shard in range(SHARDS)]
 
 
-async def make_store(data: Path) -> None:
+async def make_store(data: Path, shards: int = SHARDS) -> None:
     """Make a store that begins on a fixed morning, without the second that a process takes."""
     with closing(Folder(data, create=True)) as folder:
-        folder.create(BEGINS.date().isoformat(), nanoseconds(BEGINS), shards=SHARDS)
+        folder.create(BEGINS.date().isoformat(), nanoseconds(BEGINS), shards=shards)
