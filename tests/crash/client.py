@@ -1,6 +1,7 @@
 """A client in a process of its own that never gives up, and logs what it is told.
 
-It reads a node's address from its standard input, one a line, newest last. Its workers do
+It reads a node's address from its standard input, one a line, newest last; at the end of the
+input it ends, once all that it has begun has its outcome. Its workers do
 errands: each sends one command after the other, or all of an errand in an array, and sends again
 by the documented rules alone (docs/API.md) what it was not told the outcome of. They also repeat
 what has been answered, and reuse its numbers for something else. Every outcome becomes a line in
@@ -42,7 +43,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         array: in arrays of so many commands, several errands together; 0 one errand at a time.
         repeated: how much of what is sent has been sent before.
         reused: how often a number that was answered comes again with other content.
-        commands: end after so many sendings of a command.
+        commands: end when so many outcomes were told, repeated ones too.
     """
 
     log: str
@@ -80,7 +81,8 @@ class Client:
         self.log = log
         self.address = ""
         self.moved = trio.Event()
-        self.sent = 0
+        self.told = 0
+        self.ending = False
         self.history: list[list[Command]] = []
         self.answered: set[str] = set()
         """The contents of all commands that have their outcome."""
@@ -88,8 +90,8 @@ class Client:
         """The newest of these commands that have an amount, to be changed."""
         self._draw = random.Random(settings.seed)
 
-    async def follow(self, scope: trio.CancelScope) -> None:
-        """Take each new address as it comes; the end of the input is the end."""
+    async def follow(self) -> None:
+        """Take each new address as it comes; after the end of the input nothing is begun."""
         async with trio.lowlevel.FdStream(0) as stream:
             buffered = b""
             async for chunk in stream:
@@ -98,7 +100,7 @@ class Client:
                     self.address = line.decode()
                     moved, self.moved = self.moved, trio.Event()
                     moved.set()
-        scope.cancel()
+        self.ending = True
 
     async def work(self, worker: int) -> None:
         """Do errands, and now and then repeat one or reuse a number."""
@@ -108,7 +110,7 @@ class Client:
             "Request-Timeout-S": str(settings.timeout_s)
         }  # fmt: skip
         async with httpx2.AsyncClient(timeout=settings.patience_s, headers=headers) as http:
-            while self.sent < settings.commands:
+            while self.told < settings.commands and not self.ending:
                 if settings.array:
                     await self._send(http, list(self._filled(errands)))
                     continue
@@ -152,7 +154,6 @@ class Client:
         while left:
             moved = self.moved
             asked = [commands[index] for index in left]
-            self.sent += len(asked)
             try:
                 answers = await _ask(http, self.address, asked)
             except httpx2.TransportError:
@@ -165,6 +166,7 @@ class Client:
                     self._note(commands[index], answer, known=known[index])
             self.log.flush()
             left = [index for index, answer in zip(left, answers, strict=True) if not answer.final]
+            self.told += len(asked) - len(left)
             print(len(asked) - len(left), flush=True)
             if left:
                 waits = [each.retry_after_s or 0.01 for each in answers if not each.final]
@@ -217,12 +219,13 @@ async def _ask(http: httpx2.AsyncClient, address: str, commands: list[Command]) 
 
 
 async def main(settings: Settings) -> None:
-    """Work until the input ends, or the commands are all sent."""
+    """Work until the input ends, or all commands are sent."""
     with open(settings.log, "a", encoding="ascii") as log:  # noqa: ASYNC230, PTH123 -- before any work
         client = Client(settings, log)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.follow, nursery.cancel_scope)
-            await client.moved.wait()
+            moved = client.moved
+            nursery.start_soon(client.follow)
+            await moved.wait()
             async with trio.open_nursery() as working:
                 for worker in range(settings.workers):
                     working.start_soon(client.work, worker)

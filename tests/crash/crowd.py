@@ -46,6 +46,12 @@ class Crowd:
                 *lines, self._buffered = (self._buffered + chunk).split(b"\n")
                 self.told += sum(map(int, lines))
 
+    async def end(self) -> None:
+        """Have it begin nothing more, and wait until what it has begun has its outcome."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+        await self.finish()
+
     async def finish(self, limit_s: float = LIMIT_S) -> None:
         """Wait until it has sent all that it was to send, and has been told every outcome."""
         assert self.process.stdout is not None

@@ -64,11 +64,12 @@ class Log:
                 if not line.endswith(b"\n"):
                     break
                 self._at += len(line)
-                self._note(*json.loads(line))
+                self.note(*json.loads(line))
 
-    def _note(
+    def note(
         self, command: Command, status: int, body: dict[str, Any], replayed: bool, known: bool
     ) -> None:
+        """Note what a command was told, and whether it had been told before it was sent."""
         key = key_of(command)
         first = self.told.get(key)
         if first is None:

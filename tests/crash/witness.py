@@ -55,6 +55,7 @@ class Witness:
         log: of the client.
 
     Attributes:
+        happened: the numbers of all commands that had an outcome when it looked last.
         untold: the most that had happened at once without the client having been told.
     """
 
@@ -62,6 +63,7 @@ class Witness:
         self._log = log
         self._events: dict[str, list[View]] = {merchant: [] for merchant in MERCHANTS}
         self._changed: set[tuple[str, str, str]] = set()
+        self.happened: set[Key] = set()
         self.untold = 0
 
     async def check(self, address: str) -> None:
@@ -76,9 +78,9 @@ class Witness:
                         break
             events = {merchant: await _events(http, merchant) for merchant in MERCHANTS}
             self._check_events(events)
-            happened = set(found) | self._numbers()
+            self.happened = set(found) | self._numbers()
             for key, told in self._log.told.items():
-                assert key in happened, f"{told} is lost"
+                assert key in self.happened, f"{told} is lost"
                 if key in found:
                     self._check_outcome(key, told, found[key])
             # Of an operation the event never changes; a new one is looked up by itself, too.
@@ -87,7 +89,7 @@ class Witness:
                     looked = (await http.get(LOOKS[key[0]].format_map(told.command))).json()
                     _check_same(told, looked, set())
             await self._check_money(http, found)
-        self.untold = max(self.untold, len(happened - self._log.told.keys()))
+        self.untold = max(self.untold, len(self.happened - self._log.told.keys()))
 
     def _check_events(self, events: dict[str, list[View]]) -> None:
         """No event has gone or changed, none is missing, and each number has one outcome."""

@@ -1,0 +1,71 @@
+"""Commands sent again and again across kills: each has its effect once.
+
+The client sends arrays, most of it commands that it has sent before: answered ones, and ones that
+are under way on another connection. The node is killed at random moments.
+"""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.operations import Verify
+from gateway.operator import perform
+from tests.crash.crowd import crowd, open_town
+from tests.crash.log import Log
+from tests.crash.witness import Witness
+from tests.e2e.process import make_store, node
+
+WORKERS = 6
+
+
+async def _retried(path: Path, shards: int, commands: int, kills: int, array: int) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    data, told = path / f"bank-{shards}", path / f"told-{shards}"
+    log = Log(told)
+    witness = Witness(log)
+    await make_store(data, shards)
+    begun = time.monotonic()
+    settings = {"array": array, "repeated": 0.75, "commands": commands}
+    async with crowd(told, WORKERS, seed, **settings) as client:
+        for number in range(kills):
+            async with node(data) as running:
+                if number == 0:
+                    await open_town(running.address)
+                await client.go_to(running.address)
+                await client.told_more(int(commands / (kills + 1) * draw.uniform(0.3, 1.1)), 600)
+                await running.end(kill=True)
+        async with node(data) as running:
+            await client.go_to(running.address)
+            await client.finish(limit_s=600)
+            took_s = time.monotonic() - begun
+            await witness.check(running.address)
+            assert await running.end() == 0
+    assert witness.happened == log.told.keys(), "something happened that nobody was told"
+    report = await trio.to_thread.run_sync(perform, data, Verify())
+    assert report["ok"], report["violations"]
+    assert log.repeated > len(log.told), "most are told more than once"
+    print(
+        f"{shards} shards, {kills} kills, {client.told} outcomes told in {took_s:.0f} s:"
+        f" {len(log.told)} different ones, {log.repeated} told again"
+    )
+    told.unlink()
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_commands_retried_across_kills_have_their_effect_once(
+    shards: int, tmp_path: Path
+) -> None:
+    await _retried(tmp_path, shards, 5_000, 3, 50)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_half_a_million_commands_retried_across_25_kills_have_their_effect_once(
+    shards: int, tmp_path: Path
+) -> None:
+    await _retried(tmp_path, shards, 500_000, 25, 200)
