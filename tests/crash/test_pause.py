@@ -8,7 +8,6 @@ import random
 import signal
 from pathlib import Path
 
-import pytest
 import trio
 
 from gateway.operations import Verify
@@ -21,13 +20,10 @@ from tests.e2e.process import make_store, node
 STOPPED_S = 2.5
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-async def test_node_stopped_under_load_goes_on_and_every_command_has_one_outcome(
-    shards: int, tmp_path: Path
-) -> None:
+async def _paused(path: Path, shards: int) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    data, told = tmp_path / "bank", tmp_path / "told"
+    data, told = path / f"bank-{shards}", path / f"told-{shards}"
     log = Log(told)
     witness = Witness(log)
     await make_store(data, shards)
@@ -50,3 +46,11 @@ async def test_node_stopped_under_load_goes_on_and_every_command_has_one_outcome
     assert witness.happened == log.told.keys(), "something happened that nobody was told"
     report = await trio.to_thread.run_sync(perform, data, Verify())
     assert report["ok"], report["violations"]
+
+
+async def test_node_stopped_under_load_goes_on_and_every_command_has_one_outcome(
+    tmp_path: Path,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        for shards in (1, 3):
+            nursery.start_soon(_paused, tmp_path, shards)
