@@ -135,7 +135,20 @@ replay-long: setup
 soak SECONDS="3600": setup
     .venv/bin/piaohao bench soak --seconds {{ SECONDS }}
 
+# kill -9 under the whole domain's load, 200 times with one shard and 200 with three (15 minutes).
+kills: setup
+    {{ quote(bin / "pytest") }} -s -m long tests/crash/test_kill.py
+
+# A million commands sent again and again across 50 kills, half of it with three shards (15 minutes).
+retries: setup
+    {{ quote(bin / "pytest") }} -s -m long tests/crash/test_retries.py
+
+# How soon a node with 1,000,000 accounts answers again that was killed at full load, with one and
+# with three shards (5 minutes; run nothing else meanwhile).
+recovery: setup
+    {{ quote(bin / "pytest") }} -s -m long tests/crash/test_recovery.py
+
 # The tests that take too long for every change: the whole year, 10,000 examples of the model
-# test (15 minutes).
+# test (15 minutes). The crash lab's have recipes of their own.
 test-long *ARGS: setup
-    {{ quote(bin / "pytest") }} -m long "$@"
+    {{ quote(bin / "pytest") }} -m long --ignore tests/crash "$@"
