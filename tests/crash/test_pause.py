@@ -17,7 +17,7 @@ from tests.crash.log import Log
 from tests.crash.witness import Witness
 from tests.e2e.process import make_store, node
 
-STOPPED_S = 2.5
+STOPPED_S = 2.0
 
 
 async def _paused(path: Path, shards: int) -> None:

@@ -66,12 +66,16 @@ class Witness:
         self.happened: set[Key] = set()
         self.untold = 0
 
-    async def check(self, address: str) -> None:
-        """Look at everything while nobody sends anything."""
+    async def check(self, address: str, limit_s: float = LIMIT_S) -> None:
+        """Look at everything while nobody sends anything.
+
+        Args:
+            limit_s: how long what is under way may take.
+        """
         self._log.read()
         async with httpx2.AsyncClient(timeout=LIMIT_S, base_url=address) as http:
             # What was under way between two shards when the node died goes on by itself.
-            with trio.fail_after(LIMIT_S):
+            with trio.fail_after(limit_s):
                 while True:
                     found = await _records(http)
                     if all(view["state"] != "PROCESSING" for view in found.values()):
