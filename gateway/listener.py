@@ -135,6 +135,11 @@ class _Connection(TCPServer):
             if scope.cancelled_caught:
                 self.hang_up()
 
+    async def _close(self) -> None:
+        """Close it after what is being sent: a client that sends on must not disturb that."""
+        async with self.send_lock:
+            await super()._close()
+
     async def _serve(self) -> None:
         sock = self.stream.socket
         async with TaskGroup() as task_group:
@@ -179,6 +184,7 @@ class Listener:
     def __init__(self, app: Application, bound: socket.socket) -> None:
         self._active = 0
         self._taken = 0
+        self._stopping = False
         self._quiet = trio.Event()
         self._app = app
         self._socket = bound
@@ -217,7 +223,12 @@ class Listener:
             await self._context.terminated.set()
 
     def stop_accepting(self) -> None:
-        """Take no new connection; `run` returns when those that are there have closed."""
+        """Take no new connection; `run` returns when those that are there have closed.
+
+        What is still answered says that its connection closes (RFC 9112, section 9.6), so that
+        nobody sends on it what nobody would read.
+        """
+        self._stopping = True
         self._accepting.cancel()
 
     def hang_up(self) -> None:
@@ -233,9 +244,15 @@ class Listener:
             await self._quiet.wait()
 
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_or_last(message: Any) -> None:
+            if self._stopping and message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
         self._active += 1
         try:
-            await self._placed(scope, receive, send)
+            await self._placed(scope, receive, send_or_last)
         finally:
             self._active -= 1
             if not self._active:

@@ -186,6 +186,7 @@ class Load:
         if len(commands) == 1:
             if status == 503:
                 assert int(headers["retry-after"]) > 0
+                assert headers["connection"] == "close", "nothing more should be sent on it"
             items = [(status, decoded)]
         else:
             assert status == 200
@@ -225,7 +226,7 @@ async def _stopped(path: Path, shards: int) -> None:
                 await open_town(running.address)
             load = Load(running, log, seed, f"{round_}", draw.randrange(200, 1_500))
             await _stopped_under(load, running)
-            assert running.errors == b""
+            assert running.errors == b"", running.errors.decode()
         not_done |= load.not_done
         fates += load.fates
     print(shards, "shards:", {fate.name: count for fate, count in fates.items()})
