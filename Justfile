@@ -148,6 +148,10 @@ retries: setup
 recovery: setup
     {{ quote(bin / "pytest") }} -s -m long tests/crash/test_recovery.py
 
+# 1,000 stores as a power cut may leave them, whole and torn, of one and of three shards (5 minutes).
+power-loss: setup
+    {{ quote(bin / "pytest") }} -m long tests/crash/test_power_loss.py
+
 # The tests that take too long for every change: the whole year, 10,000 examples of the model
 # test (15 minutes). The crash lab's have recipes of their own.
 test-long *ARGS: setup

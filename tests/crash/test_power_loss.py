@@ -1,0 +1,200 @@
+"""The power goes, at any moment: what was acknowledged is there, whole, and nothing is doubled.
+
+A real node runs under a real load on a disk that keeps a log (`tests.faults.disk`). From the log,
+files are made as they may be found after a cut (`tests.crash.power_cut`), all shards at the same
+instant, and judged (`tests.crash.aftermath`). The same is done to nodes that write in the ways
+that are forbidden: if nothing were lost there, the lab could not see.
+"""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trio
+
+from tests.crash import aftermath, customers
+from tests.crash.power_cut import file_after, file_before, moments
+from tests.e2e.process import LIMIT_S, PIAOHAO, make_store, node, piaohao
+from tests.faults.disk import Call, Disk
+
+CUSTOMERS = 12
+FORBIDDEN = (
+    "import lmdb\n"
+    "open_ = lmdb.open\n"
+    "lmdb.open = lambda *given, **named: open_(*given, **named, {}=False)\n"
+    "from gateway.cli import main; main()"
+)
+
+
+class Recording(NamedTuple):
+    """A load, as the disk and the customers saw it.
+
+    Attributes:
+        base: each shard's file before it, durable.
+        calls: what happened to each since.
+        log: the customers' log.
+    """
+
+    base: dict[str, bytes]
+    calls: dict[str, list[Call]]
+    log: Path
+
+
+async def record(
+    place: Path, shards: int, answers: int, command: Sequence[str] = PIAOHAO
+) -> Recording:
+    """Let customers loose on a node until they have had so many views."""
+    data, log = place / "bank", place / "customers"
+    await make_store(data, shards)
+    names = [f"shard-{shard}/data.mdb" for shard in range(shards)]
+    base = {name: (data / name).read_bytes() for name in names}
+    disk = Disk(data, place / "disk", log=True)
+    async with node(data, command=disk.command(command)) as running:
+        client = await trio.lowlevel.open_process(
+            [sys.executable, customers.__file__, str(log), running.address, str(CUSTOMERS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        try:
+            seen = b""
+            with trio.fail_after(LIMIT_S + answers / 20):
+                while sum(map(int, seen.splitlines()[:-1])) < answers:
+                    chunk = await client.stdout.receive_some()
+                    assert chunk, running.errors.decode()
+                    seen += chunk
+            assert await running.end() == 0
+        finally:
+            client.kill()
+            await client.wait()
+            await client.stdin.aclose()
+            await client.stdout.aclose()
+    calls: dict[str, list[Call]] = {name: [] for name in names}
+    for call in disk.read_log():
+        if call.name in calls:
+            calls[call.name].append(call)
+    # What the log holds is what is in the files: nothing went past the disk.
+    for name in names:
+        assert file_before(base[name], calls[name]) == (data / name).read_bytes()
+    return Recording(base, calls, log)
+
+
+class Judge:
+    """The process that examines stores; one that dies of a store is followed by another."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def lost(self, data: Path, cut_ns: int) -> str:
+        """Return what a store has lost of all that was answered until then; empty for nothing."""
+        if self._process is None:
+            with self._log.with_name("judge").open("ab") as errors:
+                self._process = subprocess.Popen(
+                    [sys.executable, aftermath.__file__, str(self._log)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(
+            json.dumps({"data": str(data), "cut_ns": cut_ns}).encode() + b"\n"
+        )
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            self.dismiss()
+            return f"whoever reads it ends with {code}"
+        return str(json.loads(line)["lost"])
+
+    def dismiss(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+            self._process = None
+
+
+@contextmanager
+def judging(log: Path) -> Iterator[Judge]:
+    judge = Judge(log)
+    try:
+        yield judge
+    finally:
+        judge.dismiss()
+
+
+def states(
+    recording: Recording, place: Path, count: int, draw: random.Random
+) -> Iterator[tuple[Path, int, str]]:
+    """Yield stores as they may be found, the moment of the cut, and a name to find it by."""
+    times = [at_ns for at_ns, _ in aftermath.acknowledged(recording.log)]
+    every = [call for calls in recording.calls.values() for call in calls]
+    for number, cut_ns in enumerate(moments(every, times, count, draw)):
+        torn = number % 2 == 1
+        data = place / "found"
+        for name, base in recording.base.items():
+            (data / name).parent.mkdir(parents=True)
+            (data / name).write_bytes(
+                file_after(base, recording.calls[name], cut_ns, draw, torn=torn)
+            )
+        yield data, cut_ns, f"state {number}, {'torn' if torn else 'whole'}, cut at {cut_ns}"
+        shutil.rmtree(data)
+
+
+def seeded() -> random.Random:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+async def survive(place: Path, shards: int, answers: int, count: int, sample: int) -> None:
+    """Every state is as it must be; on a sample a node of its own is started and stopped too."""
+    draw = seeded()
+    recording = await record(place, shards, answers)
+    with judging(recording.log) as judge:
+        for number, (data, cut_ns, name) in enumerate(states(recording, place, count, draw)):
+            if number % (count // sample) == 0:
+                async with node(data) as running:
+                    assert await running.end() == 0
+                assert (await piaohao("verify", "--data", data)).returncode == 0
+            assert judge.lost(data, cut_ns) == "", name
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_power_cut_loses_and_doubles_nothing(tmp_path: Path, shards: int) -> None:
+    await survive(tmp_path, shards, answers=300, count=30, sample=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_power_cut_at_many_moments_loses_nothing(tmp_path: Path, shards: int) -> None:
+    """500 states each, half of them torn."""
+    await survive(tmp_path, shards, answers=1_000, count=500, sample=10)
+
+
+@pytest.mark.parametrize("what", ["sync", "metasync"])
+async def test_node_that_does_not_sync_is_seen_to_lose(tmp_path: Path, what: str) -> None:
+    """The same load and the same cuts, with LMDB opened as it must not be."""
+    command = (sys.executable, "-c", FORBIDDEN.format(what))
+    draw = seeded()
+    recording = await record(tmp_path, 1, 150, command)
+    with judging(recording.log) as judge:
+        for data, cut_ns, name in states(recording, tmp_path, 200, draw):
+            lost = judge.lost(data, cut_ns)
+            print(name, lost)
+            if "acknowledged" in lost:
+                return
+    pytest.fail("no state was seen to lose what had been acknowledged")
