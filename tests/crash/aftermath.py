@@ -3,10 +3,8 @@
 A store is verified as it was found. Then a node is started on it and left until it has come to
 rest; every view that had been acknowledged is asked for, word for word, the money is added up
 from the records by an independent sum, and the store is verified again. It runs as a process of
-its own, since a store that lost what it rests on may take its reader along; it answers a line for
-each line that it reads.
-
-    python tests/crash/aftermath.py LOG
+its own, since a store that lost what it rests on may take its reader along (`tests.crash.judge`);
+it answers a line for each line that it reads.
 """
 
 import gc
@@ -14,7 +12,7 @@ import json
 import sys
 from collections import Counter
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -211,15 +209,19 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return leaves
 
 
-def main(log: str) -> None:
-    """Judge one store a line: its folder, and the time up to which answers count."""
-    answers = acknowledged(Path(log))
+def main() -> None:
+    """Judge one store a line: its folder, the customers' log, up to when its answers count."""
+    answers = cache(acknowledged)
     for line in sys.stdin:
         asked = json.loads(line)
-        views = [each for at_ns, views in answers if at_ns <= asked["cut_ns"] for each in views]
-        print(json.dumps({"lost": verdict(Path(asked["data"]), views), "views": len(views)}))
-        sys.stdout.flush()
+        views = [
+            view
+            for at_ns, views in answers(Path(asked["log"]))
+            if at_ns <= asked["cut_ns"]
+            for view in views
+        ]
+        print(json.dumps({"lost": verdict(Path(asked["data"]), views)}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

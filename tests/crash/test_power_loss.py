@@ -6,13 +6,11 @@ instant, and judged (`tests.crash.aftermath`). The same is done to nodes that wr
 that are forbidden: if nothing were lost there, the lab could not see.
 """
 
-import json
 import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +18,7 @@ import pytest
 import trio
 
 from tests.crash import aftermath, customers
+from tests.crash.judge import judging
 from tests.crash.power_cut import file_after, file_before, moments
 from tests.e2e.process import LIMIT_S, PIAOHAO, make_store, node, piaohao
 from tests.faults.disk import Call, Disk
@@ -87,55 +86,6 @@ async def record(
     return Recording(base, calls, log)
 
 
-class Judge:
-    """The process that examines stores; one that dies of a store is followed by another."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def lost(self, data: Path, cut_ns: int) -> str:
-        """Return what a store has lost of all that was answered until then; empty for nothing."""
-        if self._process is None:
-            with self._log.with_name("judge").open("ab") as errors:
-                self._process = subprocess.Popen(
-                    [sys.executable, aftermath.__file__, str(self._log)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(
-            json.dumps({"data": str(data), "cut_ns": cut_ns}).encode() + b"\n"
-        )
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            code = self._process.wait()
-            self.dismiss()
-            return f"whoever reads it ends with {code}"
-        return str(json.loads(line)["lost"])
-
-    def dismiss(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    stream.close()
-            self._process = None
-
-
-@contextmanager
-def judging(log: Path) -> Iterator[Judge]:
-    judge = Judge(log)
-    try:
-        yield judge
-    finally:
-        judge.dismiss()
-
-
 def states(
     recording: Recording, place: Path, count: int, draw: random.Random
 ) -> Iterator[tuple[Path, int, str]]:
@@ -164,13 +114,13 @@ async def survive(place: Path, shards: int, answers: int, count: int, sample: in
     """Every state is as it must be; on a sample a node of its own is started and stopped too."""
     draw = seeded()
     recording = await record(place, shards, answers)
-    with judging(recording.log) as judge:
+    with judging(place / "judge") as judge:
         for number, (data, cut_ns, name) in enumerate(states(recording, place, count, draw)):
             if number % (count // sample) == 0:
                 async with node(data) as running:
                     assert await running.end() == 0
                 assert (await piaohao("verify", "--data", data)).returncode == 0
-            assert judge.lost(data, cut_ns) == "", name
+            assert judge.lost(data, recording.log, cut_ns) == "", name
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -191,9 +141,9 @@ async def test_node_that_does_not_sync_is_seen_to_lose(tmp_path: Path, what: str
     command = (sys.executable, "-c", FORBIDDEN.format(what))
     draw = seeded()
     recording = await record(tmp_path, 1, 150, command)
-    with judging(recording.log) as judge:
+    with judging(tmp_path / "judge") as judge:
         for data, cut_ns, name in states(recording, tmp_path, 200, draw):
-            lost = judge.lost(data, cut_ns)
+            lost = judge.lost(data, recording.log, cut_ns)
             print(name, lost)
             if "acknowledged" in lost:
                 return

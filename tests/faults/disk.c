@@ -30,7 +30,8 @@ struct rule {
     int64_t short_by; /* write so many bytes less than asked instead of failing */
     int64_t after;    /* calls that still go well */
     int64_t times;    /* calls that fail then; 0 for all */
-    int64_t delay_us; /* before the call; looked at again all the while */
+    int64_t delay_us; /* before each call; looked at again all the while */
+    int64_t held;     /* calls that are to fail wait until this is 0 */
     int64_t calls;    /* since the rule was made; counted here */
     int64_t struck;   /* of them, counted here too */
     char where[40];   /* part of the file's name; empty for all */
@@ -117,6 +118,8 @@ static int strikes(enum kind kind, const char *name) {
     if (before < rule->after || (rule->times && before >= rule->after + rule->times))
         return 0;
     __atomic_fetch_add(&rule->struck, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&rule->held, __ATOMIC_SEQ_CST))
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
     return 1;
 }
 

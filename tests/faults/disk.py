@@ -21,9 +21,11 @@ HANGS_S: Final = 1e6
 """A delay that outlasts any test."""
 
 _SOURCE: Final = Path(__file__).with_name("disk.c")
-_RULE: Final = struct.Struct("=7q40s")  # struct rule in disk.c
-_ERROR: Final = struct.Struct("=q")
+_RULE: Final = struct.Struct("=8q40s")  # struct rule in disk.c
+_NUMBER: Final = struct.Struct("=q")
+_HELD: Final = 5 * _NUMBER.size
 _COUNTS: Final = struct.Struct("=2q")
+_COUNTED: Final = 6 * _NUMBER.size
 _RECORD: Final = struct.Struct("=4q2IQ")  # struct record in disk.c
 
 
@@ -98,6 +100,7 @@ class Disk:
         times: int = 0,
         where: str = "",
         short_by: int = 0,
+        held: bool = False,
     ) -> None:
         """Let calls of a kind go wrong from now on.
 
@@ -108,21 +111,26 @@ class Disk:
             where: only on files with this in their name.
             short_by: instead of failing, write so many bytes less than asked (and no more than
                 the first of several pieces).
+            held: a call that is to fail waits until `release`.
         """
-        self._make(kind, error, (short_by, after, times, 0), where)
+        self._make(kind, error, (short_by, after, times, 0, held), where)
+
+    def release(self, kind: Kind) -> None:
+        """Let the calls that are held fail."""
+        _NUMBER.pack_into(self._rules, kind * _RULE.size + _HELD, 0)
 
     def delay(self, kind: Kind, delay_s: float, *, where: str = "") -> None:
         """Let calls of a kind take so much longer; those that wait already hear of it too."""
-        self._make(kind, 0, (0, 0, 0, int(delay_s * 1e6)), where)
+        self._make(kind, 0, (0, 0, 0, int(delay_s * 1e6), 0), where)
 
     def heal(self) -> None:
         """Let everything go well again; a call that waits goes on."""
         for kind in Kind:
-            self._make(kind, 0, (0, 0, 0, 0), "")
+            self._make(kind, 0, (0, 0, 0, 0, 0), "")
 
     def calls(self, kind: Kind) -> tuple[int, int]:
         """Return how many calls a rule has seen since it was made, and how many it has failed."""
-        calls, struck = _COUNTS.unpack_from(self._rules, kind * _RULE.size + 5 * 8)
+        calls, struck = _COUNTS.unpack_from(self._rules, kind * _RULE.size + _COUNTED)
         return calls, struck
 
     def read_log(self) -> list[Call]:
@@ -133,10 +141,10 @@ class Disk:
     def _make(self, kind: Kind, error: int, numbers: tuple[int, ...], where: str) -> None:
         # The error comes last: it is what puts a rule in force.
         at = kind * _RULE.size
-        _ERROR.pack_into(self._rules, at, 0)
+        _NUMBER.pack_into(self._rules, at, 0)
         rule = _RULE.pack(0, *numbers, 0, 0, where.encode())
         self._rules[at : at + _RULE.size] = rule
-        _ERROR.pack_into(self._rules, at, error)
+        _NUMBER.pack_into(self._rules, at, error)
 
 
 def read_log(path: Path) -> list[Call]:
