@@ -23,12 +23,14 @@ from engine.fault import Fault
 from engine.kind import Kinds
 from engine.shard import Limits, Shard
 from engine.timekeeper import Timekeeper
+from storage.errors import StorageError
 from storage.store import Snapshot, Store
 
 _IDLE_LOOK_S: Final = 1.0
 _IDLE_COLLECT_S: Final = 10.0
 _BUSY_COLLECT_S: Final = 300.0
 _CLOSED_WITHIN_S: Final = 1.0
+_VIEW_WITHIN_S: Final = 10.0
 
 
 class Node:
@@ -165,17 +167,25 @@ class Node:
 
         Raises:
             ShardFailedError: a shard has failed.
+            StorageError: a commit does not end, so the disk is slow or hangs.
         """
         async with self._one_barrier:
-            try:
-                for shard in self.shards:
-                    shard.hold_commits()
-                for shard in self.shards:
-                    await shard.commits_held()
-                return [shard.store.snapshot() for shard in self.shards]
-            finally:
-                for shard in self.shards:
-                    shard.let_commits()
+            with trio.move_on_after(_VIEW_WITHIN_S):
+                # First without holding anybody up: one whose disk hangs would hold up all.
+                await self._commits_held()
+                try:
+                    for shard in self.shards:
+                        shard.hold_commits()
+                    await self._commits_held()
+                    return [shard.store.snapshot() for shard in self.shards]
+                finally:
+                    for shard in self.shards:
+                        shard.let_commits()
+        raise StorageError(f"no view of the store: a commit has taken over {_VIEW_WITHIN_S:g} s")
+
+    async def _commits_held(self) -> None:
+        for shard in self.shards:
+            await shard.commits_held()
 
     def stop(self) -> None:
         """Refuse new commands; `run` returns when everything admitted has been answered."""

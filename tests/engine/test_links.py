@@ -27,7 +27,7 @@ from engine.node import Node
 from engine.shard import Limits
 from gateway.link_verification import LinkVerification
 from storage import link
-from storage.errors import CorruptRowError
+from storage.errors import CorruptRowError, StorageError
 from storage.link import Marker
 from storage.memory import MemorySnapshot, MemoryStore
 from storage.row import LINKS, OUTBOX, PARKED, seal, unseal
@@ -549,6 +549,40 @@ async def test_views_of_all_shards_fit_together_whenever_they_are_opened() -> No
         assert LinkVerification(view).damages == []
         on_their_way += sum(snapshot.count(OUTBOX) for snapshot in view)
     assert on_their_way, "nothing was ever under way"
+
+
+async def test_commit_that_hangs_refuses_views_and_holds_up_no_other_shard(
+    autojump_clock: MockClock,
+) -> None:
+    """While somebody waits for a view of the whole, the shards whose disks work go on."""
+    stores = new_stores()
+    refused: list[StorageError] = []
+    alarms = SetAlarms(((2**62, "x", "ring"),))
+    async with running_node(stores) as node:
+        stores[0].held = True
+        node.submit(on(0), alarms, lambda _: None)
+        await settled()
+
+        async def open_views() -> None:
+            try:
+                await node.snapshots()
+            except StorageError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_views)
+            await settled()
+            node.submit(on(1), alarms, lambda _: None)
+            await settled()
+            assert stores[1].last.sequence == 1, "its commit had to wait"
+            await trio.sleep(60)
+        assert len(refused) == 1
+        node.submit(on(2), alarms, lambda _: None)
+        await settled()
+        assert stores[2].last.sequence == 1
+        stores[0].let()
+        await settled()
+        assert len(await node.snapshots()) == SHARDS
 
 
 async def test_opening_views_waits_for_commits_and_not_for_turns() -> None:
