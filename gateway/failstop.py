@@ -39,9 +39,7 @@ class FailStop:
         """Start the end; called in the event loop, once its waiters have been told."""
         if self.begun:
             return
-        guard = threading.Timer(GUARD_S, _exit)
-        guard.daemon = True
-        guard.start()
+        end_soon()
         log.critical("fail-stop: %s", error)
         self._begun.set()
 
@@ -55,6 +53,13 @@ class FailStop:
         with trio.move_on_after(ANSWERS_S):
             await answered()
         _exit()
+
+
+def end_soon() -> None:
+    """End the process within a second, whatever else it does; it may end by itself before."""
+    guard = threading.Timer(GUARD_S, _exit)
+    guard.daemon = True
+    guard.start()
 
 
 def _exit() -> None:

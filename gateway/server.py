@@ -22,7 +22,7 @@ from gateway.control import ControlSocket
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
 from gateway.exits import INPUT, CommandError
-from gateway.failstop import FailStop
+from gateway.failstop import FailStop, end_soon
 from gateway.listener import DRAIN_S, Listener
 from gateway.table import ENDPOINTS
 from gateway.web import web_app
@@ -130,7 +130,8 @@ async def _run(
 async def serve_until_signalled(
     folder: Folder, announce: Callable[[Serving], None], **options: Any
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then end in good order; a second signal ends it at once.
+    """Serve until SIGTERM or SIGINT, then end in good order; a second signal ends it at once,
+    with code 74 where a disk hangs.
 
     Args:
         announce: called once the node answers.
@@ -151,6 +152,8 @@ async def _stop_on_signal(
     await anext(signals)
     serving.stop()
     await anext(signals)
+    # A thread that is stuck in fsync cannot be cancelled.
+    end_soon()
     serve_scope.cancel()
 
 
