@@ -17,8 +17,9 @@ from typing import Any, Final, TextIO
 import httpx2
 import trio
 
-ACCOUNTS: Final = tuple(f"A{number}" for number in range(6))
-MERCHANTS: Final = tuple(f"M{number}" for number in range(5))
+# Of three shards each has two of the accounts, and one or two of the merchants.
+ACCOUNTS: Final = ("A0", "A2", "A20", "A1", "A6", "A21")
+MERCHANTS: Final = ("M0", "M1", "M10", "M4", "M11")
 FUNDS_MINOR: Final = 10**9
 
 OPENING: Final[list[dict[str, Any]]] = [

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 import trio
 
+from engine.address import shard_of
 from tests.crash import aftermath, customers
 from tests.crash.judge import judging
 from tests.crash.power_cut import file_after, file_before, moments
@@ -121,6 +122,11 @@ async def survive(place: Path, shards: int, answers: int, count: int, sample: in
                     assert await running.end() == 0
                 assert (await piaohao("verify", "--data", data)).returncode == 0
             assert judge.lost(data, recording.log, cut_ns) == "", name
+
+
+def test_customers_are_spread_over_all_shards() -> None:
+    for kind, numbers in (("account", customers.ACCOUNTS), ("merchant", customers.MERCHANTS)):
+        assert {shard_of(f"{kind}/{number}", 3) for number in numbers} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("shards", [1, 3])
