@@ -152,6 +152,14 @@ recovery: setup
 power-loss: setup
     {{ quote(bin / "pytest") }} -m long tests/crash/test_power_loss.py
 
+# An ext4 shut down under load 40 times, and once without sync; takes root (5 minutes).
+shutdown: setup
+    {{ quote(bin / "pytest") }} -m long tests/crash/test_shutdown.py
+
+# Every call of a commit fails, 120 times, on one shard and on three (8 minutes).
+disk-errors: setup
+    {{ quote(bin / "pytest") }} -m long tests/faults/test_errors.py
+
 # The tests that take too long for every change: the whole year, 10,000 examples of the model
 # test (15 minutes). The crash lab's have recipes of their own.
 test-long *ARGS: setup

@@ -8,29 +8,22 @@ that are forbidden: if nothing were lost there, the lab could not see.
 
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import trio
 
 from engine.address import shard_of
 from tests.crash import aftermath, customers
+from tests.crash.clientele import clientele
 from tests.crash.judge import judging
 from tests.crash.power_cut import file_after, file_before, moments
-from tests.e2e.process import LIMIT_S, PIAOHAO, make_store, node, piaohao
+from tests.crash.unsynced import unsynced
+from tests.e2e.process import PIAOHAO, make_store, node, piaohao
 from tests.faults.disk import Call, Disk
 
 CUSTOMERS = 12
-FORBIDDEN = (
-    "import lmdb\n"
-    "open_ = lmdb.open\n"
-    "lmdb.open = lambda *given, **named: open_(*given, **named, {}=False)\n"
-    "from gateway.cli import main; main()"
-)
 
 
 class Recording(NamedTuple):
@@ -56,27 +49,12 @@ async def record(
     names = [f"shard-{shard}/data.mdb" for shard in range(shards)]
     base = {name: (data / name).read_bytes() for name in names}
     disk = Disk(data, place / "disk", log=True)
-    async with node(data, command=disk.command(command)) as running:
-        client = await trio.lowlevel.open_process(
-            [sys.executable, customers.__file__, str(log), running.address, str(CUSTOMERS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert client.stdin is not None
-        assert client.stdout is not None
-        try:
-            seen = b""
-            with trio.fail_after(LIMIT_S + answers / 20):
-                while sum(map(int, seen.splitlines()[:-1])) < answers:
-                    chunk = await client.stdout.receive_some()
-                    assert chunk, running.errors.decode()
-                    seen += chunk
-            assert await running.end() == 0
-        finally:
-            client.kill()
-            await client.wait()
-            await client.stdin.aclose()
-            await client.stdout.aclose()
+    async with (
+        node(data, command=disk.command(command)) as running,
+        clientele(running, log, CUSTOMERS) as loose,
+    ):
+        await loose.until(answers)
+        assert await running.end() == 0
     calls: dict[str, list[Call]] = {name: [] for name in names}
     for call in disk.read_log():
         if call.name in calls:
@@ -144,9 +122,8 @@ async def test_power_cut_at_many_moments_loses_nothing(tmp_path: Path, shards: i
 @pytest.mark.parametrize("what", ["sync", "metasync"])
 async def test_node_that_does_not_sync_is_seen_to_lose(tmp_path: Path, what: str) -> None:
     """The same load and the same cuts, with LMDB opened as it must not be."""
-    command = (sys.executable, "-c", FORBIDDEN.format(what))
     draw = seeded()
-    recording = await record(tmp_path, 1, 150, command)
+    recording = await record(tmp_path, 1, 150, unsynced(what))
     with judging(tmp_path / "judge") as judge:
         for data, cut_ns, name in states(recording, tmp_path, 200, draw):
             lost = judge.lost(data, recording.log, cut_ns)
