@@ -29,7 +29,10 @@ async def shut_down(
     """Shut the file system down under a node; returns its store, mounted again."""
     data = mounted.path / "bank"
     await make_store(data, shards)
-    async with node(data, command=command) as running, clientele(running, log, CUSTOMERS) as customers:
+    async with (
+        node(data, command=command) as running,
+        clientele(running, log, CUSTOMERS) as customers,
+    ):
         await customers.until(draw.randrange(30, 200))
         await trio.sleep(draw.random() / 20)  # anywhere within a few commits
         try:
