@@ -5,6 +5,7 @@ set positional-arguments
 
 root := justfile_directory()
 bin := root / ".venv/bin"
+side_by_side := "--numprocesses auto --dist worksteal"
 
 # One lock for every platform and every Python from 3.11 on, with nothing in it but names,
 # versions, markers and hashes.
@@ -43,15 +44,15 @@ demo *ARGS: setup
 replay FILE *ARGS: setup
     @{{ quote(bin / "piaohao") }} replay "$@"
 
-# All gates, then all tests but the long ones: with one shard, and again with three what can have
-# several. Arguments go to pytest; then one run is made, with one shard.
+# All gates, then all tests but the long ones, one process a core: with one shard, and again with
+# three what can have several. Arguments go to pytest; then one run is made, with one shard.
 test *ARGS: setup check
-    {{ quote(bin / "pytest") }} "$@"
+    {{ quote(bin / "pytest") }} {{ if ARGS == "" { side_by_side } else { "" } }} "$@"
     [ $# -gt 0 ] || {{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} test-shards
 
 # The tests of whatever can have several shards, with three.
 test-shards *ARGS: setup
-    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} tests/e2e tests/gateway "$@"
+    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} {{ side_by_side }} tests/e2e tests/gateway "$@"
 
 # The gates: lint, format, types, arrows between packages.
 check: setup
