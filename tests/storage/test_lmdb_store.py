@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from engine.clock import DomainClock
 from engine.fault import DISK_NEARLY_FULL, OUTCOME_UNKNOWN
+from engine.shard import Limits
 from storage import lmdb_store
 from storage.errors import (
     CommitError,
@@ -329,7 +330,7 @@ async def test_shard_refuses_new_work_on_a_disk_nearly_full_and_resumes(
 async def test_shard_on_a_full_map_tells_unknown_and_keeps_what_it_had(tmp_path: Path) -> None:
     path = tmp_path / "s"
     store = make(path, SMALL_MAP)
-    async with running(store, clock=DomainClock(NOW_NS)) as shard:
+    async with running(store, Limits(4_000, 4_000), DomainClock(NOW_NS)) as shard:
         await give_ok(shard, "purse/bank", "purse/a", 1)
         answers: list[Any] = []
         for n in range(3_000):
