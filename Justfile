@@ -128,9 +128,15 @@ overload: setup
     {{ quote(bin / "piaohao") }} bench overload --batch 100
     {{ quote(bin / "piaohao") }} bench overload --batch 1
 
-# A year of shopping and what follows on it, killed five times on the way (5 minutes).
+# A file of 150,000 rows, and how many a second (1 minute; run nothing else).
+replay-large: setup
+    {{ quote(bin / "pytest") }} -s -m long tests/e2e/test_replay.py -k large_file
+
+# A year of shopping and what follows on it, killed five times on the way, with one shard and with
+# three (15 minutes).
 replay-long: setup
-    {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py
+    {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py -k year
+    PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py -k year
 
 # Memory over an hour of full load (1 hour).
 soak SECONDS="3600": setup

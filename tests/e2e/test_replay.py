@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,19 @@ def test_year_of_shopping_killed_five_times_ends_as_if_it_had_not_been(tmp_path:
     file, data = tmp_path / "file.csv", tmp_path / "bank"
     expected = write(file, rows, Bank(fee_bps=38), chance)
     _kill_again_and_again(chance, data, file, expected, "--fee-bps", "38")
+
+
+@pytest.mark.long
+def test_large_file_comes_to_what_the_model_says_and_says_how_fast(tmp_path: Path) -> None:
+    """150,000 rows between 2,500 payers and 15,000 merchants, with all that follows on them."""
+    chance = _chance()
+    rows = followed(chance, at_random(chance, 110_000, 2_500, 15_000, 200), 0.2, 600_000)
+    rows = mistaken(chance, transfers(chance, rows, 0.02), 0.05)
+    file, data, refusals = tmp_path / "file.csv", tmp_path / "bank", tmp_path / "refused.csv"
+    expected = write(file, islice(rows, 150_000), Bank(), chance)
+    result = _run(data, file, "--refusals", refusals, within_s=600)
+    print(f"{result['rows']:,} rows, {result['rows_per_s']:,.0f} a second, {SHARDS} shards")
+    _assert_as_expected(result, data, refusals, expected)
 
 
 def test_finished_replay_stays_up_says_the_same_again_and_goes_on_with_a_longer_file(
