@@ -24,7 +24,7 @@ name of the checker that made it:
 
 import hashlib
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Final
 
 import msgspec
@@ -107,6 +107,8 @@ class Checkers:
         states: every actor's durable state, by address.
         records: every durable record, by (address, tag, name).
         hold_ends: when each hold came to its end.
+        moments: when something became durable: virtual seconds by (account number or ledger
+            account, reference of the posting or `hold/name`), one for each time.
     """
 
     def __init__(self, starts: list[tuple[bytes, int]], fail: Fail, now: Any) -> None:
@@ -121,6 +123,7 @@ class Checkers:
         self.states: dict[str, Any] = {}
         self.records: dict[tuple[str, str, str], Any] = {}
         self.hold_ends: list[HoldEnd] = []
+        self.moments: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def committed(self, durable: Durable) -> None:
         """Check one commit; called when it has become durable."""
@@ -203,6 +206,7 @@ class Checkers:
             if posting.business_date in shard.closed:
                 self._fail("closed-dates", f"posting {sequence} on {posting.business_date}")
             touched.add(posting.account)
+            self.moments[posting.account, posting.reference].append(self._now())
         return touched
 
     # Actors and their records.
@@ -288,6 +292,8 @@ class Checkers:
             self._fail("captures", f"{address}: {hold.captured_minor} of {most} captured: {hold}")
         if hold.state == "EXPIRED" and durable.commit.now_ns < hold.expires_at_ns:
             self._fail("time", f"{address}: a hold has expired before its time: {hold}")
+        if before is None:
+            self.moments[address.partition("/")[2], f"hold/{name[1]}"].append(self._now())
         was_open = before is None or before.state in OPEN_HOLDS
         if was_open and hold.state not in OPEN_HOLDS:
             self.hold_ends.append(HoldEnd(*name, shard.times[0], self._now()))

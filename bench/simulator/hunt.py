@@ -44,10 +44,11 @@ def run(options: Options) -> int:
 
 def _run(options: Options, lines: TextIO | None) -> int:
     until = time.monotonic() + options.minutes * 60
-    steps = runs = 0
+    steps = runs = undecided = 0
     for settings in _settings(options):
         result = simulate(settings, None if lines is None else lines.write)
         runs += 1
+        undecided += result.undecided
         steps += result.failure.step if result.failure else result.steps
         if options.mutant is not None and result.failure and result.failure.checker in EXCEPTIONS:
             continue  # a bug that trips over itself has not been found by anybody
@@ -61,7 +62,7 @@ def _run(options: Options, lines: TextIO | None) -> int:
     if options.mutant is not None and not options.json:
         _say(f"{options.mutant.name}: not found in {steps:,} steps of {runs} seeds")
     elif options.minutes and not options.json:
-        _say(f"{runs} seeds from {options.seed} on, {steps:,} steps: nothing found")
+        _say(f"{runs} seeds from {options.seed} on, {steps:,} steps: {_held(undecided)}")
     return 0
 
 
@@ -84,7 +85,8 @@ def _report(options: Options, settings: Settings, result: Result) -> None:
             _say(
                 f"seed {result.seed}: {result.steps} steps, {result.shards} shards, "
                 f"{result.boots} boots, {result.commits} commits, "
-                f"{sum(result.faults.values())} faults: all held\ntrace {result.trace_hash}"
+                f"{sum(result.faults.values())} faults: {_held(result.undecided)}\n"
+                f"trace {result.trace_hash}"
             )
         return
     again = f"piaohao simulate --seed {result.seed} --steps {fewest}"
@@ -114,6 +116,7 @@ def as_json(result: Result, fewest: int | None) -> dict[str, Any]:
         "commits": result.commits,
         "boots": result.boots,
         "faults": result.faults,
+        "undecided": result.undecided,
         "ok": result.ok,
         "failure": failure
         and {
@@ -123,6 +126,10 @@ def as_json(result: Result, fewest: int | None) -> dict[str, Any]:
             "shortest": fewest,
         },
     }
+
+
+def _held(undecided: int) -> str:
+    return f"all held, but {undecided} histories are undecided" if undecided else "all held"
 
 
 def _say(line: str) -> None:

@@ -48,6 +48,8 @@ UNKNOWN_COST: Final = 100
 SUMS_MAX: Final = 1 << 15
 """How many sums of open changes are kept in mind: enough for fifteen of any amounts, and for any
 number of them whose amounts are round."""
+SUMS_A_BRANCH: Final = 8
+"""How many sums take as long to find as a branch to look at, as far as the limit is concerned."""
 
 
 class Step:
@@ -243,8 +245,8 @@ class _Search:
             if all(choice.unknown <= unknown for choice in choices):
                 return
 
-    def _spend(self) -> None:
-        self._left -= 1
+    def _spend(self, cost: int = 1) -> None:
+        self._left -= cost
         if self._left < 0:
             raise UndecidedError
 
@@ -271,7 +273,7 @@ class _Choice:
         changes: list[Step],
         numbers: Mapping[str, int],
         now: float,
-        spend: Callable[[], None],
+        spend: Callable[..., None],
     ) -> None:
         bounds = {key: (low - numbers[key], high - numbers[key]) for key, low, high in goal.window}
         self._spend = spend
@@ -313,6 +315,7 @@ class _Choice:
             sums = self._sums[place + 1]
             if sums is None or len(sums) > SUMS_MAX // 2:
                 return
+            self._spend(len(sums) // SUMS_A_BRANCH)
             self._sums[place] = sums | {known + self._codes[place] for known in sums}
 
     def sets(self, unknown: int) -> Iterator[tuple[Step, ...]]:

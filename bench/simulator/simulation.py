@@ -7,6 +7,7 @@ nothing is stuck, the store verifies, and what clients saw has an order.
 Trio decides which task runs next by chance and by a set's order; here by the seed alone.
 """
 
+import gc
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import trio
 import trio.testing
 from msgspec import Struct
 
+import engine.node
 from actors.commands import FundAccount, first_actor
 from bench.simulator.client import (
     ACCOUNTS,
@@ -55,7 +57,11 @@ class Settings(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What came of a run."""
+    """What came of a run.
+
+    Attributes:
+        undecided: histories of which it is open whether they have an explanation.
+    """
 
     seed: int
     steps: int
@@ -65,6 +71,7 @@ class Result(Struct, frozen=True):
     boots: int
     faults: dict[str, int]
     failure: Failure | None
+    undecided: int
 
     @property
     def ok(self) -> bool:
@@ -95,19 +102,32 @@ def shortest(settings: Settings, failure: Failure) -> int:
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Have Trio schedule by the seed, and the engine keep its complaints to itself."""
+    """Have Trio schedule by the seed, and the engine keep its complaints to itself.
+
+    Nor may a node tune the interpreter, as one does that has its process for itself: it keeps from
+    the collector what exists when it starts, and here that would be every world there ever was.
+    """
     run: Any = trio._core._run
     scheduling, state = run._ALLOW_DETERMINISTIC_SCHEDULING, run._r.getstate()
-    disabled = logging.root.manager.disable
+    disabled, thresholds = logging.root.manager.disable, gc.get_threshold()
+    tune = engine.node.tune_interpreter
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
     run._r.seed(seed)
     logging.disable(logging.CRITICAL)
+    engine.node.tune_interpreter = _leave_alone
+    gc.set_threshold(100_000, 10, 100)
     try:
         yield
     finally:
         run._ALLOW_DETERMINISTIC_SCHEDULING = scheduling
         run._r.setstate(state)
         logging.disable(disabled)
+        engine.node.tune_interpreter = tune
+        gc.set_threshold(*thresholds)
+
+
+def _leave_alone() -> None:
+    pass
 
 
 async def _run(settings: Settings, write: Callable[[str], object] | None) -> Result:
@@ -133,6 +153,7 @@ async def _run(settings: Settings, write: Callable[[str], object] | None) -> Res
         world.boots,
         dict(sorted(faults.fired.items())),
         world.failure,
+        world.undecided,
     )
 
 

@@ -306,8 +306,18 @@ class World:
             self.fail("one-outcome", f"{asked.name}: first {first.decode()}, then {body.decode()}")
 
     def _only(self, asked: Asked) -> bool:
-        """Whether no other attempt at the command can have happened."""
-        return not asked.unsure and asked.sent == 1
+        """Whether no other attempt at the command can have happened, nor the same one that
+        somebody else thought of."""
+        key = (asked.address, asked.tag, asked.name)
+        return (
+            not asked.unsure
+            and sum(
+                each.sent
+                for each in self.everything
+                if (each.address, each.tag, each.name) == key and each.command == asked.command
+            )
+            == 1
+        )
 
     def _committed(self, durable: Any) -> None:
         self.commits += 1
