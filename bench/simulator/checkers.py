@@ -14,8 +14,12 @@ name of the checker that made it:
   less; the money on every link is the money in those messages.
 - `balances`: every balance is the sum of its postings, each of which follows the one before.
 - `holds`: an account's held amount is the sum of the rests of its open holds.
+- `limits`: what was used of an agreement's limit and of an account's own is what was paid.
 - `overdraft`: no customer's account and no merchant is below zero.
 - `refunds`, `captures`: nothing is refunded or captured beyond what it is of.
+- `reversals`: a payment is reversed on its own business date only.
+- `attempts`: after a crash no message has a turn before the attempt at it is written.
+- `parked`: parked messages leave in the order in which they came.
 - `outcomes`: what a number is bound to is never taken away or changed, and an end is an end.
 - `events`: every merchant's events are numbered without a gap.
 - `closed-dates`: a closed date comes out to zero over all shards, and nothing is posted on it
@@ -25,6 +29,7 @@ name of the checker that made it:
 import hashlib
 import zlib
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -35,9 +40,12 @@ from actors.event import PAGE_EVENTS, EventPage, open_events
 from actors.hold import Hold
 from actors.kinds import KINDS
 from actors.merchant import Merchant
+from actors.method import AGREEMENT, AUTHORIZATION, TRANSFER, WITHDRAWAL
+from actors.operation import Operation
 from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import Refund
+from actors.signing import Agreement
 from bench.simulator.disk import Durable
 from bench.simulator.failure import Fail
 from engine.address import row_key
@@ -48,9 +56,18 @@ from storage.link import Incoming, Outgoing
 from storage.row import ACTORS, COMMITS, DATES, HUBS, JOURNAL, LINKS, OUTBOX, PARKED, RECORDS
 
 OPEN_HOLDS: Final = ("HELD", "PARTIALLY_CAPTURED")
-ENDS: Final = frozenset({"FAILED", "REVERSED", "VOIDED", "EXPIRED", "CLOSED"})
+ENDS: Final = frozenset(
+    {"FAILED", "REVERSED", "VOIDED", "EXPIRED", "CLOSED", "RELEASED", "CANCELLED"}
+)
 """States that nothing leads out of."""
 _NOT_REFUNDED: Final = ("FAILED", "CLOSED")
+
+_METHODS: Final = {
+    "payment": AGREEMENT,
+    "reversal": AGREEMENT,
+    "transfer": TRANSFER,
+    "withdrawal": WITHDRAWAL,
+}
 
 _decode_posting = msgspec.msgpack.Decoder(Posting).decode
 _decode_message = msgspec.msgpack.Decoder(StoredEnvelope).decode
@@ -87,6 +104,8 @@ class _Shard:
         self.now_ns = start_ns
         self.posted: Counter[str] = Counter()
         self.own: dict[tuple[str, bytes], tuple[str, int]] = {}
+        self.written: dict[bytes, int] = {}
+        self.crashed = False
         self.own_sum: Counter[str] = Counter()
         self.out: dict[int, Outgoing] = {}
         self.into: dict[int, Incoming] = {}
@@ -125,6 +144,10 @@ class Checkers:
         self.hold_ends: list[HoldEnd] = []
         self.moments: dict[tuple[str, str], list[float]] = defaultdict(list)
 
+    def booted(self, shard: int, crashed: bool) -> None:
+        """Hear that a shard begins again, after an abnormal exit or a clean one."""
+        self._shards[shard].crashed = crashed
+
     def committed(self, durable: Durable) -> None:
         """Check one commit; called when it has become durable."""
         shard = self._shards[durable.shard]
@@ -134,8 +157,13 @@ class Checkers:
         self._journal(shard, durable)
         touched = self._postings(shard, durable)
         rows = durable.writes.rows
+        use = self._paid(durable)
+        before = self._use_of(use)
+        allowed = {key: self.records.get((key[0], "a", str(key[1]))) for key in use}
         changed = self._states(rows)
-        self._records(shard, durable, changed)
+        signed = self._records(shard, durable, changed)
+        self._limits(use, before)
+        self._allowances(use, allowed, signed)
         for address in sorted(changed):
             self._state(address, touched)
         for account in sorted(touched):
@@ -223,6 +251,93 @@ class Checkers:
                 changed.add(address)
         return changed
 
+    # Limits.
+
+    def _paid(self, durable: Durable) -> dict[tuple[str, int | str], list[tuple[str, int]]]:
+        """Return what a commit posts that counts against limits: account and method, or account
+        and merchant → the date and amount of each posting, and those of holds."""
+        use: dict[tuple[str, int | str], list[tuple[str, int]]] = defaultdict(list)
+        for posting in map(_decode_posting, durable.writes.postings):
+            kind, first, _ = posting.reference.split("/", 2)
+            address = f"account/{posting.account}"
+            paid = (posting.business_date, -posting.amount_minor)
+            if kind not in _METHODS or "/" in posting.account:
+                continue
+            if kind in ("transfer", "withdrawal") and first != posting.account:
+                continue  # It comes in, or goes out of the bank.
+            use[address, _METHODS[kind]].append(paid)
+            if kind in ("payment", "reversal"):
+                use[address, first].append(paid)
+        for key, payload in durable.writes.rows.get(RECORDS, {}).items():
+            owner, _, rest = key[2:].partition(b"\0")
+            if rest[:1] != b"h" or payload is None:
+                continue
+            address = owner.decode()
+            hold = KINDS.of(address).records[b"h"].decode(payload)
+            known = self.records.get((address, "h", rest[1:].decode()))
+            more = hold.amount_minor - (known.amount_minor if known else 0)
+            if more:
+                paid = ("", more)  # Its date is not written down.
+                use[address, AUTHORIZATION].append(paid)
+                use[address, hold.merchant_no].append(paid)
+        return use
+
+    def _use_of(self, keys: Iterable[tuple[str, int | str]]) -> list[tuple[str, int] | None]:
+        """Return of each account and method, or account and merchant, the newest date with any use
+        and how much that is; None where it is not counted."""
+        found: list[tuple[str, int] | None] = []
+        for address, what in keys:
+            if isinstance(what, int):
+                account = self.states.get(address)
+                if account is None:
+                    found.append(None)
+                else:
+                    found.append((account.used_date, account.used_minor[what]))
+                continue
+            allowance = self.records.get((address, "a", what))
+            if allowance is None or not allowance.counted:
+                found.append(None)
+            else:
+                found.append((allowance.used_date, allowance.used_minor))
+        return found
+
+    def _limits(
+        self,
+        use: dict[tuple[str, int | str], list[tuple[str, int]]],
+        before: list[tuple[str, int] | None],
+    ) -> None:
+        for key, known, now in zip(use, before, self._use_of(use), strict=True):
+            if known is None or now is None:
+                continue
+            date, minor = now
+            paid = use[key]
+            same_date = known[0] == date
+            if any(amount < 0 or (on != date and not same_date) for on, amount in paid):
+                continue  # What comes of it depends on the order within the batch.
+            used = sum(amount for _, amount in paid) + (known[1] if same_date else 0)
+            if minor != used:
+                self._fail("limits", f"{key}: {minor} used on {date}, paid were {used}")
+
+    def _allowances(
+        self,
+        use: dict[tuple[str, int | str], list[tuple[str, int]]],
+        allowed: dict[tuple[str, int | str], Any],
+        signed: set[str],
+    ) -> None:
+        """See that merchants took what their agreements let them take, where these are as they
+        were before the commit."""
+        for (address, merchant), before in allowed.items():
+            now = self.records.get((address, "a", str(merchant)))
+            if isinstance(merchant, int) or address in signed or now is None or before is None:
+                continue
+            taken = [amount for _, amount in use[address, merchant] if amount > 0]
+            if taken and not now.agreement_no:
+                self._fail("limits", f"{merchant} took {taken} of {address} without agreement")
+            limit = now.daily_limit_minor
+            had = before.used_minor if before.used_date == now.used_date else 0
+            if limit is not None and taken and now.used_minor > max(limit, had):
+                self._fail("limits", f"{merchant} took {now.used_minor} of {limit} of {address}")
+
     def _state(self, address: str, touched: set[str]) -> None:
         """Check one changed actor; what was posted to it is taken out of `touched`."""
         state = self.states[address]
@@ -260,7 +375,9 @@ class Checkers:
             detail = f"{address} has {merchant.events} events in {self._pages[address]} pages"
             self._fail("events", detail)
 
-    def _records(self, shard: _Shard, durable: Durable, changed: set[str]) -> None:
+    def _records(self, shard: _Shard, durable: Durable, changed: set[str]) -> set[str]:
+        """Follow every record; returns the accounts that signed, changed or ended agreements."""
+        signed = set()
         for key, payload in durable.writes.rows.get(RECORDS, {}).items():
             owner, _, rest = key[2:].partition(b"\0")
             address, tag, name = owner.decode(), rest[:1].decode(), rest[1:].decode()
@@ -281,6 +398,11 @@ class Checkers:
                 self._original(address, name, record)
             elif isinstance(record, Refund):
                 self._refund(address, name, before, record)
+            elif isinstance(record, Agreement):
+                signed.add(address)
+            elif isinstance(record, Operation) and record.kind == "reversal":
+                self._reversal(address, name, record)
+        return signed
 
     def _hold(
         self, shard: _Shard, durable: Durable, name: tuple[str, str], before: Any, hold: Hold
@@ -327,6 +449,13 @@ class Checkers:
         if record.state == "REVERSED" and refunded:
             self._fail("refunds", f"{address} {name} is reversed, and {refunded} refunded")
 
+    def _reversal(self, address: str, name: str, reversal: Operation) -> None:
+        payment = self.records.get((address, "p", reversal.original))
+        if reversal.state == "FAILED":
+            return
+        if payment is None or payment.business_date != reversal.business_date:
+            self._fail("reversals", f"{address} {name} of {reversal.business_date}: {payment}")
+
     def _refund(self, address: str, name: str, before: Any, refund: Refund) -> None:
         original = (address, f"{refund.original_kind}/{refund.original}")
         total = self._refunds.setdefault(original, Counter())
@@ -356,12 +485,29 @@ class Checkers:
                     else:
                         pages[first] = _decode_messages(payload)
                     continue
+                self._in_order(shard, durable, table, key, payload)
                 currency, minor = shard.own.pop((table, key), ("", 0))
                 shard.own_sum[currency] -= minor
                 if payload is not None:
                     message = _decode_message(payload)
                     shard.own[table, key] = (message.currency, message.amount_minor)
                     shard.own_sum[message.currency] += message.amount_minor
+
+    def _in_order(
+        self, shard: _Shard, durable: Durable, table: str, key: bytes, payload: bytes | None
+    ) -> None:
+        """Follow when a message to the shard itself was written, and that parked ones queue."""
+        if table == OUTBOX:
+            written = shard.written.pop(key, durable.epoch)
+            if payload is not None:
+                shard.written[key] = durable.epoch
+            elif shard.crashed and written != durable.epoch and not durable.writes.rows.get(PARKED):
+                self._fail("attempts", f"message {key!r} had a turn, and no attempt is written")
+        elif payload is None:
+            gone = durable.writes.rows[PARKED]
+            for of, other in shard.own:
+                if of == PARKED and other[:-8] == key[:-8] and other < key and other not in gone:
+                    self._fail("parked", f"{key!r} has left before {other!r}")
 
     def _links(self, shard: _Shard, rows: dict[bytes, bytes | None]) -> None:
         for key, payload in rows.items():

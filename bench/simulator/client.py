@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from actors import commands
@@ -20,7 +20,12 @@ CURRENCY: Final = "USD"
 ACCOUNTS: Final = tuple(f"A{n}" for n in range(6))
 MERCHANTS: Final = tuple(f"M{n}" for n in range(3))
 WAITING_MERCHANT: Final = "M9"
-"""The only one whose refunds may wait for funds; its history is not followed."""
+"""The only one whose refunds may wait for funds or go astray; its history is not followed."""
+CLOSING_MERCHANT: Final = "M8"
+"""The only one that is closed, if it ever owes nobody anything; its history is not followed."""
+CLOSING_ACCOUNTS: Final = ("B0", "B1", "B2")
+"""They pay all that they have to the waiting merchant, and are closed: refunds go astray."""
+CLOSING_MINOR: Final = 200
 OPENING_MINOR: Final = 3_000
 RECENT: Final = 12
 
@@ -78,6 +83,22 @@ def _record(command: Any) -> tuple[str, str]:
             return "x", command.reversal_no
         case commands.RefundPayment() | commands.RefundAuthorization():
             return "r", command.refund_no
+        case commands.RedirectRefund():
+            return "d", command.redirect_no
+        case commands.CloseRefund():
+            return "k", command.close_no
+        case commands.FreezeAmount():
+            return "f", command.freeze_no
+        case commands.UnfreezeAmount():
+            return "u", command.unfreeze_no
+        case commands.SignAgreement():
+            return "g", command.agreement_no
+        case commands.ChangeAgreement():
+            return "c", command.change_no
+        case commands.CancelAgreement():
+            return "e", command.cancel_no
+        case commands.SetAccountLimits():
+            return "l", command.limits_no
         case commands.CreateTransfer():
             return "t", f"transfer/{command.transfer_no}"
         case commands.WithdrawFunds():
@@ -90,15 +111,16 @@ def _record(command: Any) -> tuple[str, str]:
 def setting_up() -> list[Command]:
     """Return the commands that open the accounts and merchants of a run, in order."""
     opened: list[Command] = []
-    opened += [commands.OpenAccount(account, CURRENCY) for account in ACCOUNTS]
-    merchants = (*MERCHANTS, WAITING_MERCHANT)
+    everybody = (*ACCOUNTS, *CLOSING_ACCOUNTS)
+    opened += [commands.OpenAccount(account, CURRENCY) for account in everybody]
+    merchants = (*MERCHANTS, WAITING_MERCHANT, CLOSING_MERCHANT)
     opened += [
         commands.OpenMerchant(merchant, CURRENCY, fee_bps)
-        for merchant, fee_bps in zip(merchants, (0, 38, 250, 0), strict=True)
+        for merchant, fee_bps in zip(merchants, (0, 38, 250, 0, 0), strict=True)
     ]
     opened += [
         commands.SignAgreement(account, merchant, merchant)
-        for account in ACCOUNTS
+        for account in everybody
         for merchant in merchants
     ]
     return opened
@@ -117,6 +139,9 @@ class Wishes:
         self._number = number
         self._payments: list[tuple[str, str, int]] = []
         self._holds: list[tuple[str, str, int]] = []
+        self._refunds: list[str] = []
+        self._freezes: list[tuple[str, str]] = []
+        self._agreements: dict[tuple[str, str], str] = {}
 
     def next(self) -> Command:
         """Return a new command."""
@@ -124,11 +149,12 @@ class Wishes:
         kind = chance.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
         number = self._number()
         account, other = chance.sample(ACCOUNTS, 2)
-        merchant = chance.choice(MERCHANTS if chance.random() < 0.9 else (WAITING_MERCHANT,))
+        merchant = chance.choices(_MERCHANTS, _MERCHANT_SHARES)[0]
         amount = chance.choice((chance.randint(1, 50), chance.randint(50, 2_000)))
         if kind == "pay":
             self._remember(self._payments, merchant, number, amount)
-            return commands.CreatePayment(merchant, number, account, amount, CURRENCY)
+            note = UNSET if chance.random() < 0.7 else f"of {number}"
+            return commands.CreatePayment(merchant, number, account, amount, CURRENCY, note)
         if kind == "hold":
             self._remember(self._holds, merchant, number, amount)
             valid_s = chance.choice((60, 3_600, 86_400, 7 * 86_400))
@@ -141,9 +167,51 @@ class Wishes:
             return commands.FundAccount(account, number, amount, CURRENCY)
         if kind == "withdraw":
             return commands.WithdrawFunds(account, number, amount, CURRENCY)
+        if kind == "empty":
+            return self._empty(number, chance.choice(CLOSING_ACCOUNTS))
+        if kind in ("redirect", "give_up"):
+            refund_no = chance.choice(self._refunds or ["none"])
+            if kind == "give_up":
+                return commands.CloseRefund(WAITING_MERCHANT, refund_no, number)
+            return commands.RedirectRefund(WAITING_MERCHANT, refund_no, number, account)
+        if kind in ("freeze", "unfreeze"):
+            return self._set_aside(kind, number, account, amount)
+        if kind in ("limit", "agree", "cancel"):
+            return self._allow(kind, number, account, merchant)
         if kind in ("refund", "reverse"):
             return self._about_payment(kind, *self._recent(self._payments, merchant))
         return self._about_hold(kind, *self._recent(self._holds, merchant))
+
+    def _empty(self, number: str, account: str) -> Command:
+        """Have an account pay all that it has, or give it something to pay."""
+        if self._chance.random() < 0.3:
+            return commands.FundAccount(account, number, CLOSING_MINOR, CURRENCY)
+        self._remember(self._payments, WAITING_MERCHANT, number, CLOSING_MINOR)
+        return commands.CreatePayment(WAITING_MERCHANT, number, account, CLOSING_MINOR, CURRENCY)
+
+    def _set_aside(self, kind: str, number: str, account: str, amount: int) -> Command:
+        if kind == "freeze":
+            self._freezes.append((account, number))
+            return commands.FreezeAmount(account, number, amount)
+        account, freeze_no = self._chance.choice(self._freezes or [(account, "none")])
+        return commands.UnfreezeAmount(account, number, freeze_no)
+
+    def _allow(self, kind: str, number: str, account: str, merchant: str) -> Command:
+        """Set limits, or end an agreement with a merchant and sign another."""
+        chance = self._chance
+        payment_limit = chance.choice((None, None, 1_500))
+        daily_limit = chance.choice((None, 300, 3_000, 20_000))
+        limits = (payment_limit, daily_limit)
+        agreement_no = self._agreements.get((account, merchant), merchant)
+        if kind == "cancel":
+            return commands.CancelAgreement(account, agreement_no, number)
+        if kind == "agree":
+            self._agreements[account, merchant] = number
+            return commands.SignAgreement(account, number, merchant, *limits)
+        if chance.random() < 0.5:
+            return commands.ChangeAgreement(account, agreement_no, number, *limits)
+        method: commands.Method = chance.choice(("agreement", "transfer", "withdrawal"))
+        return commands.SetAccountLimits(account, number, method, *limits)
 
     def flurry(self) -> list[Command]:
         """Return commands about one payment or hold, to be given at once."""
@@ -164,6 +232,9 @@ class Wishes:
         if kind == "reverse":
             return commands.ReversePayment(merchant, order_no, number)
         wait = merchant == WAITING_MERCHANT and self._chance.random() < 0.5
+        if merchant == WAITING_MERCHANT:
+            self._refunds.append(number)
+            del self._refunds[:-RECENT]
         return commands.RefundPayment(merchant, number, order_no, self._part(whole), wait)
 
     def _about_hold(self, kind: str, merchant: str, hold_no: str, whole: int) -> Command:
@@ -191,6 +262,8 @@ class Wishes:
         return self._chance.choice(kept) if kept else (merchant, "none", 1)
 
 
+_MERCHANTS: Final = (*MERCHANTS, WAITING_MERCHANT, CLOSING_MERCHANT)
+_MERCHANT_SHARES: Final = (30, 30, 30, 9, 1)
 _KINDS: Final = {
     "pay": 30,
     "hold": 14,
@@ -204,6 +277,14 @@ _KINDS: Final = {
     "transfer": 10,
     "fund": 5,
     "withdraw": 4,
+    "empty": 3,
+    "redirect": 2,
+    "give_up": 1,
+    "freeze": 2,
+    "unfreeze": 3,
+    "limit": 2,
+    "agree": 3,
+    "cancel": 1,
 }
 """What is asked how often."""
 

@@ -3,15 +3,25 @@
 - `completion`: no message, hold or refund is stuck, every date that was cut is closed.
 - `slots`: every place that a command took is free again.
 - `nothing-happened`: what callers were told had not happened, has not.
+- `spells`: nothing leaves a frozen account, a suspended merchant takes nothing, and nobody is told
+  so without reason.
 - `verify`: the store passes the same verification as `piaohao verify` makes.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import trio
 
-from actors.commands import digest
+from actors.answers import Refused
+from actors.commands import (
+    CreateAuthorization,
+    CreatePayment,
+    CreateTransfer,
+    WithdrawFunds,
+    digest,
+)
+from actors.refusal import Refusal
 from bench.simulator.checkers import OPEN_HOLDS
 from bench.simulator.world import World
 from engine.dates import DateState, open_date
@@ -79,6 +89,32 @@ class Completion:
             )
             if record.digest == content and not may_have_happened:
                 world.fail("nothing-happened", f"{one.name}, and it is {record}")
+
+    def spells_kept(self) -> None:
+        """See that nothing left a frozen account, that a suspended merchant took nothing, and that
+        nobody was told so of one who was neither."""
+        for one in self._world.everything:
+            command: Any = one.command
+            if one.outcome is None:
+                continue
+            taking = isinstance(command, CreatePayment | CreateAuthorization)
+            whose = {command.merchant_no, command.payer} if taking else set()
+            if isinstance(command, CreateTransfer | WithdrawFunds):
+                whose = {command.account_no}
+            spells = [spell for spell in self._world.spells if spell.number in whose]
+            refused = isinstance(one.outcome, Refused) and one.outcome.code
+            if not refused:
+                for spell in spells:
+                    if spell.sure < one.began and one.ended < spell.ending:
+                        self._world.fail("spells", f"{command} in {spell}: {one.outcome}")
+            elif (
+                whose
+                and refused is Refusal.ACCOUNT_FROZEN
+                and not any(
+                    spell.began <= one.ended and one.began <= spell.over for spell in spells
+                )
+            ):
+                self._world.fail("spells", f"{command} was refused: {one.outcome}")
 
     async def check(self) -> None:
         """Look at everything that is left."""

@@ -41,7 +41,9 @@ class Reading(Struct, frozen=True):
         """Read, as the gateway does, what is durable."""
         kind = MERCHANT if number.startswith("M") else ACCOUNT
         state = state_of(node, kind, number)
-        return cls(number, at, state.posted_minor, getattr(state, "held_minor", 0))
+        # What is frozen is set aside like what is held.
+        held = getattr(state, "held_minor", 0) + getattr(state, "frozen_minor", 0)
+        return cls(number, at, state.posted_minor, held)
 
 
 def check_histories(world: World, readings: list[Reading]) -> None:
@@ -154,6 +156,23 @@ class _Histories:
                 if outcome == "SHORT" or isinstance(answer, AuthorizationView):
                     amount, reference = command.amount_minor, f"hold/{_hold(command)}"
                     self._note(asked, command.payer, "hold", amount, outcome, reference)
+            case commands.FreezeAmount():
+                self._note(asked, command.account_no, "hold", command.amount_minor, outcome)
+            case commands.UnfreezeAmount():
+                self._note(asked, command.account_no, "release", answer.amount_minor, outcome)
+            case commands.RedirectRefund():
+                if outcome == "OK":
+                    reference = f"refund/{command.merchant_no}/{command.refund_no}"
+                    amount, account = answer.amount_minor, command.account_no
+                    self._note(asked, account, "credit", amount, outcome, reference)
+            case (
+                commands.CloseRefund()
+                | commands.SignAgreement()
+                | commands.ChangeAgreement()
+                | commands.CancelAgreement()
+                | commands.SetAccountLimits()
+            ):
+                pass  # What they change, no history follows.
             case commands.RefundPayment():
                 self._refund(asked, "p", command.order_no, outcome)
             case commands.RefundAuthorization():
@@ -257,5 +276,7 @@ def _outcome(answer: Any) -> _Outcome:
         if answer.code in _SHORT:
             return "SHORT"
         return "EXCEEDS" if answer.code is Refusal.REFUND_EXCEEDS_REMAINING else "NOTHING"
+    if getattr(answer, "state", "") == "ABNORMAL":
+        return "NOTHING"  # The merchant has the money again.
     # A refund that waits may still come to something, or never.
-    return "UNKNOWN" if answer.state == "PENDING_FUNDS" else "OK"
+    return "UNKNOWN" if getattr(answer, "state", "") == "PENDING_FUNDS" else "OK"

@@ -401,6 +401,179 @@ _DOMAIN: Final = (
     ),
 )
 
+_RULES: Final = (
+    _one(
+        "agreement-use-not-counted",
+        "what a merchant takes does not count against the daily limit of its agreement",
+        "actors.agreement:count_use",
+        "if allowance.counted:",
+        "if False:",
+    ),
+    _one(
+        "account-use-not-counted",
+        "transfers and withdrawals do not count against the account's own limits",
+        "actors.limits:spend",
+        "turn.become(replace(account, used_date=date, used_minor=used))",
+        "pass",
+    ),
+    _one(
+        "daily-limit-ignored",
+        "a merchant takes more on a date than its agreement allows",
+        "actors.agreement:refuse_use",
+        "if used + amount_minor > limit:",
+        "if False:",
+    ),
+    _one(
+        "cancelled-agreement-holds",
+        "a merchant goes on taking after its agreement was cancelled",
+        "actors.agreement:refuse_use",
+        "if not allowance.agreement_no:",
+        "if False:",
+    ),
+    _one(
+        "freeze-ignored",
+        "money leaves a frozen account",
+        "actors.account:refuse_status",
+        'if account.status == "OPEN":',
+        'if account.status in ("OPEN", "FROZEN"):',
+    ),
+    _one(
+        "suspension-ignored",
+        "a suspended merchant takes payments",
+        "actors.merchant:admit",
+        "if takes:",
+        "if False:",
+    ),
+    _one(
+        "frozen-is-spendable",
+        "a frozen amount counts as available",
+        "actors.account:available_minor",
+        "account.posted_minor - account.held_minor - account.frozen_minor",
+        "account.posted_minor - account.held_minor",
+    ),
+    _one(
+        "closed-account-credited",
+        "a closed account takes money",
+        "actors.account:refuse_credit",
+        'if account.status == "CLOSED":',
+        "if False:",
+    ),
+    _one(
+        "reversal-after-the-date",
+        "a payment is reversed on a later business date",
+        "actors.payment:_refuse_reversal",
+        "if payment.business_date != turn.business_date:",
+        "if False:",
+    ),
+    _one(
+        "reversal-keeps-fee",
+        "the fee of a reversed payment is kept",
+        "actors.payment:reverse_payment",
+        "debit(turn, payment.amount_minor, payment.fee_minor, reference, in_flight=1)",
+        "debit(turn, payment.amount_minor, 0, reference, in_flight=1)",
+    ),
+    _one(
+        "credited-to-another",
+        "a transfer goes to an account that nobody named",
+        "actors.transfer:_begin",
+        'f"account/{counterparty}"',
+        '"account/A0" if name.startswith("transfer") else f"account/{counterparty}"',
+    ),
+    _one(
+        "note-forgotten",
+        "what the caller noted beside a payment is not kept",
+        "actors.commands:digest",
+        "with_note(_sha256(_encode(command)).digest(), command)",
+        "_sha256(_encode(command)).digest()",
+    ),
+    _one(
+        "event-of-another-amount",
+        "an event tells the payment less its fee",
+        "actors.payment:payment_debited",
+        "append_event(turn, EventType.PAYMENT_SUCCEEDED, order_no, amount,",
+        "append_event(turn, EventType.PAYMENT_SUCCEEDED, order_no, amount - fee,",
+    ),
+    _one(
+        "projection-stays",
+        "a merchant is not told that a hold has expired",
+        "actors.hold:expire_hold",
+        'turn.tell(f"merchant/{message.merchant_no}", HoldEnded(message.hold_no, figures(hold)))',
+        "pass",
+    ),
+    _one(
+        "queue-jumped",
+        "of refunds that wait the newest goes first",
+        "actors.refund:_covered",
+        "return pending.first",
+        "return pending.last",
+    ),
+    _one(
+        "waiting-forgotten",
+        "money comes, and nobody looks at the refunds that wait for it",
+        "actors.refund:_covered",
+        "if pending is None or merchant.posted_minor < pending.first_minor:",
+        "if True:",
+    ),
+    _one(
+        "timers-early",
+        "timers fire an hour before they are due",
+        "engine.stage:Stage.fire_timers",
+        "now_ns), _TIMERS_AT_ONCE",
+        "now_ns + 3_600 * 10**9), _TIMERS_AT_ONCE",
+    ),
+    _one(
+        "attempt-not-counted",
+        "after a crash a message has its turn, and the attempt was not written before",
+        "engine.recovery:_deliver_with_caution",
+        "stored(envelope, attempts=begun + 1)",
+        "stored(envelope, attempts=begun)",
+    ),
+    _one(
+        "arrival-attempt-not-counted",
+        "the same of a message of another shard",
+        "engine.recovery:_take_with_caution",
+        "links.begin_attempt(source)",
+        "pass",
+        3,
+    ),
+    _one(
+        "delivered-row-stays",
+        "a message has its turn, and its row stays for the next start",
+        "engine.stage:Stage.deliver_carried",
+        "self.batch.outbox[outbox_key(self.number, sequence)] = None",
+        "pass",
+    ),
+    _one(
+        "parked-reversed",
+        "parked messages are released newest first",
+        "engine.control:_release",
+        "in _parked(stage, address, RELEASED_AT_ONCE):",
+        "in reversed(list(_parked(stage, address, RELEASED_AT_ONCE))):",
+    ),
+    _one(
+        "date-of-the-turn",
+        "a later turn stamps the date of its own time",
+        "engine.stage:Stage.take_turn",
+        "turn.business_date = envelope.business_date",
+        "turn.business_date = self.business_date",
+    ),
+    _one(
+        "sent-money-not-counted",
+        "a link's row does not say how much money has left by it",
+        "engine.links:Links.depart",
+        "link.encode(sender.end)",
+        "link.encode(msgspec.structs.replace(sender.end, sent_minor={}))",
+        3,
+    ),
+    _one(
+        "replay-tells-today",
+        "a repetition is told how things stand, not its first outcome",
+        "actors.refund:first_refund",
+        "if refund.first:",
+        "if False:",
+    ),
+)
+
 _STORAGE: Final = (
     Mutant(
         "checksum-skipped",
@@ -428,4 +601,4 @@ _STORAGE: Final = (
     ),
 )
 
-MUTANTS: Final = {each.name: each for each in (*_ENGINE, *_LINKS, *_DOMAIN, *_STORAGE)}
+MUTANTS: Final = {each.name: each for each in (*_ENGINE, *_LINKS, *_DOMAIN, *_RULES, *_STORAGE)}

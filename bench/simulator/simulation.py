@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any, Final
 
 import trio
@@ -19,10 +20,25 @@ import trio.testing
 from msgspec import Struct
 
 import engine.node
-from actors.commands import FundAccount, first_actor
+from actors.answers import Refused
+from actors.commands import (
+    ActivateMerchant,
+    CloseAccount,
+    CloseMerchant,
+    Command,
+    FreezeAccount,
+    FundAccount,
+    SuspendMerchant,
+    UnfreezeAccount,
+    first_actor,
+)
 from bench.simulator.client import (
     ACCOUNTS,
+    CLOSING_ACCOUNTS,
+    CLOSING_MERCHANT,
+    CLOSING_MINOR,
     CURRENCY,
+    MERCHANTS,
     OPENING_MINOR,
     Asked,
     Wishes,
@@ -36,7 +52,7 @@ from bench.simulator.faults import Faults
 from bench.simulator.histories import Reading, check_histories
 from bench.simulator.trace import Trace
 from bench.simulator.weather import Weather
-from bench.simulator.world import World
+from bench.simulator.world import CLOSED, Spell, World
 from engine.control import ReleaseParked
 from engine.dates import CutDay
 from engine.fault import Fault
@@ -98,6 +114,14 @@ def shortest(settings: Settings, failure: Failure) -> int:
         else:
             low = middle + 1
     return high
+
+
+def _begin_spell(number: str) -> Command:
+    return SuspendMerchant(number) if number in MERCHANTS else FreezeAccount(number)
+
+
+def _end_spell(number: str) -> Command:
+    return ActivateMerchant(number) if number in MERCHANTS else UnfreezeAccount(number)
 
 
 @contextmanager
@@ -200,8 +224,10 @@ class _Simulation:
             return
         for command in setting_up():
             await world.node.ask(first_actor(command), command)
-        for account in ACCOUNTS:
-            funding = FundAccount(account, "opening", OPENING_MINOR, CURRENCY)
+        opening = dict.fromkeys(ACCOUNTS, OPENING_MINOR)
+        opening |= dict.fromkeys(CLOSING_ACCOUNTS, CLOSING_MINOR)
+        for account, minor in opening.items():
+            funding = FundAccount(account, "opening", minor, CURRENCY)
             await world.attempt(asked(0, funding), 10)
 
     # Clients.
@@ -263,19 +289,51 @@ class _Simulation:
         chance = world.source("operator")
         while True:
             await trio.sleep(chance.expovariate(0.5))
-            if chance.random() < 0.5:
-                await self._cut()
-            else:
-                await self._release()
+            happening = chance.choices(
+                (self._cut, self._release, self._spell, self._close), (6, 6, 3, 1)
+            )[0]
+            await happening(chance)
 
-    async def _cut(self) -> None:
+    async def _spell(self, chance: random.Random) -> None:
+        """Freeze an account or suspend a merchant, for a while."""
+        number = chance.choice((*ACCOUNTS, *MERCHANTS))
+        spell = Spell(number, trio.current_time())
+        self._world.spells.append(spell)
+        if await self._order(_begin_spell(number)):
+            spell.sure = trio.current_time()
+        await trio.sleep(chance.expovariate(0.5))
+        await self._end_spell(spell)
+
+    async def _end_spell(self, spell: Spell) -> None:
+        spell.ending = min(spell.ending, trio.current_time())
+        if await self._order(_end_spell(spell.number)):
+            spell.over = trio.current_time()
+
+    async def _close(self, chance: random.Random) -> None:
+        """Close an account or a merchant, if nothing speaks against it."""
+        number = chance.choice((*CLOSING_ACCOUNTS, CLOSING_MERCHANT))
+        merchant = number == CLOSING_MERCHANT
+        await self._order(CloseMerchant(number) if merchant else CloseAccount(number))
+
+    async def _order(self, command: Command) -> bool:
+        """Give an order that has no number; returns whether it was answered that it is done."""
+        node = self._world.node
+        if node is None:
+            return False
+        answer: Any = None
+        with trio.move_on_after(5):
+            answer = await node.ask(first_actor(command), command, timeout_s=4)
+        self._world.trace.note("order", command, type(answer).__name__)
+        return answer is not None and not isinstance(answer, Fault | Refused)
+
+    async def _cut(self, _: random.Random | None = None) -> None:
         node = self._world.node
         if node is None:
             return
         with trio.move_on_after(5):
             await node.ask_control(CutDay(node.business_date()), timeout_s=4)
 
-    async def _release(self) -> None:
+    async def _release(self, _: random.Random | None = None) -> None:
         node = self._world.node
         if node is None:
             return
@@ -298,6 +356,12 @@ class _Simulation:
         world.offset_ns = max(world.offset_ns, 0)
         completion = Completion(world)
         await completion.serving()
+        for spell in world.spells:
+            with trio.move_on_after(_RESTING_S):
+                while spell.over == inf:
+                    await self._release()
+                    await self._end_spell(spell)
+                    await trio.sleep(0.2)
         for one in world.everything:
             if one.outcome is None and one.unsure:
                 await self._insist(one)
@@ -307,6 +371,7 @@ class _Simulation:
                 await trio.sleep(0.1)
         await completion.at_rest()
         completion.nothing_happened()
+        completion.spells_kept()
         for number in (*ACCOUNTS, "M0", "M1", "M2"):
             self._read(number)
         # Every hold and every refund that waits has come to its end by then.
@@ -324,7 +389,10 @@ class _Simulation:
     async def _insist(self, one: Asked) -> None:
         """Ask for an outcome until it is known: sent again, a command tells it."""
         with trio.move_on_after(_RESTING_S):
-            while isinstance(await self._world.attempt(one, 10), Fault):
+            while isinstance(answer := await self._world.attempt(one, 10), Fault):
+                if answer is CLOSED:
+                    one.unsure = False  # It was not done before, and now nobody can.
+                    return
                 await self._release()
                 await trio.sleep(0.2)
             return

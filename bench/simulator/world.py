@@ -7,6 +7,7 @@ any point at which it waits, and comes up again on what its disks hold.
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,7 @@ from bench.simulator.network import Network
 from bench.simulator.trace import Trace
 from bench.simulator.weather import raising
 from engine.clock import WallClock
-from engine.fault import ACTOR_BUSY, OUTCOME_UNKNOWN, STOPPING, Fault
+from engine.fault import ACTOR_BUSY, OUTCOME_UNKNOWN, STOPPING, Fault, FaultCode
 from engine.node import Node
 from engine.shard import Limits
 from storage.store import Format
@@ -65,6 +66,21 @@ class Told:
         self.event.set()
 
 
+class Spell(msgspec.Struct, eq=False):
+    """A time in which an account is frozen, or a merchant suspended; virtual seconds.
+
+    Attributes:
+        began, sure: when that was asked for, and when it was answered; inf where it was not.
+        ending, over: the same of its end.
+    """
+
+    number: str
+    began: float
+    sure: float = inf
+    ending: float = inf
+    over: float = inf
+
+
 class World:
     """One run's world.
 
@@ -80,6 +96,7 @@ class World:
         over: set with it.
         waiting: callbacks of the running process that have not been called.
         everything: all commands that were ever asked.
+        spells: when accounts were frozen and merchants suspended.
     """
 
     def __init__(self, seed: int, shards: int, faults: Faults, trace: Trace) -> None:
@@ -92,6 +109,7 @@ class World:
         self.over = trio.Event()
         self.waiting: set[Told] = set()
         self.everything: list[Asked] = []
+        self.spells: list[Spell] = []
         self.boots = 0
         self.commits = 0
         self.offset_ns = 0
@@ -173,6 +191,8 @@ class World:
         failed: list[BaseException] = []
         self.disks = [disk.reboot() for disk in self.disks] if self.boots > 1 else self.disks
         self.trace.note("boot", self.boots)
+        for shard, disk in enumerate(self.disks):
+            self.checkers.booted(shard, crashed=not disk.was_clean)
         clock = WallClock(self.machine_ns, self._ticks)
         networks: list[Network] = []
 
@@ -261,8 +281,9 @@ class World:
         if outcome is None or outcome == OUTCOME_UNKNOWN:
             asked.unsure = True
             return OUTCOME_UNKNOWN
-        if isinstance(outcome, Refused) and outcome.code is Refusal.IN_FLIGHT:
-            return ACTOR_BUSY  # not an outcome: one is to come again
+        if self.not_bound(asked, outcome):
+            # Not an outcome: one is to come again, unless that is of no use.
+            return CLOSED if outcome.code in FOR_EVER else ACTOR_BUSY
         if not isinstance(outcome, Fault) and asked.outcome is None:
             asked.outcome = outcome
             asked.ended = trio.current_time()
@@ -294,16 +315,36 @@ class World:
             if outcome.code in NOTHING_HAPPENED and mine and self._only(asked):
                 self.fail("nothing-happened", f"{outcome.code}, and {asked.name} is {record}")
             return
-        if isinstance(outcome, Refused) and outcome.code in UNBOUND:
+        if isinstance(outcome, Refused) and (
+            outcome.code in UNBOUND or self.not_bound(asked, outcome)
+        ):
             if outcome.code is Refusal.NUMBER_USED and (record is None or mine):
                 self.fail("one-outcome", f"{asked.name} is refused as used, and is {record}")
             return
         if not mine or not isinstance(record, Bound) or not _has_outcome(record):
             self.fail("reply-gate", f"{asked.name} was told {outcome}, durable is {record}")
+        self._answers(asked, outcome)
         body = _encode(outcome)
         first = self._first.setdefault(key, body)
         if first != body:
             self.fail("one-outcome", f"{asked.name}: first {first.decode()}, then {body.decode()}")
+
+    def not_bound(self, asked: Asked, outcome: Any) -> bool:
+        """Whether a refusal says that for now nothing is decided of a command."""
+        if not isinstance(outcome, Refused) or outcome.code not in FOR_NOW:
+            return False
+        record = self.checkers.records.get((asked.address, asked.tag, asked.name))
+        return outcome.code is Refusal.IN_FLIGHT or record is None
+
+    def _answers(self, asked: Asked, outcome: Any) -> None:
+        """See that an answer is about what was asked, field by field."""
+        if isinstance(outcome, Refused):
+            return
+        for field in asked.command.__struct_fields__:
+            wanted = getattr(asked.command, field)
+            told = getattr(outcome, field, wanted)
+            if told != wanted and not (wanted is msgspec.UNSET and told is None):
+                self.fail("answers", f"{field} of {asked.command} is {told!r} in {outcome}")
 
     def _only(self, asked: Asked) -> bool:
         """Whether no other attempt at the command can have happened, nor the same one that
@@ -333,6 +374,21 @@ UNBOUND: Final = frozenset(
     }
 )
 """Refusals that bind nothing to a number, of those that the simulated clients can meet."""
+
+
+CLOSED: Final = Fault(FaultCode.INTERNAL, 0)
+"""Stands for a refusal that is not bound and that nothing will change."""
+FOR_EVER: Final = (Refusal.ACCOUNT_CLOSED, Refusal.MERCHANT_CLOSED)
+FOR_NOW: Final = frozenset(
+    {
+        Refusal.IN_FLIGHT,
+        Refusal.ACCOUNT_FROZEN,
+        Refusal.ACCOUNT_CLOSED,
+        Refusal.MERCHANT_SUSPENDED,
+        Refusal.MERCHANT_CLOSED,
+    }
+)
+"""Refusals that, where they are not bound to a number, leave it free for another try."""
 
 
 def _has_outcome(record: Bound) -> bool:
