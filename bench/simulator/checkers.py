@@ -20,6 +20,7 @@ name of the checker that made it:
 - `reversals`: a payment is reversed on its own business date only.
 - `attempts`: after a crash no message has a turn before the attempt at it is written.
 - `parked`: parked messages leave in the order in which they came.
+- `queue`: of a merchant's refunds that wait for funds the oldest goes on first.
 - `outcomes`: what a number is bound to is never taken away or changed, and an end is an end.
 - `events`: every merchant's events are numbered without a gap.
 - `closed-dates`: a closed date comes out to zero over all shards, and nothing is posted on it
@@ -104,8 +105,9 @@ class _Shard:
         self.now_ns = start_ns
         self.posted: Counter[str] = Counter()
         self.own: dict[tuple[str, bytes], tuple[str, int]] = {}
-        self.written: dict[bytes, int] = {}
+        self.written: dict[bytes, tuple[int, int]] = {}
         self.crashed = False
+        self.found: dict[int, int] = {}
         self.own_sum: Counter[str] = Counter()
         self.out: dict[int, Outgoing] = {}
         self.into: dict[int, Incoming] = {}
@@ -147,6 +149,11 @@ class Checkers:
     def booted(self, shard: int, crashed: bool) -> None:
         """Hear that a shard begins again, after an abnormal exit or a clean one."""
         self._shards[shard].crashed = crashed
+        self._shards[shard].found = {
+            other: sender.out[shard].last
+            for other, sender in enumerate(self._shards)
+            if crashed and shard in sender.out
+        }
 
     def committed(self, durable: Durable) -> None:
         """Check one commit; called when it has become durable."""
@@ -378,6 +385,7 @@ class Checkers:
     def _records(self, shard: _Shard, durable: Durable, changed: set[str]) -> set[str]:
         """Follow every record; returns the accounts that signed, changed or ended agreements."""
         signed = set()
+        resumed: list[tuple[str, int]] = []
         for key, payload in durable.writes.rows.get(RECORDS, {}).items():
             owner, _, rest = key[2:].partition(b"\0")
             address, tag, name = owner.decode(), rest[:1].decode(), rest[1:].decode()
@@ -398,11 +406,23 @@ class Checkers:
                 self._original(address, name, record)
             elif isinstance(record, Refund):
                 self._refund(address, name, before, record)
+                goes_on = record.state not in ("PENDING_FUNDS", "CLOSED")
+                if before is not None and before.state == "PENDING_FUNDS" and goes_on:
+                    resumed.append((address, before.queued.position))
             elif isinstance(record, Agreement):
                 signed.add(address)
             elif isinstance(record, Operation) and record.kind == "reversal":
                 self._reversal(address, name, record)
+        for address, position in resumed:
+            self._queue(address, position)
         return signed
+
+    def _queue(self, merchant: str, position: int) -> None:
+        """See that no refund goes on while an older one waits."""
+        for (address, tag, name), refund in self.records.items():
+            waits = (address, tag) == (merchant, "r") and refund.state == "PENDING_FUNDS"
+            if waits and refund.queued.position < position:
+                self._fail("queue", f"{merchant}: the {position}th goes before {name}")
 
     def _hold(
         self, shard: _Shard, durable: Durable, name: tuple[str, str], before: Any, hold: Hold
@@ -498,9 +518,12 @@ class Checkers:
     ) -> None:
         """Follow when a message to the shard itself was written, and that parked ones queue."""
         if table == OUTBOX:
-            written = shard.written.pop(key, durable.epoch)
+            written, attempts = shard.written.pop(key, (durable.epoch, -1))
             if payload is not None:
-                shard.written[key] = durable.epoch
+                more = _decode_message(payload).attempts
+                shard.written[key] = (durable.epoch, more)
+                if more <= attempts:
+                    self._fail("attempts", f"message {key!r}: {more} attempts after {attempts}")
             elif shard.crashed and written != durable.epoch and not durable.writes.rows.get(PARKED):
                 self._fail("attempts", f"message {key!r} had a turn, and no attempt is written")
         elif payload is None:
@@ -522,6 +545,12 @@ class Checkers:
                 taken, before = _decode_incoming(payload), shard.into.get(other)
                 if before is not None and taken.cursor < before.cursor:
                     self._fail("delivery", f"the cursor of {other} goes back to {taken.cursor}")
+                cursor, attempts = (before.cursor, before.attempts) if before else (0, 0)
+                if cursor < min(taken.cursor, shard.found.get(other, 0)) and (
+                    taken.cursor > cursor + 1 or not attempts
+                ):
+                    detail = f"{cursor + 1} to {taken.cursor} of {other} had {attempts} attempts"
+                    self._fail("attempts", detail)
                 shard.into[other] = taken
 
     def _conservation(self, number: int) -> None:

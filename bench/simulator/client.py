@@ -116,7 +116,7 @@ def setting_up() -> list[Command]:
     merchants = (*MERCHANTS, WAITING_MERCHANT, CLOSING_MERCHANT)
     opened += [
         commands.OpenMerchant(merchant, CURRENCY, fee_bps)
-        for merchant, fee_bps in zip(merchants, (0, 38, 250, 0, 0), strict=True)
+        for merchant, fee_bps in zip(merchants, (0, 38, 250, 5_000, 0), strict=True)
     ]
     opened += [
         commands.SignAgreement(account, merchant, merchant)

@@ -372,6 +372,7 @@ class _Simulation:
         await completion.at_rest()
         completion.nothing_happened()
         completion.spells_kept()
+        await completion.verified()
         for number in (*ACCOUNTS, "M0", "M1", "M2"):
             self._read(number)
         # Every hold and every refund that waits has come to its end by then.
