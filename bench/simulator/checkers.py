@@ -23,6 +23,7 @@ name of the checker that made it:
 - `queue`: of a merchant's refunds that wait for funds the oldest goes on first.
 - `outcomes`: what a number is bound to is never taken away or changed, and an end is an end.
 - `events`: every merchant's events are numbered without a gap.
+- `dates`: a command has one business date, wherever it posts.
 - `closed-dates`: a closed date comes out to zero over all shards, and nothing is posted on it
   again.
 """
@@ -52,9 +53,21 @@ from bench.simulator.failure import Fail
 from engine.address import row_key
 from engine.dates import ClosedDate, DateState
 from engine.message import StoredEnvelope
+from engine.timers import open_timer
 from storage.journal import Posting
 from storage.link import Incoming, Outgoing
-from storage.row import ACTORS, COMMITS, DATES, HUBS, JOURNAL, LINKS, OUTBOX, PARKED, RECORDS
+from storage.row import (
+    ACTORS,
+    COMMITS,
+    DATES,
+    HUBS,
+    JOURNAL,
+    LINKS,
+    OUTBOX,
+    PARKED,
+    RECORDS,
+    TIMERS,
+)
 
 OPEN_HOLDS: Final = ("HELD", "PARTIALLY_CAPTURED")
 ENDS: Final = frozenset(
@@ -123,6 +136,7 @@ class Checkers:
         starts: of every shard the chain value and the time of its first commit.
         fail: told what is wrong.
         now: virtual time, seconds.
+        effects: counts what is worth knowing of.
 
     Attributes:
         states: every actor's durable state, by address.
@@ -132,7 +146,10 @@ class Checkers:
             account, reference of the posting or `hold/name`), one for each time.
     """
 
-    def __init__(self, starts: list[tuple[bytes, int]], fail: Fail, now: Any) -> None:
+    def __init__(
+        self, starts: list[tuple[bytes, int]], fail: Fail, now: Any, effects: Counter[str]
+    ) -> None:
+        self._effects = effects
         self._fail = fail
         self._now = now
         self._shards = [_Shard(*start) for start in starts]
@@ -140,6 +157,7 @@ class Checkers:
         self._rests: Counter[str] = Counter()
         self._refunds: dict[tuple[str, str], Counter[str]] = {}
         self._by_date: Counter[tuple[str, str]] = Counter()
+        self._date_of: dict[str, str] = {}
         self._pages: Counter[str] = Counter()
         self.states: dict[str, Any] = {}
         self.records: dict[tuple[str, str, str], Any] = {}
@@ -164,6 +182,9 @@ class Checkers:
         self._journal(shard, durable)
         touched = self._postings(shard, durable)
         rows = durable.writes.rows
+        for key, payload in rows.get(TIMERS, {}).items():
+            if payload is not None and open_timer(key, payload).attempts:
+                self._effects["timers due at a start"] += 1
         use = self._paid(durable)
         before = self._use_of(use)
         allowed = {key: self.records.get((key[0], "a", str(key[1]))) for key in use}
@@ -240,6 +261,11 @@ class Checkers:
             self._by_date[posting.business_date, posting.currency] += posting.amount_minor
             if posting.business_date in shard.closed:
                 self._fail("closed-dates", f"posting {sequence} on {posting.business_date}")
+            if posting.reference.partition("/")[0] != "refund":  # It may take days.
+                date = self._date_of.setdefault(posting.reference, posting.business_date)
+                if date != posting.business_date:
+                    detail = f"{posting.reference} on {date} and {posting.business_date}"
+                    self._fail("dates", detail)
             touched.add(posting.account)
             self.moments[posting.account, posting.reference].append(self._now())
         return touched
@@ -520,13 +546,16 @@ class Checkers:
         if table == OUTBOX:
             written, attempts = shard.written.pop(key, (durable.epoch, -1))
             if payload is not None:
+                self._effects["attempts" if attempts >= 0 else "messages left at a cut"] += 1
                 more = _decode_message(payload).attempts
                 shard.written[key] = (durable.epoch, more)
                 if more <= attempts:
                     self._fail("attempts", f"message {key!r}: {more} attempts after {attempts}")
             elif shard.crashed and written != durable.epoch and not durable.writes.rows.get(PARKED):
                 self._fail("attempts", f"message {key!r} had a turn, and no attempt is written")
-        elif payload is None:
+        elif payload is not None:
+            self._effects["messages parked"] += 1
+        else:
             gone = durable.writes.rows[PARKED]
             for of, other in shard.own:
                 if of == PARKED and other[:-8] == key[:-8] and other < key and other not in gone:
@@ -545,6 +574,9 @@ class Checkers:
                 taken, before = _decode_incoming(payload), shard.into.get(other)
                 if before is not None and taken.cursor < before.cursor:
                     self._fail("delivery", f"the cursor of {other} goes back to {taken.cursor}")
+                self._effects["messages between shards"] += taken.cursor - (
+                    before.cursor if before else 0
+                )
                 cursor, attempts = (before.cursor, before.attempts) if before else (0, 0)
                 if cursor < min(taken.cursor, shard.found.get(other, 0)) and (
                     taken.cursor > cursor + 1 or not attempts
@@ -594,6 +626,7 @@ class Checkers:
             if date.state is not DateState.CLOSED or business_date in shard.closed:
                 continue
             shard.closed.add(business_date)
+            self._effects["dates closed"] += 1
             # Where one shard has closed it, nothing of it is under way in any.
             for (of, currency), minor in self._by_date.items():
                 if of == business_date and minor:

@@ -231,7 +231,7 @@ class Wishes:
         number = self._number()
         if kind == "reverse":
             return commands.ReversePayment(merchant, order_no, number)
-        wait = merchant == WAITING_MERCHANT and self._chance.random() < 0.5
+        wait = merchant == WAITING_MERCHANT and self._chance.random() < 0.8
         if merchant == WAITING_MERCHANT:
             self._refunds.append(number)
             del self._refunds[:-RECENT]

@@ -44,6 +44,7 @@ KINDS: Final = {
     "partition": Kind(0.2, (2.0, 15.0), timed=True),
     # Clients and their network.
     "request_lost": Kind(0.4, (0.01, 0.1)),
+    "request_late": Kind(0.4, (0.01, 0.1)),
     "request_doubled": Kind(0.3, (0.01, 0.1)),
     "answer_lost": Kind(0.5, (0.01, 0.2)),
     "client_leaves": Kind(0.4, (0.05, 0.5)),

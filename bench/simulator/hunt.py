@@ -4,17 +4,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 import msgspec
 from msgspec import Struct
 
 from bench.simulator.failure import EXCEPTIONS
 from bench.simulator.mutants import Mutant, applied
+from bench.simulator.proof import SEEDS_MAX
 from bench.simulator.simulation import Result, Settings, shortest, simulate
-
-SEEDS_MAX: Final = 300
-"""Seeds that a mutant is given to show itself."""
 
 
 class Options(Struct, frozen=True):
@@ -116,6 +114,7 @@ def as_json(result: Result, fewest: int | None) -> dict[str, Any]:
         "commits": result.commits,
         "boots": result.boots,
         "faults": result.faults,
+        "effects": result.effects,
         "undecided": result.undecided,
         "ok": result.ok,
         "failure": failure

@@ -505,7 +505,8 @@ _RULES: Final = (
         "of refunds that wait the newest goes first",
         "actors.refund:_covered",
         "return pending.first",
-        "return pending.last",
+        "last = turn.get(REFUNDS, pending.last)\n"
+        "    return pending.last if last.amount_minor <= merchant.posted_minor else ''",
     ),
     _one(
         "waiting-forgotten",
@@ -549,13 +550,6 @@ _RULES: Final = (
         "engine.control:_release",
         "in _parked(stage, address, RELEASED_AT_ONCE):",
         "in reversed(list(_parked(stage, address, RELEASED_AT_ONCE))):",
-    ),
-    _one(
-        "date-of-the-turn",
-        "a later turn stamps the date of its own time",
-        "engine.stage:Stage.take_turn",
-        "turn.business_date = envelope.business_date",
-        "turn.business_date = self.business_date",
     ),
     _one(
         "sent-money-not-counted",

@@ -5,6 +5,7 @@ and callers told is a call within the process, and as sure as that.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bench.simulator.faults import Faults
@@ -18,6 +19,7 @@ class Network(Exchange):
     """The ways of one node, see `engine.shard.Way`.
 
     Args:
+        effects: counts what came of it.
         later: calls a function after some seconds, if the node is still there.
     """
 
@@ -29,11 +31,13 @@ class Network(Exchange):
         faults: Faults,
         chance: random.Random,
         later: Callable[[float, Callable[[], None]], None],
+        effects: Counter[str],
     ) -> None:
         super().__init__(rested, committed)
         self._faults = faults
         self._chance = chance
         self._later = later
+        self._effects = effects
         self.cut: set[tuple[int, int]] = set()
 
     def carry(self, source: int, to: int, first: int, messages: Sequence[Envelope]) -> None:
@@ -42,6 +46,11 @@ class Network(Exchange):
         if self._severed(source, to) or faults.fires("link_lost"):
             return
         copies = 2 if faults.fires("link_doubled") else 1
+        links = self.shards[to].stage.links
+        assert links is not None
+        arrived = links.receiving[source].arrived
+        self._effects["messages sent again"] += max(0, min(arrived + 1 - first, len(messages)))
+        self._effects["gaps"] += first > arrived + 1
         for _ in range(copies):
             if faults.fires("link_late"):
                 self._later(

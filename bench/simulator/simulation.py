@@ -18,6 +18,7 @@ from typing import Any, Final
 import trio
 import trio.testing
 from msgspec import Struct
+from msgspec.structs import replace
 
 import engine.node
 from actors.answers import Refused
@@ -77,6 +78,7 @@ class Result(Struct, frozen=True):
 
     Attributes:
         undecided: histories of which it is open whether they have an explanation.
+        effects: what faults and clients brought about, and how often.
     """
 
     seed: int
@@ -88,6 +90,7 @@ class Result(Struct, frozen=True):
     faults: dict[str, int]
     failure: Failure | None
     undecided: int
+    effects: dict[str, int]
 
     @property
     def ok(self) -> bool:
@@ -104,12 +107,22 @@ def simulate(settings: Settings, write: Callable[[str], object] | None = None) -
 
 
 def shortest(settings: Settings, failure: Failure) -> int:
-    """Return the fewest steps after which the same checker fails, as far as halving finds them."""
-    low, high = 0, failure.step
+    """Return the fewest steps after which the same checker fails, as far as halving finds them.
+
+    A run that ends sooner heals sooner, so fewer steps may fail where more of them do not. What is
+    returned has been seen to fail.
+    """
+
+    def fails(steps: int) -> bool:
+        found = simulate(replace(settings, steps=steps)).failure
+        return found is not None and found.checker == failure.checker
+
+    low, high = 0, settings.steps
+    if failure.step < high and fails(failure.step):
+        high = failure.step
     while low < high:
         middle = (low + high) // 2
-        found = simulate(Settings(settings.seed, middle, settings.shards)).failure
-        if found is not None and found.checker == failure.checker:
+        if fails(middle):
             high = middle
         else:
             low = middle + 1
@@ -178,6 +191,7 @@ async def _run(settings: Settings, write: Callable[[str], object] | None) -> Res
         dict(sorted(faults.fired.items())),
         world.failure,
         world.undecided,
+        dict(sorted(world.effects.items())),
     )
 
 

@@ -5,6 +5,7 @@ any point at which it waits, and comes up again on what its disks hold.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf
@@ -96,6 +97,7 @@ class World:
         over: set with it.
         waiting: callbacks of the running process that have not been called.
         everything: all commands that were ever asked.
+        effects: what faults and clients brought about, and how often.
         spells: when accounts were frozen and merchants suspended.
     """
 
@@ -109,6 +111,7 @@ class World:
         self.over = trio.Event()
         self.waiting: set[Told] = set()
         self.everything: list[Asked] = []
+        self.effects: Counter[str] = Counter()
         self.spells: list[Spell] = []
         self.boots = 0
         self.commits = 0
@@ -139,7 +142,10 @@ class World:
             for shard in range(shards)
         ]
         self.checkers = Checkers(
-            [(disk.last.chain, START_NS) for disk in self.disks], self.fail, trio.current_time
+            [(disk.last.chain, START_NS) for disk in self.disks],
+            self.fail,
+            trio.current_time,
+            self.effects,
         )
 
     def source(self, name: str) -> random.Random:
@@ -204,6 +210,7 @@ class World:
                     faults=self.faults,
                     chance=self._network_chance,
                     later=partial(self._later, self.boots),
+                    effects=self.effects,
                 )
             )
             return networks[0]
@@ -245,6 +252,10 @@ class World:
         """End the process at once."""
         if self._scope is not None:
             self.trace.note("kill")
+            if self.node is None:
+                self.effects["killed in recovery"] += 1
+            elif any(shard.stage.committing for shard in self.node.shards):
+                self.effects["killed in a commit"] += 1
             self.node = None
             self._scope.cancel()
 
@@ -267,9 +278,12 @@ class World:
         if self.faults.fires("request_lost"):
             await trio.sleep_until(patience)
             return OUTCOME_UNKNOWN
-        told = self._submit(asked, timeout_s)
+        if self.faults.fires("request_late"):
+            chance = self.faults.draw("request_late")
+            await trio.sleep(chance.uniform(0, 1.2) * timeout_s)
+        told = self._submit(asked, patience)
         if self.faults.fires("request_doubled"):
-            self._submit(asked, timeout_s)
+            self._submit(asked, patience)
             asked.unsure = True
         if self.faults.fires("answer_lost"):
             asked.unsure = True
@@ -289,20 +303,19 @@ class World:
             asked.ended = trio.current_time()
         return outcome
 
-    def _submit(self, asked: Asked, timeout_s: float) -> Told:
+    def _submit(self, asked: Asked, deadline: float) -> Told:
         told = Told(self, asked, self.boots)
         node = self.node
         if node is None:
             told.settle(STOPPING)
             return told
-        fault = node.submit(
-            asked.address, asked.command, told, deadline=trio.current_time() + timeout_s
-        )
+        fault = node.submit(asked.address, asked.command, told, deadline=deadline)
         if fault is None:
             asked.sent += 1
             self.waiting.add(told)
         else:
             self.trace.note("refused", asked.step, fault.code)
+            self.effects[f"told {fault.code}"] += 1
             told.settle(fault)
         return told
 
@@ -311,6 +324,10 @@ class World:
         key = (asked.address, asked.tag, asked.name)
         record = self.checkers.records.get(key)
         mine = record is not None and record.digest == digest(asked.command)
+        if isinstance(outcome, Fault | Refused):
+            self.effects[f"told {outcome.code}"] += 1
+        else:
+            self.effects[f"told {getattr(outcome, 'state', 'an answer')}"] += 1
         if isinstance(outcome, Fault):
             if outcome.code in NOTHING_HAPPENED and mine and self._only(asked):
                 self.fail("nothing-happened", f"{outcome.code}, and {asked.name} is {record}")
