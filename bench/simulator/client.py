@@ -4,7 +4,6 @@ A client sends a command, waits, and may send it again: with the same number, th
 command. What it knows in the end is an outcome, that nothing happened, or nothing at all.
 """
 
-import random
 from collections.abc import Callable
 from math import inf
 from typing import Any, Final
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 
 from actors import commands
 from actors.commands import Command
+from bench.simulator.chance import Chance
 from engine.fault import FaultCode
 
 CURRENCY: Final = "USD"
@@ -134,7 +134,7 @@ class Wishes:
         number: returns a fresh number; they ascend, as dated numbers do.
     """
 
-    def __init__(self, chance: random.Random, number: Callable[[], str]) -> None:
+    def __init__(self, chance: Chance, number: Callable[[], str]) -> None:
         self._chance = chance
         self._number = number
         self._payments: list[tuple[str, str, int]] = []

@@ -5,12 +5,12 @@ after a failed one succeeds: that the engine never tries one is for a checker to
 store to prevent.
 """
 
-import random
 import zlib
 from collections.abc import Callable
 
 import trio
 
+from bench.simulator.chance import Chance
 from bench.simulator.faults import Faults
 from bench.simulator.trace import Trace
 from storage.errors import CommitError
@@ -65,7 +65,7 @@ class Disk(MemoryStore):
         self._faults = faults
         self._trace = trace
         self._committed = committed
-        self._chance = random.Random(seed)
+        self._chance = Chance(seed)
         self._broken = False
 
     def reboot(self) -> "Disk":

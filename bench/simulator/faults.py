@@ -1,16 +1,18 @@
 """Faults: what may go wrong in a run, and how often.
 
 As in the simulators of FoundationDB and TigerBeetle each fault is active or not for a whole run,
-and an active one fires at a rate that is drawn for the run: some runs are calm but for one fault
-that comes all the time, others have a little of everything. Every fault draws from a source of its
-own, so that leaving one out does not change what the others do.
+and an active one fires at a rate that is drawn for the run, a small one more often than a large
+one: some runs are calm but for one fault that comes all the time, others have a little of
+everything. Every fault draws from a source of its own, so that leaving one out does not change what
+the others do.
 """
 
-import random
 from collections import Counter
 from typing import Final
 
 from msgspec import Struct
+
+from bench.simulator.chance import Chance
 
 
 class Kind(Struct, frozen=True):
@@ -73,13 +75,14 @@ class Faults:
         self.fired: Counter[str] = Counter()
         self.healed = False
         self._rates: dict[str, float] = {}
-        self._chances: dict[str, random.Random] = {}
+        self._chances: dict[str, Chance] = {}
         for name, kind in KINDS.items():
-            chance = random.Random(f"{seed}/{name}")
+            chance = Chance(f"{seed}/{name}")
             self._chances[name] = chance
             if chance.random() < kind.active:
                 low, high = kind.rate
-                self._rates[name] = low * (high / low) ** chance.random()
+                part = chance.random()
+                self._rates[name] = low + (high - low) * part * part * part
 
     def active(self) -> dict[str, float]:
         """Return the active faults with their rates."""
@@ -102,6 +105,6 @@ class Faults:
         """Count a timed fault."""
         self.fired[name] += 1
 
-    def draw(self, name: str) -> random.Random:
+    def draw(self, name: str) -> Chance:
         """Return the fault's own source of chance, for how it happens."""
         return self._chances[name]

@@ -4,10 +4,10 @@ Only what links make good is disturbed: messages and their acknowledgements. How
 and callers told is a call within the process, and as sure as that.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from bench.simulator.chance import Chance
 from bench.simulator.faults import Faults
 from engine.exchange import Exchange
 from engine.message import Envelope
@@ -29,7 +29,7 @@ class Network(Exchange):
         committed: Callable[[], None],
         *,
         faults: Faults,
-        chance: random.Random,
+        chance: Chance,
         later: Callable[[float, Callable[[], None]], None],
         effects: Counter[str],
     ) -> None:

@@ -9,7 +9,6 @@ Trio decides which task runs next by chance and by a set's order; here by the se
 
 import gc
 import logging
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -33,6 +32,7 @@ from actors.commands import (
     UnfreezeAccount,
     first_actor,
 )
+from bench.simulator.chance import Chance
 from bench.simulator.client import (
     ACCOUNTS,
     CLOSING_ACCOUNTS,
@@ -169,7 +169,7 @@ def _leave_alone() -> None:
 
 async def _run(settings: Settings, write: Callable[[str], object] | None) -> Result:
     seed = settings.seed
-    shards = settings.shards or random.Random(f"{seed}/shards").choice(SHARDS)
+    shards = settings.shards or Chance(f"{seed}/shards").choice(SHARDS)
     trace = Trace(trio.current_time, write)
     faults = Faults(seed)
     world = World(seed, shards, faults, trace)
@@ -308,7 +308,7 @@ class _Simulation:
             )[0]
             await happening(chance)
 
-    async def _spell(self, chance: random.Random) -> None:
+    async def _spell(self, chance: Chance) -> None:
         """Freeze an account or suspend a merchant, for a while."""
         number = chance.choice((*ACCOUNTS, *MERCHANTS))
         spell = Spell(number, trio.current_time())
@@ -323,7 +323,7 @@ class _Simulation:
         if await self._order(_end_spell(spell.number)):
             spell.over = trio.current_time()
 
-    async def _close(self, chance: random.Random) -> None:
+    async def _close(self, chance: Chance) -> None:
         """Close an account or a merchant, if nothing speaks against it."""
         number = chance.choice((*CLOSING_ACCOUNTS, CLOSING_MERCHANT))
         merchant = number == CLOSING_MERCHANT
@@ -340,14 +340,14 @@ class _Simulation:
         self._world.trace.note("order", command, type(answer).__name__)
         return answer is not None and not isinstance(answer, Fault | Refused)
 
-    async def _cut(self, _: random.Random | None = None) -> None:
+    async def _cut(self, _: Chance | None = None) -> None:
         node = self._world.node
         if node is None:
             return
         with trio.move_on_after(5):
             await node.ask_control(CutDay(node.business_date()), timeout_s=4)
 
-    async def _release(self, _: random.Random | None = None) -> None:
+    async def _release(self, _: Chance | None = None) -> None:
         node = self._world.node
         if node is None:
             return

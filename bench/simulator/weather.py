@@ -1,12 +1,12 @@
 """The weather: what happens to a running world by itself, as its faults say."""
 
 import copy
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
 
+from bench.simulator.chance import Chance
 from bench.simulator.disk import SIMULATED
 from bench.simulator.faults import KINDS as FAULTS
 from bench.simulator.faults import Faults
@@ -71,7 +71,7 @@ class Weather:
 
     async def blow(self) -> None:
         """Let all timed faults happen, each in its own time, until cancelled or healed."""
-        happenings: dict[str, Callable[[random.Random], Awaitable[None]]] = {
+        happenings: dict[str, Callable[[Chance], Awaitable[None]]] = {
             "crash": self._crash,
             "restart": self._restart,
             "disk_full": self._disk_full,
@@ -87,9 +87,7 @@ class Weather:
             for name, happening in happenings.items():
                 nursery.start_soon(self._repeat, name, happening)
 
-    async def _repeat(
-        self, name: str, happening: Callable[[random.Random], Awaitable[None]]
-    ) -> None:
+    async def _repeat(self, name: str, happening: Callable[[Chance], Awaitable[None]]) -> None:
         while (pause_s := self._faults.pause_s(name)) is not None:
             await trio.sleep(pause_s)
             if self._faults.healed:
@@ -98,26 +96,26 @@ class Weather:
             self._world.trace.note("fault", name)
             await happening(self._faults.draw(name))
 
-    async def _crash(self, chance: random.Random) -> None:
+    async def _crash(self, chance: Chance) -> None:
         self._world.kill()
 
-    async def _restart(self, chance: random.Random) -> None:
+    async def _restart(self, chance: Chance) -> None:
         self._world.stop()
 
-    async def _disk_full(self, chance: random.Random) -> None:
+    async def _disk_full(self, chance: Chance) -> None:
         for disk in self._world.disks:
             disk.room = False
         await trio.sleep(chance.expovariate(1))
         for disk in self._world.disks:
             disk.room = True
 
-    async def _disk_slow(self, chance: random.Random) -> None:
+    async def _disk_slow(self, chance: Chance) -> None:
         disk = chance.choice(self._world.disks)
         disk.slow = True
         await trio.sleep(chance.expovariate(0.5))
         disk.slow = False
 
-    async def _partition(self, chance: random.Random) -> None:
+    async def _partition(self, chance: Chance) -> None:
         shards = len(self._world.disks)
         network = self._world.network
         if shards == 1 or network is None:
@@ -127,14 +125,14 @@ class Weather:
         await trio.sleep(chance.expovariate(0.3))
         network.cut.discard((one, other))
 
-    async def _wave(self, chance: random.Random) -> None:
+    async def _wave(self, chance: Chance) -> None:
         self._overload()
 
-    async def _gust(self, chance: random.Random) -> None:
+    async def _gust(self, chance: Chance) -> None:
         self._flurry()
 
-    async def _clock_forward(self, chance: random.Random) -> None:
+    async def _clock_forward(self, chance: Chance) -> None:
         self._world.offset_ns += chance.randrange(_DAY_NS)
 
-    async def _clock_back(self, chance: random.Random) -> None:
+    async def _clock_back(self, chance: Chance) -> None:
         self._world.offset_ns -= chance.randrange(_DAY_NS)

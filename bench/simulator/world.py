@@ -4,7 +4,6 @@ Everything that moves draws from the seed. The node is the real one; its process
 any point at which it waits, and comes up again on what its disks hold.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +18,7 @@ from actors.commands import digest
 from actors.kinds import KINDS
 from actors.outcome import Bound
 from actors.refusal import Refusal
+from bench.simulator.chance import Chance
 from bench.simulator.checkers import Checkers
 from bench.simulator.client import NOTHING_HAPPENED, Asked
 from bench.simulator.disk import SIMULATED, Disk
@@ -148,9 +148,9 @@ class World:
             self.effects,
         )
 
-    def source(self, name: str) -> random.Random:
+    def source(self, name: str) -> Chance:
         """Return a source of chance of its own."""
-        return random.Random(f"{self.seed}/{name}")
+        return Chance(f"{self.seed}/{name}")
 
     def fail(self, checker: str, detail: str) -> None:
         """Note what a checker has found; the first ends the run."""
@@ -425,7 +425,7 @@ class _Started:
         self._world.node = self._node
 
 
-def _limits(chance: random.Random) -> Limits:
+def _limits(chance: Chance) -> Limits:
     return Limits(
         unconfirmed_max=chance.choice((12, 64, 8_192)),
         actor_unconfirmed_max=chance.choice((6, 24, 4_096)),

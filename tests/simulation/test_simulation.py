@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.failure import EXCEPTIONS
+from bench.simulator.faults import KINDS
 from bench.simulator.mutants import MUTANTS, Edit, Mutant, StaleMutantError, applied
+from bench.simulator.proof import find
 from bench.simulator.simulation import Result, Settings, shortest, simulate
 from gateway import cli
 
@@ -37,16 +38,6 @@ SAMPLE = [
     "told-twice",
 ]
 """Mutants that show themselves within a few seeds."""
-
-
-def _found(mutant: Mutant, seeds: int, steps: int = 300) -> tuple[Settings, Result]:
-    with applied(mutant):
-        for seed in range(1, seeds + 1):
-            settings = Settings(seed, steps, mutant.shards)
-            result = simulate(settings)
-            if result.failure is not None and result.failure.checker not in EXCEPTIONS:
-                return settings, result
-    pytest.fail(f"{mutant.name} was not found in {seeds} seeds")
 
 
 def test_fresh_seeds_hold(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,41 +62,84 @@ def test_seeds_that_ever_failed_hold() -> None:
             assert result.ok, f"{line}: {result.failure}"
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3])
-def test_runs_are_full_of_trouble_and_of_work(shards: int) -> None:
+EFFECTS = {
+    "attempts",
+    "dates closed",
+    "gaps",
+    "killed in a commit",
+    "killed in recovery",
+    "messages between shards",
+    "messages left at a cut",
+    "messages parked",
+    "messages sent again",
+    "timers due at a start",
+    "told ABNORMAL",
+    "told ACCOUNT_FROZEN",
+    "told ACTOR_BUSY",
+    "told ACTOR_QUARANTINED",
+    "told AGREEMENT_CANCELLED",
+    "told DAILY_LIMIT_EXCEEDED",
+    "told DISK_NEARLY_FULL",
+    "told HOLD_EXPIRED",
+    "told INSUFFICIENT_FUNDS",
+    "told INTERNAL",
+    "told MERCHANT_SUSPENDED",
+    "told METHOD_LIMIT_EXCEEDED",
+    "told NODE_BUSY",
+    "told NUMBER_USED",
+    "told OUTCOME_UNKNOWN",
+    "told PENDING_FUNDS",
+    "told REVERSAL_WINDOW_PASSED",
+    "told TIMEOUT",
+}
+"""What faults and clients have to bring about within some runs."""
+
+
+def test_runs_are_full_of_trouble_and_of_work() -> None:
     """A simulation in which nothing happens would hold too."""
-    results = [simulate(Settings(seed, 200, shards)) for seed in range(12)]
+    results: list[Result] = []
+    faults: set[str] = set()
+    effects: set[str] = set()
+    for seed in range(200):
+        results.append(simulate(Settings(seed, 100)))
+        faults |= results[-1].faults.keys()
+        effects |= {name for name, times in results[-1].effects.items() if times}
+        if len(results) >= 30 and faults == KINDS.keys() and effects >= EFFECTS:
+            break
     assert all(result.ok for result in results)
-    assert {result.shards for result in results} == {shards}
-    fired = {fault for result in results for fault in result.faults}
-    assert len(fired) >= 14, fired
-    assert sum(result.boots for result in results) > 24
+    assert faults == KINDS.keys(), KINDS.keys() - faults
+    assert effects >= EFFECTS, EFFECTS - effects
+    assert {result.shards for result in results} == {1, 2, 3}
+    assert sum(result.boots for result in results) > 4 * len(results)
     assert min(result.commits for result in results) > 60
+    assert not sum(result.undecided for result in results)
 
 
-def test_same_seed_is_the_same_run_whatever_the_order_of_sets() -> None:
-    """Python draws the order of sets of strings anew in each process."""
+def test_same_seed_is_the_same_run_in_any_process_and_after_any_other() -> None:
+    """Python draws the order of sets of strings anew in each process, and puts objects elsewhere;
+    what ran before leaves nothing behind."""
     code = (
+        "import sys\n"
         "from bench.simulator.simulation import Settings, simulate\n"
-        "for shards in (1, 3):\n"
-        "    print(simulate(Settings(11, 150, shards)).trace_hash)\n"
+        "for seed in map(int, sys.argv[1:]):\n"
+        "    print(seed, simulate(Settings(seed, 120, seed % 3 + 1)).trace_hash)\n"
     )
-    traces = set()
-    for hash_seed in ("0", "1", "2718"):
+    seeds = ["11", "12", "13"]
+    here = {
+        f"{seed} {simulate(Settings(int(seed), 120, int(seed) % 3 + 1)).trace_hash}"
+        for seed in reversed(seeds)
+    }
+    assert len({line.split()[1] for line in here}) == len(seeds)
+    for options, hash_seed in ((), "0"), ((), "2718"), (("-O",), "1"):
         run = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, *options, "-c", code, *seeds],
             cwd=ROOT,
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
             check=True,
             capture_output=True,
             text=True,
         )
-        traces.add(run.stdout)
-    assert len(traces) == 1
-    one, three = traces.pop().split()
-    assert one != three
-    assert simulate(Settings(11, 150, 1)).trace_hash == one
-    assert simulate(Settings(12, 150, 1)).trace_hash != one
+        assert set(run.stdout.splitlines()) == here, (options, hash_seed)
 
 
 def test_fewer_steps_are_the_beginning_of_the_same_run() -> None:
@@ -123,22 +157,24 @@ def test_fewer_steps_are_the_beginning_of_the_same_run() -> None:
 @pytest.mark.parametrize("name", SAMPLE)
 def test_deliberate_bug_is_found_by_a_checker_and_seen_again(name: str) -> None:
     mutant = MUTANTS[name]
-    settings, result = _found(mutant, 12)
-    assert result.failure is not None
+    found = find(mutant, 12)
+    assert found is not None, "no checker found it"
+    settings, failure = found.settings, found.result.failure
+    assert failure is not None
     with applied(mutant):
-        fewest = shortest(settings, result.failure)
+        fewest = shortest(settings, failure)
         again = simulate(Settings(settings.seed, fewest, settings.shards))
-    assert fewest <= result.failure.step
+    assert fewest <= settings.steps
     assert again.failure is not None
-    assert again.failure.checker == result.failure.checker
+    assert again.failure.checker == failure.checker
     assert simulate(Settings(settings.seed, fewest, settings.shards)).ok, "it fails without the bug"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", MUTANTS)
 def test_every_deliberate_bug_is_found_by_a_checker(name: str) -> None:
-    """All of them: about ten minutes."""
-    _found(MUTANTS[name], 300)
+    """All of them: about fifteen minutes."""
+    assert find(MUTANTS[name]) is not None
 
 
 @pytest.mark.parametrize("name", MUTANTS)
