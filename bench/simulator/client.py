@@ -139,6 +139,7 @@ class Wishes:
         self._number = number
         self._payments: list[tuple[str, str, int]] = []
         self._holds: list[tuple[str, str, int]] = []
+        self._emptied: list[str] = []
         self._refunds: list[str] = []
         self._freezes: list[tuple[str, str]] = []
         self._agreements: dict[tuple[str, str], str] = {}
@@ -183,10 +184,13 @@ class Wishes:
         return self._about_hold(kind, *self._recent(self._holds, merchant))
 
     def _empty(self, number: str, account: str) -> Command:
-        """Have an account pay all that it has, or give it something to pay."""
+        """Have an account pay all that it has, or give it something to pay, or pay it back."""
         if self._chance.random() < 0.3:
             return commands.FundAccount(account, number, CLOSING_MINOR, CURRENCY)
-        self._remember(self._payments, WAITING_MERCHANT, number, CLOSING_MINOR)
+        if self._emptied and self._chance.random() < 0.5:
+            order_no = self._chance.choice(self._emptied)
+            return self._about_payment("refund", WAITING_MERCHANT, order_no, CLOSING_MINOR)
+        self._emptied.append(number)
         return commands.CreatePayment(WAITING_MERCHANT, number, account, CLOSING_MINOR, CURRENCY)
 
     def _set_aside(self, kind: str, number: str, account: str, amount: int) -> Command:
@@ -277,7 +281,7 @@ _KINDS: Final = {
     "transfer": 10,
     "fund": 5,
     "withdraw": 4,
-    "empty": 3,
+    "empty": 6,
     "redirect": 2,
     "give_up": 1,
     "freeze": 2,

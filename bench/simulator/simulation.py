@@ -304,7 +304,7 @@ class _Simulation:
         while True:
             await trio.sleep(chance.expovariate(0.5))
             happening = chance.choices(
-                (self._cut, self._release, self._spell, self._close), (6, 6, 3, 1)
+                (self._cut, self._release, self._spell, self._close), (6, 6, 3, 3)
             )[0]
             await happening(chance)
 
