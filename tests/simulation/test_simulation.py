@@ -122,11 +122,11 @@ def test_same_seed_is_the_same_run_in_any_process_and_after_any_other() -> None:
         "import sys\n"
         "from bench.simulator.simulation import Settings, simulate\n"
         "for seed in map(int, sys.argv[1:]):\n"
-        "    print(seed, simulate(Settings(seed, 120, seed % 3 + 1)).trace_hash)\n"
+        "    print(seed, simulate(Settings(seed, 60, seed % 3 + 1)).trace_hash)\n"
     )
     seeds = ["11", "12", "13"]
     here = {
-        f"{seed} {simulate(Settings(int(seed), 120, int(seed) % 3 + 1)).trace_hash}"
+        f"{seed} {simulate(Settings(int(seed), 60, int(seed) % 3 + 1)).trace_hash}"
         for seed in reversed(seeds)
     }
     assert len({line.split()[1] for line in here}) == len(seeds)
@@ -157,7 +157,7 @@ def test_fewer_steps_are_the_beginning_of_the_same_run() -> None:
 @pytest.mark.parametrize("name", SAMPLE)
 def test_deliberate_bug_is_found_by_a_checker_and_seen_again(name: str) -> None:
     mutant = MUTANTS[name]
-    found = find(mutant, 12)
+    found = find(mutant, 12, steps=100)
     assert found is not None, "no checker found it"
     settings, failure = found.settings, found.result.failure
     assert failure is not None
