@@ -161,9 +161,10 @@ power-loss: setup
 shutdown: setup
     {{ quote(bin / "pytest") }} -m long tests/crash/test_shutdown.py
 
-# Every call of a commit fails, 120 times, on one shard and on three (8 minutes).
+# Every call of a commit fails, 120 times, on one shard and on three; a slow disk, a read-only one
+# (8 minutes).
 disk-errors: setup
-    {{ quote(bin / "pytest") }} -m long tests/faults/test_errors.py
+    {{ quote(bin / "pytest") }} -m long tests/faults/test_errors.py tests/faults/test_slow_disk.py tests/faults/test_read_only.py
 
 # The tests that take too long for every change: the whole year, 10,000 examples of the model
 # test (15 minutes). The crash lab's have recipes of their own.

@@ -107,12 +107,12 @@ def seeded() -> random.Random:
 
 
 async def survive(place: Path, shards: int, answers: int, count: int, sample: int) -> None:
-    """Every state is as it must be; on a sample a node of its own is started and stopped too."""
+    """Every state is as it must be; on a sample a node of its own is started and stopped first."""
     draw = seeded()
     recording = await record(place, shards, answers)
     with judging(place / "judge") as judge:
         for number, (data, cut_ns, name) in enumerate(states(recording, place, count, draw)):
-            if number % (count // sample) == 0:
+            if number < sample:
                 async with node(data) as running:
                     assert await running.end() == OK
                 assert (await piaohao("verify", "--data", data)).returncode == OK
@@ -126,7 +126,7 @@ def test_customers_are_spread_over_all_shards() -> None:
 
 @pytest.mark.parametrize("shards", [1, 3])
 async def test_power_cut_loses_and_doubles_nothing(tmp_path: Path, shards: int) -> None:
-    await survive(tmp_path, shards, answers=300, count=30, sample=1)
+    await survive(tmp_path, shards, answers=200, count=30, sample=shards // 3)
 
 
 @pytest.mark.long
@@ -152,7 +152,7 @@ async def test_power_cut_after_a_sync_that_failed_loses_nothing(
             assert judge.lost(data, recording.log, cut_ns) == "", name
 
 
-@pytest.mark.parametrize("what", ["sync", "metasync"])
+@pytest.mark.parametrize("what", [pytest.param("sync", marks=pytest.mark.long), "metasync"])
 async def test_node_that_does_not_sync_is_seen_to_lose(tmp_path: Path, what: str) -> None:
     """The same load and the same cuts, with LMDB opened as it must not be."""
     draw = seeded()

@@ -4,8 +4,8 @@
  * write: write, writev, pwrite, pwritev, fsync, fdatasync, ftruncate. Only files below the folder
  * in FAULTY_DISK_FOLDER are its business. What it does stands in a file that is mapped by this
  * process and by the test (FAULTY_DISK_RULES), so faults begin and end while the process runs.
- * With FAULTY_DISK_LOG set, every call is appended to that file once it has returned. tests/faults/disk.py
- * is its only user, and says in words what the numbers here mean.
+ * With FAULTY_DISK_LOG set, every call is appended to that file once it has returned.
+ * tests/faults/disk.py is its only user, and says in words what the numbers here mean.
  */
 
 #define _GNU_SOURCE
@@ -123,7 +123,7 @@ static int strikes(enum kind kind, const char *name) {
     return 1;
 }
 
-/* Append a call that has returned. Records that overlap in time stand in the order of their ends. */
+/* Append a call that has returned: calls that overlap stand in the order of their ends. */
 static void note(enum kind kind, const char *name, int64_t start_ns, off_t offset, int64_t result,
                  const struct iovec *data, int count) {
     if (log_fd < 0)

@@ -15,7 +15,7 @@ PAYERS = 24
 
 
 @pytest.mark.machine
-@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.long), 3])
 async def test_read_only_remount_ends_the_node_and_loses_nothing(
     tmp_path: Path, shards: int
 ) -> None:
