@@ -162,7 +162,7 @@ shutdown: setup
     {{ quote(bin / "pytest") }} -m long tests/crash/test_shutdown.py
 
 # Every call of a commit fails, 120 times, on one shard and on three; a slow disk, a read-only one
-# (8 minutes).
+# (13 minutes).
 disk-errors: setup
     {{ quote(bin / "pytest") }} -m long tests/faults/test_errors.py tests/faults/test_slow_disk.py tests/faults/test_read_only.py
 
