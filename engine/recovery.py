@@ -27,14 +27,14 @@ ATTEMPTS_MAX: Final = 2
 """Turns begun with one message across crashes; the next one parks it."""
 
 
-async def recover(shard: Shard) -> None:
-    """Load the outbox; after an abnormal exit, work it and the due timers off with caution.
+def load(shard: Shard) -> dict[int, int]:
+    """Load the outbox and look at what is due, before anything is done with them.
 
-    What follows from them is left in the outbox for the scheduler: a chain without an end must
-    not keep the shard from starting. Should it kill the process, it is found here next time.
+    Returns:
+        Turns begun with each message of the outbox to the shard itself, by sequence.
 
     Raises:
-        CorruptRowError: the messages are not what the newest commit left.
+        CorruptRowError: the messages or timers are not what the newest commit left.
     """
     stage = shard.stage
     attempts: dict[int, int] = {}
@@ -46,7 +46,21 @@ async def recover(shard: Shard) -> None:
         attempts[sequence] = row.attempts
         stage.carried.append((sequence, stage.kinds.opened(row)))
     _check_sums(shard)
+    for key, payload in timers.scan(stage.snapshot(), [], shard.clock.now_ns()):
+        timers.open_timer(key, payload)
     stage.end_read()
+    return attempts
+
+
+async def recover(shard: Shard, attempts: dict[int, int]) -> None:
+    """After an abnormal exit, work messages and due timers off with caution.
+
+    What follows from them is left in the outbox for the scheduler: a chain without an end must
+    not keep the shard from starting. Should it kill the process, it is found here next time.
+
+    Args:
+        attempts: what `load` has returned.
+    """
     if shard.store.was_clean:
         return
     await _deliver_with_caution(shard, attempts)

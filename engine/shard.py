@@ -106,6 +106,9 @@ class Shard:
         limits: bounds.
         on_failure: called once when the shard fails, after every waiter has been told.
         way: to the other shards, None where there are none.
+
+    Raises:
+        CorruptRowError: the messages or timers are not what the newest commit left.
     """
 
     def __init__(
@@ -146,6 +149,7 @@ class Shard:
         self._wake = trio.Event()
         self._staged = trio.Event()
         self._over = trio.Event()
+        self._begun = recovery.load(self)
 
     # Commands in, answers out.
 
@@ -291,7 +295,7 @@ class Shard:
         self._now = trio.current_time()
         self._check_headroom()
         try:
-            await recovery.recover(self)
+            await recovery.recover(self, self._begun)
         except Exception as error:
             self.fail(error)
             raise ShardFailedError(str(error)) from error
@@ -351,7 +355,9 @@ class Shard:
             return
         self.failure = error
         self._refusal = STOPPING
-        log.critical("shard %d stops for good: %s", self.stage.number, error, exc_info=error)
+        # Where a store has failed its error says it all; anything else is a bug to be found.
+        trace = None if isinstance(error, StorageError) else error
+        log.critical("shard %d stops for good: %s", self.stage.number, error, exc_info=trace)
         for ask in list(self.stage.asks.values()):
             self._tell(ask, OUTCOME_UNKNOWN)
         replies = [reply for _, reply in self._control]

@@ -219,7 +219,7 @@ _ENGINE: Final = (
     _one(
         "outbox-not-loaded",
         "recovery loads only messages with money in them",
-        "engine.recovery:recover",
+        "engine.recovery:load",
         "stage.carried.append(",
         "row.amount_minor and stage.carried.append(",
     ),
