@@ -38,6 +38,8 @@ merchant-counts         what a merchant counts as under way and open is so
 closed-merchant         a closed merchant is owed nothing, and nothing of it is under way
 at-rest                 what waits for an answer has a message on its way, and so has a queue of
                         refunds whose first one is covered
+timers                  every open hold and every refund that waits has its timer, and no other
+                        thing has one
 events-gapless          a merchant's events are 1, 2, 3, … up to its last, in order of time
 events                  each outcome, each expiry, and each state that a refund comes to, has its
                         one event, and no other has one
@@ -70,13 +72,13 @@ from actors.freeze import Freeze, Unfreeze
 from actors.hold import OPEN_STATES, Hold, rest_minor
 from actors.limits import LimitsChange
 from actors.merchant import Merchant
-from actors.messages import CreditTransfer, ResumeRefunds
+from actors.messages import CreditTransfer, ExpireHold, ExpireRefund, ResumeRefunds
 from actors.method import METHODS, MethodLimit
 from actors.money import BALANCE_MAX, share_minor
 from actors.operation import Operation
 from actors.outcome import Bound
 from actors.payment import Payment
-from actors.refund import Refund
+from actors.refund import WAIT_NS, Refund
 from actors.remedy import AT_ONCE, Remedy
 from actors.signing import Agreement, AgreementChange
 from actors.transfer import Transfer
@@ -99,6 +101,7 @@ class StoreView(NamedTuple):
         postings: in journal order within each ledger account.
         messages: everything that is on its way or parked.
         closed_through: the newest business date that is closed, empty if none is.
+        timers: (due time, address, name) of every timer; None to leave them out.
     """
 
     states: Iterable[tuple[str, Struct]]
@@ -106,6 +109,7 @@ class StoreView(NamedTuple):
     postings: Iterable[PostingRow]
     messages: Iterable[Envelope]
     closed_through: str = ""
+    timers: Iterable[tuple[int, str, str]] | None = None
 
 
 class Violation(NamedTuple):
@@ -181,6 +185,8 @@ class _Audit:
         self._remedies = _Tally("remedies", "records", "remedies")
         self._pending = _Tally("pending-queue", "actors", "count", "first_minor")
         self._links: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._timers = _Tally("timers", "timers", "timers", "due_ns")
+        self._expiring: set[str] = set()
         self._pages = _Tally("events-gapless", "records", "pages", "their first sequences")
         self._events = _Tally("events", "records", "events", "amount_minor", "numbers' checksums")
         self._tallies = (
@@ -231,6 +237,10 @@ class _Audit:
             yield Violation("agreement", "records", key, "has no other side")
         for tally in self._tallies:
             yield from tally.left()
+        if self._view.timers is not None:
+            for due_ns, address, name in self._view.timers:
+                self._timers.add(f"{address} {name}", 1, due_ns)
+            yield from (each for each in self._timers.left() if each.key not in self._expiring)
 
     # Messages and postings
 
@@ -241,6 +251,11 @@ class _Audit:
                 key = f"{message.sender} -> {message.to}"
                 detail = f"{message.amount_minor} {message.currency} of {message.business_date}"
                 yield Violation("closed-date", "messages", key, detail)
+        if isinstance(message.body, ExpireHold):
+            # The timer's turn has failed: what was to expire waits with this parked message.
+            self._expiring.add(f"{message.to} {message.body.merchant_no}/{message.body.hold_no}")
+        elif isinstance(message.body, ExpireRefund):
+            self._expiring.add(f"{message.to} pending/{message.body.refund_no}")
         self._in_flight.update(_concerns(message))
         self._addressed.update((message.sender, message.to))
 
@@ -417,6 +432,8 @@ class _Audit:
             detail = f"{hold.captured_minor} of {hold.amount_minor} at {hold.limit_bps} bps"
             yield Violation("hold-limit", "records", key, detail)
         self._held.take(address, rest_minor(hold), int(hold.state in OPEN_STATES))
+        if hold.state in OPEN_STATES:
+            self._timers.take(f"{address} {name}", 1, hold.expires_at_ns)
         yield from self._project(f"merchant/{hold.merchant_no}", hold.hold_no, hold, key)
 
     def _transfer(
@@ -528,6 +545,7 @@ class _Audit:
             self._pending.take(address, 0, 0 if queued.before else amount)
         if refund.state == "PENDING_FUNDS":
             self._pending.take(address, 1, 0)
+            self._timers.take(f"{address} pending/{name}", 1, refund.created_ns + WAIT_NS)
         if refund.redirect_no:
             by = f"redirect {refund.redirect_no} {refund.state}"
             self._remedies.add(f"{address} {name} {refund.redirected_to} by {by}", 1)

@@ -24,10 +24,10 @@ from engine.fault import Fault
 from engine.node import Node
 from gateway import operations
 from gateway.errors import CODES
-from gateway.exits import INPUT, STORE, UNREACHABLE, CommandError
+from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
 from gateway.operations import Acting, Reading
-from storage.errors import StorageError, StoreExistsError
+from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
 from storage.lmdb_store import LmdbStore
 
@@ -53,6 +53,8 @@ def failure_of(error: Exception) -> Failure | None:
         return Failure(error.code, str(error))
     if isinstance(error, StoreExistsError):
         return Failure(INPUT, str(error))
+    if isinstance(error, CorruptRowError):
+        return Failure(STORE, f"{error}; {RESTORE}")
     if isinstance(error, StorageError):
         return Failure(STORE, str(error))
     if isinstance(error, OSError):

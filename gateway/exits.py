@@ -13,6 +13,12 @@ UNREACHABLE: Final = 4
 FAIL_STOP: Final = 74
 """A commit failed: nothing of it was acknowledged, and the node has ended at once."""
 
+RESTORE: Final = (
+    "see what else is damaged with: piaohao verify --data DATA; then restore the newest backup "
+    "with: piaohao restore --backup BACKUP --data NEW-FOLDER"
+)
+"""What an operator does about a damaged store."""
+
 
 class CommandError(Exception):
     """A command cannot do what it was asked.

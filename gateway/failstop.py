@@ -15,7 +15,8 @@ from typing import Final
 
 import trio
 
-from gateway.exits import FAIL_STOP
+from gateway.exits import FAIL_STOP, RESTORE
+from storage.errors import CorruptRowError
 
 CODE: Final = FAIL_STOP
 ANSWERS_S: Final = 0.5
@@ -40,7 +41,8 @@ class FailStop:
         if self.begun:
             return
         end_soon()
-        log.critical("fail-stop: %s", error)
+        advice = f"; {RESTORE}" if isinstance(error, CorruptRowError) else ""
+        log.critical("fail-stop: %s%s", error, advice)
         self._begun.set()
 
     async def watch(self, answered: Callable[[], Awaitable[None]]) -> None:

@@ -15,12 +15,12 @@ from engine.dates import ClosedDate, DateState, open_date
 from engine.links import decode_page
 from engine.message import StoredEnvelope
 from storage import link
-from storage.errors import CorruptRowError
+from storage.errors import CorruptRowError, readable
 from storage.journal import newest_commit
 from storage.link import Incoming, Outgoing
 from storage.row import COMMITS, DATES, LINKS, OUTBOX
 from storage.store import Snapshot
-from storage.verify import Damage, readable
+from storage.verify import Damage
 
 
 class LinkVerification:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway import operations
+from gateway.autopsy import autopsy, examine
 from gateway.control import Failure, socket_name
 from gateway.exits import STORE, UNREACHABLE, CommandError
 from gateway.operations import Acting, Reading, Verify
-from gateway.verification import unopenable
+from gateway.verification import VIOLATIONS_MAX, Report, unopenable
 from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
 from storage.folder import Folder, release
 
@@ -45,12 +47,16 @@ def perform(data: Path, asked: Reading) -> Any:
     """
     try:
         with closing(open_folder(data)) as folder:
+            if isinstance(asked, Verify):
+                found = autopsy(folder.shard_folders(), data)
+                if found is not None:
+                    return msgspec.to_builtins(found)
             try:
                 stores = folder.open()
             except CorruptRowError as error:
                 if not isinstance(asked, Verify):
                     raise
-                return msgspec.to_builtins(unopenable(error))
+                return msgspec.to_builtins(_unopenable(data, error))
             try:
                 with operations.closing_all([store.snapshot() for store in stores]) as snapshots:
                     return msgspec.to_builtins(operations.read(stores, snapshots, asked))
@@ -62,6 +68,14 @@ def perform(data: Path, asked: Reading) -> Any:
         except ConnectionError:
             detail = f"the store in {data} is in use by a process that does not answer"
             raise CommandError(STORE, detail) from None
+
+
+def _unopenable(data: Path, error: CorruptRowError) -> Report:
+    """Return everything that is wrong with a store which does not open, the reason first."""
+    rest = examine(data)
+    first = unopenable(error).violations
+    violations = [*first, *rest.violations][:VIOLATIONS_MAX]
+    return replace(rest, ok=False, violations=violations)
 
 
 def act(data: Path, asked: Acting) -> Any:

@@ -16,8 +16,9 @@ from engine.kind import RecordKind
 from engine.links import decode_page
 from engine.message import Envelope, StoredEnvelope, Unreadable
 from engine.parking import decode_stored
+from engine.timers import open_timer, split_timer_key
 from storage.errors import CorruptRowError
-from storage.row import DATES, OUTBOX, PARKED, RECORDS, unseal
+from storage.row import DATES, OUTBOX, PARKED, RECORDS, TIMERS, unseal
 from storage.store import Snapshot
 
 Skip = Callable[[CorruptRowError], None]
@@ -108,6 +109,16 @@ def closed_through(snapshot: Snapshot, skip: Skip = raise_it) -> str:
             break
         newest = date.business_date
     return newest
+
+
+def timers(snapshot: Snapshot, skip: Skip = raise_it) -> Iterator[tuple[int, str, str]]:
+    """Yield `(due_ns, address, name)` of every timer."""
+    for key, payload in _rows(snapshot, TIMERS, skip):
+        try:
+            open_timer(key, payload)
+            yield split_timer_key(key)
+        except (CorruptRowError, UnicodeDecodeError) as error:
+            skip(CorruptRowError(TIMERS, key, str(error)))
 
 
 def _rows(snapshot: Snapshot, table: str, skip: Skip) -> Iterator[tuple[bytes, bytes]]:

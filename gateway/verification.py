@@ -18,9 +18,9 @@ from actors.merchant import Merchant
 from engine.message import Envelope
 from gateway import stored
 from gateway.link_verification import LinkVerification
-from storage.errors import CorruptRowError
+from storage.errors import CorruptRowError, readable
 from storage.store import Snapshot
-from storage.verify import Verification, readable
+from storage.verify import Verification
 
 VIOLATIONS_MAX: Final = 1_000
 
@@ -98,6 +98,8 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
     verifications = [Verification(snapshot, check) for snapshot in snapshots]
     for verification in verifications:
         verification.rows()
+    if not all(each.readable for each in verifications):
+        return damaged(*_damages(verifications))
     links = LinkVerification(snapshots)
     view = StoreView(
         states(),
@@ -106,14 +108,14 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
         messages(),
         # Where one shard has closed a date, nothing of it was under way on any.
         max(stored.closed_through(each, skip) for each in snapshots),
+        chain.from_iterable(stored.timers(each, skip) for each in snapshots),
     )
     for each in audit(view):
         if len(found) < VIOLATIONS_MAX:
             found.append(Violation(*each))
-    damages = [damage for each in verifications for damage in each.damages]
     links.compare([each.sums for each in verifications])
-    damages += links.damages
-    violations = [*(Violation(*damage) for damage in damages), *found]
+    damages = [*_damages(verifications), *(Violation(*damage) for damage in links.damages)]
+    violations = [*damages, *found]
     sums = {
         currency: CurrencySums(
             accounts[currency],
@@ -132,7 +134,18 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
     )
 
 
+def _damages(verifications: Sequence[Verification]) -> Iterator[Violation]:
+    for shard, verification in enumerate(verifications):
+        for invariant, table, key, detail in verification.damages:
+            where = f"shard {shard}: " if len(verifications) > 1 else ""
+            yield Violation(invariant, table, key, where + detail)
+
+
 def unopenable(error: CorruptRowError) -> Report:
     """Return the report of a store so damaged that it does not open; nothing else was checked."""
-    damage = Violation("opens", error.table, readable(error.key), error.detail)
-    return Report(False, [damage], 1, 0, [], {})
+    return damaged(Violation("opens", error.table, readable(error.key), error.detail))
+
+
+def damaged(*found: Violation) -> Report:
+    """Return the report of a store of which no more could be read than what was found wrong."""
+    return Report(False, list(found[:VIOLATIONS_MAX]), 1, 0, [], {})

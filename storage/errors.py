@@ -39,7 +39,14 @@ class CorruptRowError(StorageError):
     """
 
     def __init__(self, table: str, key: bytes, detail: str) -> None:
-        super().__init__(f"corrupt row in {table}, key {key!r}: {detail}")
+        super().__init__(f"corrupt row in {table}, key {readable(key)}: {detail}")
         self.table = table
         self.key = key
         self.detail = detail
+
+
+def readable(key: bytes) -> str:
+    """Return a row's key for people: a sequence as a number, anything else as escaped text."""
+    if len(key) == 8 and key[0] == 0:
+        return str(int.from_bytes(key, "big"))
+    return key.decode("latin-1").encode("unicode_escape").decode("ascii")

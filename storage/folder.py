@@ -18,12 +18,13 @@ import msgspec
 
 from storage import lmdb_store
 from storage.errors import (
+    CorruptRowError,
     StorageError,
     StoreExistsError,
     StoreInUseError,
     StoreMissingError,
 )
-from storage.lmdb_store import LmdbStore
+from storage.lmdb_store import LmdbStore, Look
 from storage.store import Format, Snapshot
 
 SOCKET_NAME: Final = "control.sock"
@@ -69,6 +70,10 @@ class Folder:
     def shards(self) -> int:
         """Return how many shards the store has, 0 where there is none."""
         return len(_shard_folders(self.path)) if self.exists() else 0
+
+    def shard_folders(self) -> list[Path]:
+        """Return the folders of the store's shards, in order."""
+        return _shard_folders(self.path)
 
     def create(
         self,
@@ -179,6 +184,22 @@ def release(stores: Sequence[LmdbStore]) -> None:
         store.release()
 
 
+def look(path: Path) -> list[Look]:
+    """Open all shards of a store that is damaged, without checking anything; see `Look`.
+
+    The caller, or the process that has started it, holds the folder's lock.
+    """
+    looks: list[Look] = []
+    try:
+        for shard in _shard_folders(path):
+            looks.append(Look(shard))
+    except StorageError:
+        for each in looks:
+            each.release()
+        raise
+    return looks
+
+
 def backup(stores: Sequence[LmdbStore], snapshots: Sequence[Snapshot], target: Path) -> None:
     """Write a consistent, durable copy of what the shards' snapshots show into a new folder.
 
@@ -213,6 +234,10 @@ def _open_shards(path: Path, map_bytes: int) -> list[LmdbStore]:
         while len(stores) < count:
             stores.append(_open_shard(path, stores, map_bytes))
             count = stores[0].format.shards
+    except CorruptRowError as error:
+        release(stores)
+        where = f"{error.detail}, in {_shard(path, len(stores))}"
+        raise CorruptRowError(error.table, error.key, where) from error
     except StorageError:
         release(stores)
         raise

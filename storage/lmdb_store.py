@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ from storage.journal import (
 )
 from storage.row import COMMITS, JOURNAL, LINKS, META, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Opening, Snapshot, Writes
+from storage.structure import transaction_faults
 
 VERSION: Final = 2
 SLOTS: Final = 1024
@@ -94,21 +95,37 @@ class LmdbSnapshot:
         """See `Snapshot.get`."""
         try:
             row = self._txn.get(key, db=self._tables[table])
+            if row is None:
+                self._check_neighbours(table, key)
+                return None
         except lmdb.Error as error:  # written out: this is the hottest read
             raise StorageError(f"cannot read {table}: {error}") from error
-        return None if row is None else unseal(table, key, row)
+        return unseal(table, key, row)
+
+    def _check_neighbours(self, table: str, key: bytes) -> None:
+        """Check the rows between which a row would lie that is not there.
+
+        A bit that flipped in a row's key hides the row: a payment would be made again, as its
+        number looks unused. But the row still lies where it was, and there its key is looked for.
+        """
+        cursor: Any = self._txn.cursor(self._tables[table])
+        found = cursor.set_range(key)
+        if found:
+            unseal(table, *cursor.item())
+            found = cursor.prev()
+        else:
+            found = cursor.last()
+        if found:
+            unseal(table, *cursor.item())
 
     def scan(
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.scan`."""
-        for key, row in self._range(table, start, stop, reverse):
-            yield key, unseal(table, key, row)
-
-    def _range(
-        self, table: str, start: bytes, stop: bytes | None, reverse: bool
-    ) -> Iterator[tuple[bytes, bytes]]:
+        begins = stop if reverse else start
         with _mapped(f"cannot read {table}"):
+            if begins:
+                self._check_neighbours(table, begins)
             cursor = self._txn.cursor(self._tables[table])
             if reverse:
                 below = stop is not None and cursor.set_range(stop)
@@ -117,13 +134,16 @@ class LmdbSnapshot:
             else:
                 rows = cursor.iternext() if cursor.set_range(start) else iter(())
             for key, row in rows:
+                # The row that ends the scan is checked too: its key may be what is damaged.
+                payload = unseal(table, key, row)
                 if key < start or (stop is not None and key >= stop):
                     return
-                yield key, row
+                yield key, payload
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""
-        yield from self._range(table, b"", None, False)
+        with _mapped(f"cannot read {table}"):
+            yield from self._txn.cursor(self._tables[table])
 
     def count(self, table: str) -> int:
         """See `Snapshot.count`."""
@@ -150,9 +170,10 @@ class LmdbStore:
         self._failed = False
         self._limiter = trio.CapacityLimiter(1)
         # A store of another version may have other tables, so its version comes first.
-        self._tables = {META: env.open_db(META.encode(), create=False)}
+        self._tables = {META: _open_table(env, META)}
         self.format = self._format()
-        self._tables |= {table: env.open_db(table.encode(), create=False) for table in TABLES}
+        _check_tables(path, env)
+        self._tables |= {table: _open_table(env, table) for table in TABLES}
         snapshot = self.snapshot()
         try:
             opening = snapshot.get(META, EPOCH_KEY)
@@ -160,6 +181,9 @@ class LmdbStore:
                 raise CorruptRowError(META, EPOCH_KEY, "missing")
             self.epoch, self.was_clean = msgspec.structs.astuple(_decode_opening(opening))
             self.last = newest_commit(snapshot)
+            if self.last.epoch > self.epoch:
+                detail = f"epoch {self.epoch}, and a commit of epoch {self.last.epoch}"
+                raise CorruptRowError(META, EPOCH_KEY, detail)
             _check_tail(snapshot, self.last)
         finally:
             snapshot.close()
@@ -172,14 +196,7 @@ class LmdbStore:
             snapshot.close()
         if payload is None:
             raise CorruptRowError(META, FORMAT_KEY, "missing")
-        try:
-            version = _decode_version(payload).version
-        except msgspec.DecodeError:
-            version = None
-        if version != VERSION:
-            raise StoreVersionError(
-                f"{self.path} holds format {version}; this version knows format {VERSION} only"
-            )
+        _check_version(self.path, payload)
         format_ = _decode_format(payload)
         if (format_.slots, format_.slot_map_version) != (SLOTS, SLOT_MAP_VERSION):
             raise StoreVersionError(
@@ -343,6 +360,33 @@ class LmdbStore:
         txn.put(EPOCH_KEY, seal(META, EPOCH_KEY, payload), db=self._tables[META])
 
 
+def _check_version(path: Path, format_: bytes) -> None:
+    try:
+        version = _decode_version(format_).version
+    except msgspec.DecodeError:
+        version = None
+    if version != VERSION:
+        raise StoreVersionError(
+            f"{path} holds format {version}; this version knows format {VERSION} only"
+        )
+
+
+def _check_tables(path: Path, env: lmdb.Environment) -> None:
+    with env.begin() as txn:
+        unknown = {key.decode("ascii", "replace") for key, _ in txn.cursor()} - {*TABLES}
+    if unknown:
+        raise StoreVersionError(
+            f"{path} holds tables that this version does not know: {', '.join(sorted(unknown))}"
+        )
+
+
+def _open_table(env: lmdb.Environment, table: str) -> Any:
+    try:
+        return env.open_db(table.encode(), create=False)
+    except lmdb.NotFoundError:
+        raise CorruptRowError(table, b"", "the table is missing") from None
+
+
 def _check_tail(snapshot: LmdbSnapshot, last: Commit) -> None:
     """Check the newest commit against the one before it and against its postings' bytes."""
     before = GENESIS
@@ -370,6 +414,11 @@ def _check_length(path: Path, env: lmdb.Environment) -> None:
     # LMDB reads through a map: reading what is missing at the file's end kills the process.
     if (path / "data.mdb").stat().st_size < (env.info()["last_pgno"] + 1) * _PAGE:
         raise StorageError(f"cannot open the store in {path}: data.mdb is cut short")
+
+
+def _check_transactions(path: Path) -> None:
+    for fault in transaction_faults(path):
+        raise StorageError(f"cannot open the store in {path}: {fault}")
 
 
 def create(path: Path, format_: Format, business_date: str, map_bytes: int = MAP_BYTES) -> None:
@@ -418,6 +467,7 @@ def open_store(path: Path, map_bytes: int = MAP_BYTES) -> LmdbStore:
         raise StorageError(f"cannot open the store in {path}: {error}") from error
     try:
         _check_length(path, env)
+        _check_transactions(path)
         return LmdbStore(path, env, map_bytes)
     except (lmdb.Error, OSError) as error:
         env.close()
@@ -425,3 +475,47 @@ def open_store(path: Path, map_bytes: int = MAP_BYTES) -> LmdbStore:
     except StorageError:
         env.close()
         raise
+
+
+class Look:
+    """A store opened for `verify`: whatever can be read of it, damaged or not.
+
+    Args:
+        path: folder of the store, which no process writes to.
+
+    Raises:
+        StoreVersionError: its format is not known.
+        CorruptRowError: a table is missing.
+        StorageError: LMDB cannot open it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with _mapped(f"cannot open the store in {path}"):
+            self._env = _open_env(path, MAP_BYTES)
+        try:
+            with _mapped(f"cannot read the store in {path}"):
+                _check_length(path, self._env)
+                self._tables = {META: _open_table(self._env, META)}
+                self._check_version(path)
+                _check_tables(path, self._env)
+                self._tables |= {table: _open_table(self._env, table) for table in TABLES}
+        except StorageError:
+            self._env.close()
+            raise
+
+    def _check_version(self, path: Path) -> None:
+        with closing(self.snapshot()) as snapshot:
+            try:
+                format_ = snapshot.get(META, FORMAT_KEY)
+            except CorruptRowError:
+                return  # it will be named with the others
+        if format_ is not None:
+            _check_version(path, format_)
+
+    def snapshot(self) -> LmdbSnapshot:
+        """Return a view of it."""
+        return LmdbSnapshot(self._env, self._tables)
+
+    def release(self) -> None:
+        """Close it; nothing is written."""
+        self._env.close()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from storage.errors import CorruptRowError
+from storage.errors import CorruptRowError, StorageError, readable
 from storage.journal import (
     ARRAY16,
     GENESIS,
@@ -30,7 +30,7 @@ _HEADER: Final = len(ARRAY16) + 2
 class Damage(NamedTuple):
     """Something about the bytes that does not hold.
 
-    `invariant` is `checksum`, `journal-gapless`, `commits-gapless`, `chain` or `sums`.
+    `invariant` is `structure`, `checksum`, `journal-gapless`, `commits-gapless`, `chain` or `sums`.
     """
 
     invariant: str
@@ -51,6 +51,7 @@ class Verification:
         commits, postings_read: how many there are.
         sums: of all postings, by business date and currency.
         chain_head: the newest commit's chain value (32 bytes).
+        readable: whether every table could be read to its end.
     """
 
     def __init__(self, snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> None:
@@ -58,20 +59,32 @@ class Verification:
         self.commits = 0
         self.postings_read = 0
         self.chain_head = GENESIS
+        self.readable = True
         self.sums: Counter[tuple[str, str]] = Counter()
         self._snapshot = snapshot
         self._check = check
 
     def rows(self) -> None:
-        """Check every row's checksum in every table."""
+        """Check every row's checksum in every table.
+
+        A table that LMDB cannot walk to its end is damaged too, and `readable` is false: whoever
+        goes on to what rows mean would meet the same again.
+        """
         for table in TABLES:
-            for number, (key, row) in enumerate(self._snapshot.raw(table)):
-                if number % _CHECK_EVERY == 0:
-                    self._check()
-                try:
-                    unseal(table, key, row)
-                except CorruptRowError as error:
-                    self._note("checksum", table, key, error.detail)
+            try:
+                self._rows(table)
+            except StorageError as error:
+                self.readable = False
+                self._note("structure", table, b"", str(error))
+
+    def _rows(self, table: str) -> None:
+        for number, (key, row) in enumerate(self._snapshot.raw(table)):
+            if number % _CHECK_EVERY == 0:
+                self._check()
+            try:
+                unseal(table, key, row)
+            except CorruptRowError as error:
+                self._note("checksum", table, key, error.detail)
 
     def postings(self) -> Iterator[tuple[int, Posting]]:
         """Yield `(sequence, posting)` of the whole journal, checking it against the commits.
@@ -188,10 +201,3 @@ class Verification:
 
     def _note(self, invariant: str, table: str, key: bytes, detail: str) -> None:
         self.damages.append(Damage(invariant, table, readable(key), detail))
-
-
-def readable(key: bytes) -> str:
-    """Return a row's key for people: a sequence as a number, anything else as escaped text."""
-    if len(key) == 8 and key[0] == 0:
-        return str(int.from_bytes(key, "big"))
-    return key.decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")

@@ -206,6 +206,7 @@ class Bank:
             postings=self.postings,
             messages=self.queue,
             closed_through=closed_through,
+            timers=self.timers,
         )
 
     def _audit(self) -> None:

@@ -1,6 +1,6 @@
 """A client at the desk: the handler table on a real engine and a store in memory, no sockets."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ def new_stores(shards: int) -> list[MemoryStore]:
 class Client:
     """Calls endpoints as a listener would; bodies go through JSON both ways."""
 
-    def __init__(self, node: Node, stores: list[MemoryStore]) -> None:
+    def __init__(self, node: Node, stores: Sequence[Any]) -> None:
         self.node = node
         self.stores = stores
         self.desk = Desk(node)

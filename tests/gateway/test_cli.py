@@ -17,7 +17,7 @@ import pytest
 
 from gateway import cli
 from gateway.commands import parked
-from gateway.exits import INPUT, OK, STORE, UNREACHABLE
+from gateway.exits import CHECK_FAILED, INPUT, OK, STORE, UNREACHABLE
 from storage.folder import SOCKET_NAME, Folder, release
 from storage.row import META, seal
 from tests.shards import SHARDS
@@ -200,12 +200,16 @@ def test_folder_that_cannot_be_made_is_exit_3(
     _one_line(err)
 
 
-def test_damaged_store_is_exit_3(bank: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_that_is_no_store_is_refused_and_verify_says_why(
+    bank: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (bank / "shard-0" / "data.mdb").write_bytes(b"no database" * 1_000)
-    for arguments in (("verify",), ("serve", "--listen", "127.0.0.1:0")):
-        code, _, err = _run(capsys, *arguments, "--data", bank)
-        assert code == STORE
-        _one_line(err)
+    code, _, err = _run(capsys, "serve", "--listen", "127.0.0.1:0", "--data", bank)
+    assert code == STORE
+    _one_line(err)
+    code, out, err = _run(capsys, "verify", "--data", bank)
+    assert (code, err) == (CHECK_FAILED, "")
+    assert "structure: data.mdb shard-0: not an LMDB data file" in out
 
 
 def test_store_of_another_version_is_exit_3(bank: Path, capsys: pytest.CaptureFixture[str]) -> None:

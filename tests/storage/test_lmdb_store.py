@@ -360,7 +360,6 @@ async def test_row_damaged_at_run_time_stops_the_shard_and_is_named(tmp_path: Pa
     change(path, ACTORS, key, row[:-1] + b"\x7f")
     store = opened(path)
     async with running(store, clock=DomainClock(NOW_NS)) as shard:
-        await give_ok(shard, "purse/bank", "purse/b", 1)
         assert await shard.ask("purse/a", Look()) is OUTCOME_UNKNOWN
         assert isinstance(shard.failure, CorruptRowError)
         assert (shard.failure.table, shard.failure.key) == (ACTORS, key)
