@@ -135,6 +135,10 @@ replay-long: setup
     {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py -k year
     PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py -k year
 
+# Thousands of damages to a store's files and rows, each found or shown to change nothing (10 minutes).
+corruption CASES="4000": setup
+    PIAOHAO_CORRUPTIONS={{ quote(CASES) }} {{ quote(bin / "pytest") }} -s tests/faults/test_corruption.py
+
 # Memory over an hour of full load (1 hour).
 soak SECONDS="3600": setup
     .venv/bin/piaohao bench soak --seconds {{ SECONDS }}
