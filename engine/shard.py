@@ -41,6 +41,7 @@ from storage.store import Store
 log = logging.getLogger("piaohao.engine")
 
 _TICK_S: Final = 0.1
+_READERS_S: Final = 5.0
 AGAIN_MAX: Final = 1_000
 """Messages of a link that are sent again at once."""
 
@@ -405,9 +406,13 @@ class Shard:
             self._end_if_at_rest()
 
     async def _tick(self) -> None:
+        readers_at = trio.current_time() + _READERS_S
         while True:
             await trio.sleep(_TICK_S)
             self._now = trio.current_time()
+            if self._now >= readers_at:
+                self.store.clear_readers()
+                readers_at = self._now + _READERS_S
             self._expire(self._now)
             self._check_headroom()
             self._look_after_links(self._now)

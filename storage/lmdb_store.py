@@ -212,6 +212,7 @@ class LmdbStore:
             StoreFencedError: another process has written to it since we opened it.
             StorageError: it cannot be written.
         """
+        self.clear_readers()
         with _mapped(f"{self.path} cannot be taken over"), self._env.begin(write=True) as txn:
             self._check_epoch(txn)
             self.epoch += 1
@@ -308,6 +309,18 @@ class LmdbStore:
             return False
         used: int = self._env.info()["last_pgno"] * _PAGE
         return used < self._map_bytes - self._map_bytes // 10
+
+    def clear_readers(self) -> int:
+        """See `Store.clear_readers`.
+
+        A process that was killed while it read (`mdb_copy`, say) leaves its place in the table of
+        readers, and LMDB keeps every page that it might still see: the file would grow for ever.
+        """
+        with _mapped(f"{self.path}: cannot look after its readers"):
+            gone: int = self._env.reader_check()
+        if gone:
+            log.warning("%s: %d readers are gone without having ended", self.path, gone)
+        return gone
 
     def copy(self, target: Path, snapshot: Snapshot) -> None:
         """Write what the snapshot shows into the empty folder `target`; may run beside commits,

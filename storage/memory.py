@@ -146,6 +146,10 @@ class MemoryStore:
         """See `Store.has_headroom`; tests set `room`."""
         return self.room
 
+    def clear_readers(self) -> int:
+        """See `Store.clear_readers`: there are no other processes."""
+        return 0
+
     def close(self, *, clean: bool) -> None:
         """See `Store.close`."""
         self._clean = clean

@@ -116,5 +116,8 @@ class Store(Protocol):
     def has_headroom(self) -> bool:
         """Return whether there is room for new work, on the disk and in the map."""
 
+    def clear_readers(self) -> int:
+        """Free what processes that are gone were still reading; returns how many there were."""
+
     def close(self, *, clean: bool) -> None:
         """Close the store; `clean` records that nothing has to be recovered."""
