@@ -32,12 +32,16 @@ ORDERS: Final = 60
 
 
 async def make_bank(
-    data: Path, at_noon: Callable[[list[LmdbStore]], None] = lambda stores: None
+    data: Path,
+    at_noon: Callable[[list[LmdbStore]], None] = lambda stores: None,
+    *,
+    settled: bool = False,
 ) -> None:
     """Make the store and close it as a crash would.
 
     Args:
         at_noon: called when half of its history has happened.
+        settled: leave nothing parked and nothing on its way.
     """
     with closing(Folder(data, create=True)) as folder:
         folder.create("2026-01-05", MORNING, shards=SHARDS)
@@ -54,8 +58,9 @@ async def make_bank(
             status, _ = await client.post("/v1/day-cuts", {"business_date": "2026-01-05"})
             assert status < 300
             await _trade(client, "2")
-            await _park(client)
-            await _leave_on_the_way(client)
+            if not settled:
+                await _park(client)
+                await _leave_on_the_way(client)
             nursery.cancel_scope.cancel()
         for store in stores:
             store.close(clean=False)

@@ -215,7 +215,7 @@ async def test_verify_of_a_file_that_kills_lmdb_says_so(scratch: Path) -> None:
 
 async def test_corrupt_row_met_by_a_running_node_ends_it_by_its_name(scratch: Path) -> None:
     """A value that is not what was written is never given out, and nothing is built on it."""
-    await make_bank(scratch / "bank")
+    await make_bank(scratch / "bank", settled=True)
     shard, key = _place(scratch / "bank", row.ACTORS)
     number = key.partition(b"account/")[2].decode()
     other = next(n for n in NUMBERS if f"A{n}" != number)
