@@ -139,6 +139,10 @@ replay-long: setup
 corruption CASES="4000": setup
     PIAOHAO_CORRUPTIONS={{ quote(CASES) }} {{ quote(bin / "pytest") }} -s tests/faults/test_corruption.py
 
+# Thirty backups under load, with one shard and with three, each restored and worked on (10 minutes).
+backups ROUNDS="30": setup
+    PIAOHAO_BACKUPS={{ quote(ROUNDS) }} {{ quote(bin / "pytest") }} -s tests/faults/test_backups.py
+
 # Memory over an hour of full load (1 hour).
 soak SECONDS="3600": setup
     .venv/bin/piaohao bench soak --seconds {{ SECONDS }}
