@@ -129,7 +129,8 @@ class Folder:
         if self.exists():
             raise StoreExistsError(f"there is a store in {self.path} already")
         sources = _shard_folders(backup)
-        if not sources or not (sources[0] / "data.mdb").exists():
+        # Shard 0 is moved in last: where it is missing a backup was broken off.
+        if not (_shard(backup, 0) / "data.mdb").exists():
             raise StoreMissingError(f"there is no backup in {backup}")
         unfinished = self._unfinished()
         try:
