@@ -31,7 +31,7 @@ from tests.e2e.process import LIMIT_S, node, piaohao
 from tests.faults import corruptor
 from tests.faults.bank import NUMBERS, make_bank
 
-CASES: Final = int(os.environ.get("PIAOHAO_CORRUPTIONS", "200"))
+CASES: Final = int(os.environ.get("PIAOHAO_CORRUPTIONS", "150"))
 Tables = dict[str, dict[bytes, bytes]]
 
 
