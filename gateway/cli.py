@@ -6,6 +6,7 @@ exit code of `gateway.exits`.
 """
 
 import ast
+import faulthandler
 import importlib.util
 import logging
 import os
@@ -23,6 +24,8 @@ _HELP: Final = ("-h", "--help", "help")
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    # LMDB may die of a damaged page: then the signal and the read are named, at least.
+    faulthandler.enable()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

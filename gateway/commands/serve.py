@@ -41,16 +41,12 @@ def serve(
     timeout_s:
         Seconds that callers wait who do not say how long (Request-Timeout-S).
     """
-    import faulthandler
-
     import trio
 
     from gateway.operator import open_folder
     from gateway.server import loopback, serve_until_signalled
 
     loopback(listen)
-    # LMDB may die of a damaged page: then at least the signal and the read are named.
-    faulthandler.enable()
 
     def announce(serving: "Serving") -> None:
         sys.stdout.write(f"piaohao serves {data} on {serving.address}\n")
