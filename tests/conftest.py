@@ -43,6 +43,10 @@ def pytest_runtest_makereport(
     report = yield
     if not item.get_closest_marker("machine"):
         _fail_if_skipped(report)
+    # Tests log text that is none, on purpose; between processes a report must be valid UTF-8.
+    report.sections = [
+        (name, text.encode("utf-8", "replace").decode()) for name, text in report.sections
+    ]
     return report
 
 
