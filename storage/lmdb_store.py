@@ -107,16 +107,23 @@ class LmdbSnapshot:
 
         A bit that flipped in a row's key hides the row: a payment would be made again, as its
         number looks unused. But the row still lies where it was, and there its key is looked for.
+        Where the bit was in the way to the row, what is found there lies on the wrong side.
         """
         cursor: Any = self._txn.cursor(self._tables[table])
         found = cursor.set_range(key)
         if found:
-            unseal(table, *cursor.item())
+            after, row = cursor.item()
+            unseal(table, after, row)
+            if after < key:
+                raise CorruptRowError(table, key, "the way to it is damaged")
             found = cursor.prev()
         else:
             found = cursor.last()
         if found:
-            unseal(table, *cursor.item())
+            before, row = cursor.item()
+            unseal(table, before, row)
+            if before >= key:
+                raise CorruptRowError(table, key, "the way to it is damaged")
 
     def scan(
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False

@@ -45,15 +45,17 @@ def transaction_faults(folder: Path) -> list[str]:
 
     LMDB writes its two meta pages in turn and takes the one with the higher number: a bit that
     flips in either number can bring the transaction before the newest back, whole and valid. But
-    each transaction replaces pages and leaves a record of them under its number, and the trees of
-    the newest two are always whole.
+    the numbers of the two follow each other, and a transaction leaves a record of the pages that it
+    has replaced under its own. (Pages of the older one may have been written over by a
+    transaction that did not come about, so only the newest is looked into. What this cannot see
+    is the one bit that makes two less of the newest number.)
     """
     with (folder / "data.mdb").open("rb") as file:
         return _transaction_faults(file)
 
 
 def _transaction_faults(file: BinaryIO) -> list[str]:
-    faults = []
+    metas: list[tuple[int, int]] = []
     page_bytes = 0
     for page in range(2):
         meta = _read(file, page * page_bytes, _META.size)
@@ -61,12 +63,14 @@ def _transaction_faults(file: BinaryIO) -> list[str]:
         if magic != _MAGIC:
             return []  # LMDB will refuse it
         page_bytes = page_bytes or size
-        freed = transaction if root == _NONE else _newest_freed(file, page_bytes, root)
-        if freed != transaction:
-            faults.append(
-                f"meta page {page} is of transaction {transaction}, its free list of {freed}"
-            )
-    return faults
+        metas.append((transaction, root))
+    (older, _), (newest, root) = sorted(metas)
+    if newest - older > 1:
+        return [f"the meta pages are of transactions {older} and {newest}"]
+    freed = newest if root == _NONE else _newest_freed(file, page_bytes, root)
+    if freed != newest:
+        return [f"a meta page is of transaction {newest}, its free list of {freed}"]
+    return []
 
 
 def _newest_freed(file: BinaryIO, page_bytes: int, root: int) -> int | None:

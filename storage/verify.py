@@ -85,6 +85,14 @@ class Verification:
                 unseal(table, key, row)
             except CorruptRowError as error:
                 self._note("checksum", table, key, error.detail)
+                continue
+            try:
+                there = self._snapshot.get(table, key) is not None
+            except CorruptRowError:
+                there = False
+            if not there:
+                # It was met on the way from row to row, and is not found by its key.
+                self._note("structure", table, key, "the way to it is damaged")
 
     def postings(self) -> Iterator[tuple[int, Posting]]:
         """Yield `(sequence, posting)` of the whole journal, checking it against the commits.

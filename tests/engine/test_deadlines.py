@@ -112,7 +112,7 @@ async def test_joined_command_holds_its_slot_until_it_is_told(autojump_clock: Mo
 async def test_quarantine_met_in_the_queue_is_told_once(autojump_clock: MockClock) -> None:
     """The deadline passes between the refusal and its commit: one answer, one slot freed."""
     store = GatedStore()
-    async with running(store) as shard:
+    async with running(store, Limits(slice_s=60.0)) as shard:
         answers: list[Any] = []
         shard.submit("purse/bank", Give("purse/broken", 1), answers.append)
         deadline = trio.current_time() + 1
