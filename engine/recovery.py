@@ -3,11 +3,18 @@
 After a clean stop they are simply delivered. After an abnormal exit one of them may be what
 brought the process down, so they run one per commit, each attempt counted durably before it
 begins; the third attempt parks the message instead, so a poison message cannot loop.
+
+Thousands, one per commit, would take longer than anybody wants to wait. So many are first tried
+all together, as after a clean stop; that attempt is counted, durably and before it begins, at
+the first message of each kind. If it brings the process down before any of them has come through,
+the next start finds that count and takes them one by one; if some had come through, it is tried
+again with those that are left, which are fewer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -57,15 +64,58 @@ async def recover(shard: Shard, attempts: dict[int, int]) -> None:
 
     What follows from them is left in the outbox for the scheduler: a chain without an end must
     not keep the shard from starting. Should it kill the process, it is found here next time.
+    If they are more than `Limits.careful_max` they are left to the scheduler themselves.
 
     Args:
         attempts: what `load` has returned.
     """
     if shard.store.was_clean:
         return
+    if _count(shard) > shard.limits.careful_max and not _tried_before(shard, attempts):
+        await _announce(shard)
+        return
     await _deliver_with_caution(shard, attempts)
     await _take_with_caution(shard)
     await _fire_due(shard, shard.clock.now_ns())
+
+
+def _count(shard: Shard) -> int:
+    """Return how many messages and due timers there are; no further than it matters."""
+    found = len(shard.stage.carried) + len(shard.stage.inbox)
+    due = timers.scan(shard.stage.snapshot(), [], shard.clock.now_ns())
+    found += sum(1 for _ in islice(due, shard.limits.careful_max + 1))
+    shard.stage.end_read()
+    return found
+
+
+def _tried_before(shard: Shard, attempts: dict[int, int]) -> bool:
+    """Return whether an attempt at any of them has been counted: one may be poison."""
+    links = shard.stage.links
+    received = links.receiving.values() if links is not None else ()
+    if any(attempts.values()) or any(receiver.end.attempts for receiver in received):
+        return True
+    # One that was tried is among the first: they are taken in order.
+    due = timers.scan(shard.stage.snapshot(), [], shard.clock.now_ns())
+    first = islice(due, shard.limits.careful_max + 1)
+    tried = any(timers.open_timer(*row).attempts for row in first)
+    shard.stage.end_read()
+    return tried
+
+
+async def _announce(shard: Shard) -> None:
+    """Count an attempt at all of them together, at the first of each kind."""
+    stage = shard.stage
+    if stage.carried:
+        sequence, envelope = stage.carried[0]
+        row = encode(stored(envelope, attempts=1))
+        stage.batch.outbox[outbox_key(stage.number, sequence)] = row
+    if stage.links is not None:
+        for source in {source for source, _, _ in stage.inbox}:
+            stage.links.begin_attempt(source)
+    for key, payload in islice(timers.scan(stage.snapshot(), [], shard.clock.now_ns()), 1):
+        timer = timers.open_timer(key, payload)
+        stage.batch.timers[key] = encode(replace(timer, attempts=1))
+    await _commit(shard)
 
 
 def _check_sums(shard: Shard) -> None:

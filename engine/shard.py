@@ -88,6 +88,8 @@ class Limits(Struct, frozen=True):
         batch_s: how long a batch may go on growing after the last commit while there is more to
             do, seconds. It is cut at once when nothing waits. A larger batch shares pages and
             fsync among more commands, and turns beside a commit fight it for the GIL.
+        careful_max: messages and due timers that are taken one per commit after an abnormal
+            exit; more of them are first tried together (`engine.recovery`).
     """
 
     unconfirmed_max: int = 2_048
@@ -95,6 +97,7 @@ class Limits(Struct, frozen=True):
     actors_max: int = 200_000
     slice_s: float = 0.005
     batch_s: float = 0.05
+    careful_max: int = 100
 
 
 class Shard:

@@ -18,7 +18,8 @@ name of the checker that made it:
 - `overdraft`: no customer's account and no merchant is below zero.
 - `refunds`, `captures`: nothing is refunded or captured beyond what it is of.
 - `reversals`: a payment is reversed on its own business date only.
-- `attempts`: after a crash no message has a turn before the attempt at it is written.
+- `attempts`: after a crash no message has a turn before the attempt at it is written, or, where
+  there are many, at the first of them.
 - `parked`: parked messages leave in the order in which they came.
 - `queue`: of a merchant's refunds that wait for funds the oldest goes on first.
 - `outcomes`: what a number is bound to is never taken away or changed, and an end is an end.
@@ -121,6 +122,8 @@ class _Shard:
         self.written: dict[bytes, tuple[int, int]] = {}
         self.crashed = False
         self.found: dict[int, int] = {}
+        self.few = True
+        self.announced = False
         self.own_sum: Counter[str] = Counter()
         self.out: dict[int, Outgoing] = {}
         self.into: dict[int, Incoming] = {}
@@ -164,9 +167,16 @@ class Checkers:
         self.hold_ends: list[HoldEnd] = []
         self.moments: dict[tuple[str, str], list[float]] = defaultdict(list)
 
-    def booted(self, shard: int, crashed: bool) -> None:
-        """Hear that a shard begins again, after an abnormal exit or a clean one."""
+    def booted(self, shard: int, *, crashed: bool, few: bool) -> None:
+        """Hear that a shard begins again, after an abnormal exit or a clean one.
+
+        Args:
+            few: as few messages as there are must be tried one by one. More may be tried
+                together, once an attempt at the first of them is written.
+        """
         self._shards[shard].crashed = crashed
+        self._shards[shard].few = few
+        self._shards[shard].announced = False
         self._shards[shard].found = {
             other: sender.out[shard].last
             for other, sender in enumerate(self._shards)
@@ -551,7 +561,13 @@ class Checkers:
                 shard.written[key] = (durable.epoch, more)
                 if more <= attempts:
                     self._fail("attempts", f"message {key!r}: {more} attempts after {attempts}")
-            elif shard.crashed and written != durable.epoch and not durable.writes.rows.get(PARKED):
+                shard.announced |= attempts >= 0 and not shard.few
+            elif (
+                shard.crashed
+                and written != durable.epoch
+                and not durable.writes.rows.get(PARKED)
+                and not shard.announced
+            ):
                 self._fail("attempts", f"message {key!r} had a turn, and no attempt is written")
         elif payload is not None:
             self._effects["messages parked"] += 1
@@ -578,8 +594,11 @@ class Checkers:
                     before.cursor if before else 0
                 )
                 cursor, attempts = (before.cursor, before.attempts) if before else (0, 0)
-                if cursor < min(taken.cursor, shard.found.get(other, 0)) and (
-                    taken.cursor > cursor + 1 or not attempts
+                shard.announced |= taken.attempts > attempts and not shard.few
+                if (
+                    cursor < min(taken.cursor, shard.found.get(other, 0))
+                    and (taken.cursor > cursor + 1 or not attempts)
+                    and not shard.announced
                 ):
                     detail = f"{cursor + 1} to {taken.cursor} of {other} had {attempts} attempts"
                     self._fail("attempts", detail)

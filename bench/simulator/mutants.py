@@ -538,6 +538,13 @@ _RULES: Final = (
         3,
     ),
     _one(
+        "together-unannounced",
+        "after a crash many messages are tried together, and the attempt was not written before",
+        "engine.recovery:recover",
+        "await _announce(shard)",
+        "pass",
+    ),
+    _one(
         "delivered-row-stays",
         "a message has its turn, and its row stays for the next start",
         "engine.stage:Stage.deliver_carried",

@@ -35,6 +35,8 @@ from storage.store import Format
 
 START_NS: Final = 1_767_600_000 * 10**9
 START_DATE: Final = "2026-01-05"
+CAREFUL_MAX: Final = 1_000
+"""More messages than this never wait at the start of a simulated node."""
 _SLOTS: Final = 1_024
 _encode = msgspec.json.encode
 
@@ -198,7 +200,8 @@ class World:
         self.disks = [disk.reboot() for disk in self.disks] if self.boots > 1 else self.disks
         self.trace.note("boot", self.boots)
         for shard, disk in enumerate(self.disks):
-            self.checkers.booted(shard, crashed=not disk.was_clean)
+            few = self._limits.careful_max == CAREFUL_MAX
+            self.checkers.booted(shard, crashed=not disk.was_clean, few=few)
         clock = WallClock(self.machine_ns, self._ticks)
         networks: list[Network] = []
 
@@ -432,6 +435,7 @@ def _limits(chance: Chance) -> Limits:
         actors_max=chance.choice((2, 8, 200_000)),
         slice_s=chance.choice((0.0, 0.002, 0.005, 0.05)),
         batch_s=chance.choice((0.0, 0.01, 0.05)),
+        careful_max=chance.choice((0, 2, CAREFUL_MAX)),
     )
 
 

@@ -1,5 +1,8 @@
 """Recovery: what was committed goes on, and what may have killed the process goes with caution."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 import msgspec
 import pytest
 
@@ -120,6 +123,65 @@ async def test_messages_go_one_a_commit_after_an_abnormal_exit() -> None:
         assert balances(store) == {"bank": -5, "a": 5}
         assert store.last.sequence == before + commits
         check_books(store)
+
+
+async def many_on_their_way(numbers: Sequence[str]) -> MemoryStore:
+    """Return what is left of a shard that died with a gift of 5 for each in its outbox."""
+    store = memory_store()
+    shard = Shard(store, KINDS, DomainClock(MIDNIGHT_NS))
+    for number in numbers:
+        shard.submit("purse/bank", Give(f"purse/{number}", 5), lambda _: None)
+        ask = shard.admission.next()
+        assert ask is not None
+        shard._first_turn(ask)
+    await shard.commit_batch()
+    assert len(outbox(store)) == len(numbers)
+    return store.reopened()
+
+
+async def test_many_messages_go_together_after_an_abnormal_exit() -> None:
+    """One per commit would keep everybody waiting for thousands of commits."""
+    store = await many_on_their_way([f"a{n}" for n in range(500)])
+    before = store.last.sequence
+    async with running(store, Limits(slice_s=60.0)):
+        pass
+    assert balances(store) == {"bank": -2_500, **{f"a{n}": 5 for n in range(500)}}
+    assert store.last.sequence == before + 2
+    check_books(store)
+
+
+async def test_message_that_kills_is_found_among_many() -> None:
+    """Once all of them together, then one by one: no other is parked, and none has two turns."""
+    numbers = [f"a{n}" for n in range(150)]
+    store = await many_on_their_way([*numbers[:120], "deadly", *numbers[120:]])
+    attempts = []
+    while not parked(store):
+        with suppress(Death, BaseExceptionGroup):
+            async with running(store, Limits(slice_s=60.0)):
+                break
+        store = store.reopened()
+        attempts.append([row.attempts for row in outbox(store)])
+        check_books(store)
+    assert attempts == [[1] + [0] * 150, [1] + [0] * 30, [2] + [0] * 30]
+    (row,) = parked(store)
+    assert (row.to, row.attempts) == ("purse/deadly", 2)
+    assert balances(store) == {"bank": -755, **dict.fromkeys(numbers, 5)}
+
+
+async def test_timers_that_are_many_fire_together_after_an_abnormal_exit() -> None:
+    store = memory_store()
+    due_ns = MIDNIGHT_NS + SECOND_NS
+    async with killed(store) as shard:
+        for n in range(0, 400, 50):
+            put = tuple((due_ns + n + m, f"t{n + m}", "ring") for m in range(50))
+            await shard.ask(f"purse/a{n}", SetAlarms(put))
+    store = store.reopened()
+    before = store.last.sequence
+    async with running(store, Limits(slice_s=60.0), DomainClock(due_ns + 400)):
+        pass
+    assert list(store.snapshot().scan(TIMERS)) == []
+    assert store.last.sequence <= before + 8
+    check_books(store)
 
 
 async def test_outbox_after_a_clean_stop_is_delivered_without_counting() -> None:
