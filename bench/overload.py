@@ -46,8 +46,8 @@ class Settings(Struct, frozen=True):
     times: int = 10
     seconds: float = 60.0
     full_seconds: float = 20.0
-    accounts: int = 100_000
-    merchants: int = 1_000
+    accounts: int = 5_000
+    merchants: int = 100
     shards: int = 1
 
     @property

@@ -22,6 +22,8 @@ from bench.engine_bench import choose_payers
 from bench.tether import report, tie_to_parent
 
 WARM_UP_S: Final = 5.0
+GATHERING: Final = 0.1
+"""The share of a phase in which its callers come, one after the other."""
 RECOVERED_WITHIN_S: Final = 2.0
 _SPAN_S: Final = 2.0
 _RECEIVE_BYTES: Final = 1 << 18
@@ -139,13 +141,17 @@ class Crowd:
     async def call(self, callers: int, seconds: float) -> Tally:
         """Have so many callers call for `seconds`, and until they have their answers."""
         self.tally = Tally()
-        until = trio.current_time() + seconds
+        begun = trio.current_time()
+        until = begun + seconds
         async with trio.open_nursery() as nursery:
-            for _ in range(callers):
-                nursery.start_soon(self._caller, until, self.tally)
+            for n in range(callers):
+                # A crowd gathers; it does not come out of the ground.
+                comes = begun + GATHERING * seconds * n / callers
+                nursery.start_soon(self._caller, comes, until, self.tally)
         return self.tally
 
-    async def _caller(self, until: float, tally: Tally) -> None:
+    async def _caller(self, comes: float, until: float, tally: Tally) -> None:
+        await trio.sleep_until(comes)
         async with await trio.open_tcp_stream(self._host, self._port) as stream:
             while trio.current_time() < until:
                 request = self._request()

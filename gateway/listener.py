@@ -8,8 +8,8 @@ upgrade are served as if they had not asked (RFC 9110, section 7.8).
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -26,8 +26,8 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from engine.fault import NODE_BUSY
-from gateway.answer import encode, failed
-from gateway.errors import faulted
+from gateway.answer import Answer, encode, failed
+from gateway.errors import RequestCode, faulted, problem
 from gateway.patience import PATIENCE, Patience
 
 log = logging.getLogger("piaohao.gateway")
@@ -39,16 +39,10 @@ DRAIN_S: Final = 3.0
 REQUESTS_MAX: Final = 128
 """Requests that are taken on at a time: a quarter of a second's work for this stack."""
 _RECEIVE_BYTES: Final = 1 << 16
-_AT_ONCE_S: Final = 0.05
+BODY_S: Final = 10.0
+GATHERED_BYTES: Final = 1 << 20
 _BUSY: Final = failed(faulted(NODE_BUSY))
-_BUSY_BODY: Final = encode(_BUSY.body)
-_BUSY_HEADERS: Final = [
-    (name.encode(), value.encode())
-    for name, value in (
-        *_BUSY.headers().items(),
-        ("content-length", str(len(_BUSY_BODY))),
-    )
-]
+_LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -261,28 +255,22 @@ class Listener:
     async def _placed(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request in one of the places, once it is there as a whole, or refuse it.
 
-        One whose body is long in coming has none until it is there: a few slow senders would
-        otherwise shut out everybody else.
+        While it is on its way it has none: a few slow senders would shut out everybody else.
         """
         request = _Request(receive)
-        with trio.move_on_after(_AT_ONCE_S):
-            await request.begin()
-        if request.whole and (self._taken >= REQUESTS_MAX or scope["state"][PATIENCE].spent):
-            await _refuse(scope, send)
-            return
-        with self._place(request):
-            await self._app(scope, request.receive, send)
-
-    @contextmanager
-    def _place(self, request: "_Request") -> Iterator[None]:
-        def take() -> None:
+        with trio.move_on_after(BODY_S) as patience:
+            await request.gather()
+        if patience.cancelled_caught:
+            await _answer(send, _LATE)
+        elif self._taken >= REQUESTS_MAX or scope["state"][PATIENCE].spent:
+            scope["state"][PATIENCE].refused(NODE_BUSY.retry_after_s or 0)
+            await _answer(send, _BUSY)
+        else:
             self._taken += 1
-
-        request.when_whole(take)
-        try:
-            yield
-        finally:
-            self._taken -= request.whole
+            try:
+                await self._app(scope, request.receive, send)
+            finally:
+                self._taken -= 1
 
 
 class _Request:
@@ -290,35 +278,26 @@ class _Request:
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
         self._receive = receive
-        self._first: Any = None
-        self._tell: Callable[[], None] = lambda: None
-        self.whole = False
+        self._pieces: deque[Any] = deque()
 
-    async def begin(self) -> None:
-        """Receive the first piece."""
-        self._first = self._note(await self._receive())
-
-    def when_whole(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called once the last piece is there, which may be now."""
-        self._tell = tell
-        if self.whole:
-            tell()
+    async def gather(self) -> None:
+        """Wait until it is there as a whole; what is too large is left to the application."""
+        size = 0
+        more = True
+        while more and size <= GATHERED_BYTES:
+            message = await self._receive()
+            self._pieces.append(message)
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
 
     async def receive(self) -> Any:
         """See ASGI."""
-        first, self._first = self._first, None
-        return self._note(await self._receive()) if first is None else first
-
-    def _note(self, message: Any) -> Any:
-        if not self.whole and not message.get("more_body", False):
-            self.whole = True
-            self._tell()
-        return message
+        return self._pieces.popleft() if self._pieces else await self._receive()
 
 
-async def _refuse(scope: Any, send: Any) -> None:
-    """Answer NODE_BUSY."""
-    assert _BUSY.body.retry_after_s is not None
-    scope["state"][PATIENCE].refused(_BUSY.body.retry_after_s)
-    await send({"type": "http.response.start", "status": _BUSY.status, "headers": _BUSY_HEADERS})
-    await send({"type": "http.response.body", "body": _BUSY_BODY})
+async def _answer(send: Any, answer: Answer) -> None:
+    body = encode(answer.body)
+    headers = {**answer.headers(), "content-length": str(len(body))}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

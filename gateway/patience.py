@@ -13,7 +13,7 @@ import trio
 
 PATIENCE: Final = "piaohao.patience"
 """Where an application finds the `Patience` of a request's connection: in its scope's state."""
-WAIT_S_MAX: Final = 8.0
+WAIT_S_MAX: Final = 32.0
 """The longest that a connection is left unheard, in seconds."""
 
 
@@ -49,7 +49,7 @@ class Patience:
         if not self._retry_after_s or trio.current_time() >= self._told + self._retry_after_s:
             return
         self._early += 1
-        wait_s = min(WAIT_S_MAX, self._retry_after_s * 2**self._early)
+        wait_s = min(WAIT_S_MAX, self._retry_after_s * 2 ** (self._early + 1))
         self._retry_after_s = 0.0  # what has come in is one request, in however many pieces
         self.spent = True
         await trio.sleep_until(self._told + wait_s)

@@ -151,8 +151,8 @@ def overload(
     times: Count = 10,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 60.0,
     full_seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 20.0,
-    accounts: Count = 100_000,
-    merchants: Count = 1_000,
+    accounts: Count = 5_000,
+    merchants: Count = 100,
     shards: Shards = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -176,7 +176,7 @@ def overload(
     full_seconds:
         How long the full load lasts before it, and after it.
     accounts:
-        Payers in the store.
+        Payers in the store: few enough to be all in memory before the overload begins.
     merchants:
         Merchants in the store.
     shards:
