@@ -51,9 +51,9 @@ class Session:
         out, _ = self.process.communicate(timeout=within_s)
         return self.process.returncode, out.decode()
 
-    def until(self, look: Callable[[], Any]) -> Any:
+    def until(self, look: Callable[[], Any], within_s: float = END_S) -> Any:
         """Look again and again until there is something, while the command runs."""
-        end = time.monotonic() + END_S
+        end = time.monotonic() + within_s
         while time.monotonic() < end:
             found = look()
             if found:

@@ -145,7 +145,7 @@ def _kill_again_and_again(
     for mark, victim in zip(marks, victims, strict=True):
         with _running(data, file, "--exit", *terms) as session:
             client = session.client()
-            session.until(partial(_come_to, data, mark))
+            session.until(partial(_come_to, data, mark), within_s=900)
             time.sleep(chance.uniform(0, 0.02))
             if victim != "node":
                 os.kill(client, signal.SIGKILL)
@@ -159,7 +159,7 @@ def _kill_again_and_again(
         assert not refusals.exists(), "a list that is not whole"
     before = _rows_done(data)
     assert 0 < before < expected.rows
-    result = _run(data, file, "--refusals", refusals, *terms, within_s=200)
+    result = _run(data, file, "--refusals", refusals, *terms, within_s=900)
     _assert_as_expected(result, data, refusals, expected)
 
 
