@@ -17,7 +17,6 @@ from tests.engine.purses import (
     GatedStore,
     Give,
     Look,
-    Mending,
     Misbehave,
     Purse,
     Send,
@@ -27,11 +26,6 @@ from tests.engine.purses import (
     running,
     settled,
 )
-
-
-@pytest.fixture(autouse=True)
-def _broken_again() -> None:
-    Mending.mended = False
 
 
 async def test_confirmed_and_speculative_state_stand_side_by_side() -> None:

@@ -5,7 +5,6 @@ after any commit of any shard, between send, apply, acknowledge and trim.
 """
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -63,13 +62,6 @@ OTHERS = [shard for shard in range(SHARDS) if shard != BANK_SHARD]
 NEAR = on(BANK_SHARD, "near")
 FAR = on(OTHERS[0], "far")
 FARTHER = on(OTHERS[1], "farther")
-
-
-@pytest.fixture(autouse=True)
-def _broken_purses() -> Iterator[None]:
-    Mending.mended = False
-    yield
-    Mending.mended = False
 
 
 async def test_gift_across_shards_is_answered_when_both_sides_are_durable() -> None:

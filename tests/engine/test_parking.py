@@ -38,11 +38,6 @@ BEHIND = "behind an earlier parked message"
 HOLE = "RuntimeError: this purse has a hole ?"
 
 
-@pytest.fixture(autouse=True)
-def _broken_again() -> None:
-    Mending.mended = False
-
-
 def parked(store: Store) -> list[StoredEnvelope]:
     return [decode_stored(payload) for _, payload in store.snapshot().scan(PARKED)]
 

@@ -38,11 +38,6 @@ from tests.engine.purses import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _broken_again() -> None:
-    Mending.mended = False
-
-
 def outbox(store: Store) -> list[StoredEnvelope]:
     return [decode_stored(payload) for _, payload in store.snapshot().scan(OUTBOX)]
 

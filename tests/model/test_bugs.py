@@ -11,8 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +22,14 @@ BUGS = sorted((HERE / "bugs").glob("*.patch"))
 EXAMPLES_MAX = 1_000
 FOUND = {"ModelMismatchError", "ViolationError"}
 
-Hunts = dict[Path, Future[dict[str, Any]]]
-
 
 def test_bugs_are_seeded() -> None:
     assert len(BUGS) == 13
 
 
-@pytest.fixture(scope="module")
-def hunts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hunts]:
-    """All hunts, two at a time; each test waits for its own."""
-    with ThreadPoolExecutor(2) as pool:
-        yield {bug: pool.submit(_hunt, bug, tmp_path_factory.mktemp(bug.stem)) for bug in BUGS}
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.stem)
-def test_seeded_bug_is_found(bug: Path, hunts: Hunts) -> None:
-    found = hunts[bug].result()
+def test_seeded_bug_is_found(bug: Path, tmp_path: Path) -> None:
+    found = _hunt(bug, tmp_path)
     assert found["error"] in FOUND, (
         f"{found['examples']} examples: {found['error']} {found['text']}"
     )
