@@ -15,7 +15,7 @@ _settings = settings(
 
 
 def test_bank_does_what_the_model_says() -> None:
-    run_state_machine_as_test(Domain, settings=settings(_settings, max_examples=250))
+    run_state_machine_as_test(Domain, settings=settings(_settings, max_examples=150))
 
 
 class ShardedDomain(Domain):
@@ -26,7 +26,7 @@ class ShardedDomain(Domain):
 
 
 def test_bank_on_three_shards_does_what_the_model_says() -> None:
-    run_state_machine_as_test(ShardedDomain, settings=settings(_settings, max_examples=150))
+    run_state_machine_as_test(ShardedDomain, settings=settings(_settings, max_examples=100))
 
 
 @pytest.mark.long
