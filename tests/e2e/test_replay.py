@@ -190,8 +190,8 @@ def test_year_of_shopping_killed_five_times_ends_as_if_it_had_not_been(tmp_path:
 def test_large_file_comes_to_what_the_model_says_and_says_how_fast(tmp_path: Path) -> None:
     """150,000 rows between 2,500 payers and 15,000 merchants, with all that follows on them."""
     chance = _chance()
-    rows = followed(chance, at_random(chance, 110_000, 2_500, 15_000, 200), 0.2, 600_000)
-    rows = mistaken(chance, transfers(chance, rows, 0.02), 0.05)
+    rows = transfers(chance, at_random(chance, 110_000, 2_500, 15_000, 200), 0.02)
+    rows = mistaken(chance, followed(chance, rows, 0.2, 600_000), 0.05)
     file, data, refusals = tmp_path / "file.csv", tmp_path / "bank", tmp_path / "refused.csv"
     expected = write(file, islice(rows, 150_000), Bank(), chance)
     result = _run(data, file, "--refusals", refusals, within_s=600)
