@@ -14,6 +14,7 @@ again with those that are left, which are fewer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -71,38 +72,38 @@ async def recover(shard: Shard, attempts: dict[int, int]) -> None:
     """
     if shard.store.was_clean:
         return
-    if _count(shard) > shard.limits.careful_max and not _tried_before(shard, attempts):
-        await _announce(shard)
+    due = _first_due(shard)
+    found = len(shard.stage.carried) + len(shard.stage.inbox) + len(due)
+    if found > shard.limits.careful_max and not _tried_before(shard, attempts, due):
+        await _announce(shard, due)
         return
     await _deliver_with_caution(shard, attempts)
     await _take_with_caution(shard)
     await _fire_due(shard, shard.clock.now_ns())
 
 
-def _count(shard: Shard) -> int:
-    """Return how many messages and due timers there are; no further than it matters."""
-    found = len(shard.stage.carried) + len(shard.stage.inbox)
-    due = timers.scan(shard.stage.snapshot(), [], shard.clock.now_ns())
-    found += sum(1 for _ in islice(due, shard.limits.careful_max + 1))
+def _first_due(shard: Shard) -> list[tuple[bytes, bytes]]:
+    """Return what is due, no further than it matters: whoever was tried is among the first."""
+    rows = timers.scan(shard.stage.snapshot(), [], shard.clock.now_ns())
+    due = list(islice(rows, shard.limits.careful_max + 1))
     shard.stage.end_read()
-    return found
+    return due
 
 
-def _tried_before(shard: Shard, attempts: dict[int, int]) -> bool:
+def _tried_before(
+    shard: Shard, attempts: dict[int, int], due: Sequence[tuple[bytes, bytes]]
+) -> bool:
     """Return whether an attempt at any of them has been counted: one may be poison."""
     links = shard.stage.links
     received = links.receiving.values() if links is not None else ()
-    if any(attempts.values()) or any(receiver.end.attempts for receiver in received):
-        return True
-    # One that was tried is among the first: they are taken in order.
-    due = timers.scan(shard.stage.snapshot(), [], shard.clock.now_ns())
-    first = islice(due, shard.limits.careful_max + 1)
-    tried = any(timers.open_timer(*row).attempts for row in first)
-    shard.stage.end_read()
-    return tried
+    return (
+        any(attempts.values())
+        or any(receiver.end.attempts for receiver in received)
+        or any(timers.open_timer(*row).attempts for row in due)
+    )
 
 
-async def _announce(shard: Shard) -> None:
+async def _announce(shard: Shard, due: Sequence[tuple[bytes, bytes]]) -> None:
     """Count an attempt at all of them together, at the first of each kind."""
     stage = shard.stage
     if stage.carried:
@@ -112,9 +113,8 @@ async def _announce(shard: Shard) -> None:
     if stage.links is not None:
         for source in {source for source, _, _ in stage.inbox}:
             stage.links.begin_attempt(source)
-    for key, payload in islice(timers.scan(stage.snapshot(), [], shard.clock.now_ns()), 1):
-        timer = timers.open_timer(key, payload)
-        stage.batch.timers[key] = encode(replace(timer, attempts=1))
+    for key, payload in due[:1]:
+        stage.batch.timers[key] = encode(replace(timers.open_timer(key, payload), attempts=1))
     await _commit(shard)
 
 

@@ -76,18 +76,20 @@ def test_script_is_executable(script: str) -> None:
 
 
 def test_skip_in_ci_fails(tmp_path: Path) -> None:
-    """A skip, at whatever stage, fails in CI and only there; an expected failure never does."""
+    """A skip, at whatever stage, fails in CI and only there; an expected failure never does, nor
+    what the machine does not allow. The tests are text: none of this suite is skipped by them."""
     bodies = {
         "call": "def test_it(): pytest.skip('no tool')",
         "setup": "@pytest.mark.skipif(True, reason='no tool')\ndef test_it(): pass",
         "import": "no_tool = pytest.importorskip('no_such_tool')",
         "xfail": "@pytest.mark.xfail\ndef test_it(): assert False",
+        "machine": "@pytest.mark.machine\ndef test_it(): pytest.skip('no mounts')",
     }
     for stage, body in bodies.items():
         (tmp_path / f"test_{stage}.py").write_text(f"import pytest\n\n{body}\n", "utf-8")
     conftest = (ROOT / "tests/conftest.py").read_text("utf-8")
     (tmp_path / "conftest.py").write_text(conftest, "utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = machine\n", "utf-8")
 
     def last_line(**environment: str) -> str:
         command = [sys.executable, "-m", "pytest", "-q", "--continue-on-collection-errors"]
@@ -102,5 +104,5 @@ def test_skip_in_ci_fails(tmp_path: Path) -> None:
         )
         return run.stdout.splitlines()[-1]
 
-    assert last_line().startswith("3 skipped, 1 xfailed in")
-    assert last_line(CI="true").startswith("1 failed, 1 xfailed, 2 errors in")
+    assert last_line().startswith("4 skipped, 1 xfailed in")
+    assert last_line(CI="true").startswith("1 failed, 1 skipped, 1 xfailed, 2 errors in")

@@ -541,7 +541,7 @@ _RULES: Final = (
         "together-unannounced",
         "after a crash many messages are tried together, and the attempt was not written before",
         "engine.recovery:recover",
-        "await _announce(shard)",
+        "await _announce(shard, due)",
         "pass",
     ),
     _one(
