@@ -381,9 +381,10 @@ def _line(number: int, floors: Sequence[Round], engines: Sequence[Round]) -> str
     return line
 
 
-def anonymous_mib() -> float:
-    """Return this process's anonymous resident memory (Linux: RssAnon), in MiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def anonymous_mib(process: int | str = "self") -> float:
+    """Return a process's anonymous resident memory (Linux: RssAnon), in MiB; this one's if no
+    number is given."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
     raise OSError("this system does not tell anonymous memory (RssAnon)")

@@ -20,9 +20,10 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from bench.engine_bench import fdatasync_ms
+from bench.engine_bench import anonymous_mib, fdatasync_ms
 from bench.engine_run import filled
 from bench.overload_client import RECOVERED_WITHIN_S, Phase, Recovered
+from bench.session import reports
 from engine.shard import Limits
 from gateway import exits
 from gateway.exits import CommandError
@@ -174,23 +175,16 @@ async def _client(address: str, settings: Settings, observed: _Observed) -> None
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert client.stdin is not None
-    assert client.stdout is not None
     try:
-        await client.stdin.send_all(f"{address}\n".encode())
-        buffered = b""
-        async for chunk in client.stdout:
-            *lines, buffered = (buffered + chunk).split(b"\n")
-            for line in lines:
-                _note(_decode(line), observed)
+        async for line in reports(client, address):
+            _note(_decode(line), observed)
     finally:
         if client.returncode is None:
             client.kill()
         with trio.CancelScope(shield=True):
             code = await client.wait()
-    if observed.phases[-1:] != [] and observed.phases[-1].name == "after":
-        return
-    raise CommandError(exits.CHECK_FAILED, f"the callers' process ended with code {code}")
+    if code:
+        raise CommandError(exits.CHECK_FAILED, f"the callers' process ended with code {code}")
 
 
 def _note(said: Phase | Recovered, observed: _Observed) -> None:
@@ -208,15 +202,8 @@ def _note(said: Phase | Recovered, observed: _Observed) -> None:
 async def _watch(pid: int, samples: list[float], scope: trio.CancelScope) -> None:
     with scope:
         while True:
-            samples.append(_anonymous_mib(pid))
+            samples.append(anonymous_mib(pid))
             await trio.sleep(_EVERY_S)
-
-
-def _anonymous_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _figures(observed: _Observed, syncs: list[float], paid: float, verified: bool) -> Figures:

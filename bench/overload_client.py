@@ -6,7 +6,6 @@ many as at first. What each phase came to is reported to the parent (`bench.teth
 """
 
 import argparse
-import math
 import sys
 from collections import Counter
 from itertools import count
@@ -18,6 +17,7 @@ import trio
 from msgspec import Struct
 
 from bench.bulk import CURRENCY, account_no, merchant_no
+from bench.demo_client import percentile_ms
 from bench.engine_bench import choose_payers
 from bench.tether import report, tie_to_parent
 
@@ -107,7 +107,7 @@ class Tally:
 
     def phase(self, name: str, callers: int, seconds: float) -> Phase:
         """Return what it came to."""
-        waited = sorted((latency_s, done) for _, done, latency_s in self.accepted)
+        waited = [(latency_s, done) for _, done, latency_s in self.accepted]
         return Phase(
             name,
             callers,
@@ -115,8 +115,8 @@ class Tally:
             sum(done for _, done, _ in self.accepted),
             dict(self.refused),
             self.unexplained,
-            _percentile_ms(waited, 0.50),
-            _percentile_ms(waited, 0.99),
+            percentile_ms(waited, 0.50) or 0.0,
+            percentile_ms(waited, 0.99) or 0.0,
         )
 
 
@@ -201,15 +201,6 @@ async def _more(stream: trio.SocketStream) -> bytes:
     if not data:
         raise trio.BrokenResourceError("the node has hung up")
     return data
-
-
-def _percentile_ms(ascending: list[tuple[float, int]], share: float) -> float:
-    rest = share * sum(done for _, done in ascending)
-    for latency_s, done in ascending:
-        rest -= done
-        if rest <= 0:
-            return latency_s * 1e3
-    return math.inf
 
 
 def recovered_s(accepted: list[tuple[float, int, float]], end: float, rate: float) -> float | None:

@@ -18,6 +18,8 @@ from gateway.errors import RequestCode, RequestError
 
 BODY_BYTES: Final = 64 << 10
 """Body limit of a path that does not set its own."""
+BODY_S: Final = 10.0
+"""How long a body may be in coming, in seconds."""
 
 Handle = Callable[[Desk, Caller, Any], Awaitable[Answer]]
 Decode = Callable[[dict[str, str], bytes], Any]

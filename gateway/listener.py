@@ -27,6 +27,7 @@ from hypercorn.utils import parse_socket_addr
 
 from engine.fault import NODE_BUSY
 from gateway.answer import Answer, encode, failed
+from gateway.endpoint import BODY_S
 from gateway.errors import RequestCode, faulted, problem
 from gateway.patience import PATIENCE, Patience
 
@@ -39,7 +40,6 @@ DRAIN_S: Final = 3.0
 REQUESTS_MAX: Final = 128
 """Requests that are taken on at a time: a quarter of a second's work for this stack."""
 _RECEIVE_BYTES: Final = 1 << 16
-BODY_S: Final = 10.0
 GATHERED_BYTES: Final = 1 << 20
 _BUSY: Final = failed(faulted(NODE_BUSY))
 _LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))

@@ -15,14 +15,13 @@ from quart_trio import QuartTrio
 from engine.fault import NODE_BUSY, FaultCode
 from gateway.answer import Answer, encode, failed
 from gateway.desk import Desk
-from gateway.endpoint import BODY_BYTES, Endpoint, Router
+from gateway.endpoint import BODY_BYTES, BODY_S, Endpoint, Router
 from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
 from gateway.patience import PATIENCE
 from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.gateway")
 
-BODY_S: Final = 10.0
 DISCARDED_BYTES: Final = 16 << 20
 """How much of a body that is too large is read for the sake of a clean answer."""
 _BUSY: Final = frozenset({FaultCode.NODE_BUSY, FaultCode.ACTOR_BUSY})
