@@ -10,11 +10,9 @@ from pathlib import Path
 
 import trio
 
-from gateway.operations import Verify
-from gateway.operator import perform
 from tests.crash.crowd import crowd, open_town
 from tests.crash.log import Log
-from tests.crash.witness import Witness
+from tests.crash.witness import Witness, conclude
 from tests.e2e.process import make_store, node
 
 STOPPED_S = 2.0
@@ -43,9 +41,7 @@ async def _paused(path: Path, shards: int) -> None:
         await witness.check(running.address)
         assert await running.end() == 0
         assert running.errors == b""
-    assert witness.happened == log.told.keys(), "something happened that nobody was told"
-    report = await trio.to_thread.run_sync(perform, data, Verify())
-    assert report["ok"], report["violations"]
+    await conclude(witness, log, data)
 
 
 async def test_node_stopped_under_load_goes_on_and_every_command_has_one_outcome(

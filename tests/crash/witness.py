@@ -6,11 +6,14 @@ shown: from nothing that the node says about itself.
 """
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 import httpx2
 import trio
 
+from gateway.operations import Verify
+from gateway.operator import perform
 from tests.crash.log import Key, Log, Told
 from tests.crash.town import FUNDS_MINOR, LOOKS, MERCHANTS, PAYERS, POOR, POOR_MINOR
 from tests.e2e.process import LIMIT_S
@@ -219,3 +222,10 @@ async def _events(http: httpx2.AsyncClient, merchant: str) -> list[View]:
         events += page["items"]
         if len(events) >= page["newest"]:
             return events
+
+
+async def conclude(witness: Witness, log: Log, data: Path) -> None:
+    """See that nothing happened but what was told, and that the books are in order."""
+    assert witness.happened == log.told.keys(), "something happened that nobody was told"
+    report = await trio.to_thread.run_sync(perform, data, Verify())
+    assert report["ok"], report["violations"]
