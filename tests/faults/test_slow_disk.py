@@ -1,7 +1,8 @@
 """A disk that is slow, or does not answer at all: time passes, and nothing else goes wrong."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,13 @@ async def test_shard_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
         assert judge.lost(data, payers.write(tmp_path / "acknowledged")) == ""
 
 
-async def test_told_to_stop_a_node_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
-    """What it had admitted is answered once the disk goes on; it takes nothing new meanwhile."""
-    data = tmp_path / "bank"
+@asynccontextmanager
+async def hung(place: Path) -> AsyncIterator[tuple[NodeProcess, Disk, Payers]]:
+    """Let payers pay at a node until one of its three disks hangs and they all wait; in the end
+    the node is gone, everybody has heard of it, and nothing acknowledged is lost."""
+    data = place / "bank"
     await make_store(data, 3)
-    disk = Disk(data, tmp_path / "disk")
+    disk = Disk(data, place / "disk")
     async with node(data, command=disk.command()) as running:
         payers = Payers(running.address, PAYERS)
         await payers.open()
@@ -166,42 +169,37 @@ async def test_told_to_stop_a_node_waits_for_a_disk_that_hangs(tmp_path: Path) -
             nursery.start_soon(payers.pay)
             await payers.until(acknowledged=PAYERS)
             await wait_for_hang(disk, payers)
-            before = len(payers.answers)
-            running.process.send_signal(signal.SIGTERM)
-            await until_it_refuses(running)
-            assert running.process.poll() is None
-            assert len(payers.answers) == before
-            disk.heal()
-            with trio.fail_after(LIMIT_S):
-                assert await running.process.wait() == OK
-        first: dict[int, int] = {}
-        for told in payers.answers[before:]:
-            first.setdefault(told.payer, told.status)
-        assert first == dict.fromkeys(range(PAYERS), 201)
-    with judging(tmp_path / "judge") as judge:
-        assert judge.lost(data, payers.write(tmp_path / "acknowledged")) == ""
+            yield running, disk, payers
+    with judging(place / "judge") as judge:
+        assert judge.lost(data, payers.write(place / "acknowledged")) == ""
+
+
+async def test_told_to_stop_a_node_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    """What it had admitted is answered once the disk goes on; it takes nothing new meanwhile."""
+    async with hung(tmp_path) as (running, disk, payers):
+        before = len(payers.answers)
+        running.process.send_signal(signal.SIGTERM)
+        await until_it_refuses(running)
+        assert running.process.poll() is None
+        assert len(payers.answers) == before
+        disk.heal()
+        with trio.fail_after(LIMIT_S):
+            assert await running.process.wait() == OK
+    first: dict[int, int] = {}
+    for told in payers.answers[before:]:
+        first.setdefault(told.payer, told.status)
+    assert first == dict.fromkeys(range(PAYERS), 201)
 
 
 async def test_told_twice_a_node_ends_though_its_disk_hangs(tmp_path: Path) -> None:
     """A thread that is stuck in fsync holds up no end; the next start finds all there was."""
-    data = tmp_path / "bank"
-    await make_store(data, 3)
-    disk = Disk(data, tmp_path / "disk")
-    async with node(data, command=disk.command()) as running:
-        payers = Payers(running.address, PAYERS)
-        await payers.open()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(payers.pay)
-            await payers.until(acknowledged=PAYERS)
-            await wait_for_hang(disk, payers)
-            running.process.send_signal(signal.SIGTERM)
-            await until_it_refuses(running)
-            running.process.send_signal(signal.SIGTERM)
-            with trio.fail_after(LIMIT_S):
-                assert await running.process.wait() == FAIL_STOP
+    async with hung(tmp_path) as (running, _, payers):
+        running.process.send_signal(signal.SIGTERM)
+        await until_it_refuses(running)
+        running.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(LIMIT_S):
+            assert await running.process.wait() == FAIL_STOP
     assert all(told.status in {0, 201, 504} for told in payers.answers)
-    with judging(tmp_path / "judge") as judge:
-        assert judge.lost(data, payers.write(tmp_path / "acknowledged")) == ""
 
 
 async def until_it_refuses(running: NodeProcess) -> None:
