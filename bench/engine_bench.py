@@ -28,8 +28,8 @@ from actors.kinds import KINDS
 from bench.bulk import CURRENCY, account_no, merchant_no
 from bench.floor import Floor, FloorPayment
 from engine.clock import WallClock
+from engine.limits import Limits
 from engine.node import Node
-from engine.shard import Limits
 from gateway.operations import closing_all
 from gateway.verification import verify
 from storage.lmdb_store import LmdbStore

@@ -24,7 +24,7 @@ from bench.engine_bench import anonymous_mib, fdatasync_ms
 from bench.engine_run import filled
 from bench.overload_client import RECOVERED_WITHIN_S, Phase, Recovered
 from bench.session import reports
-from engine.shard import Limits
+from engine.limits import Limits
 from gateway import exits
 from gateway.exits import CommandError
 from gateway.listener import REQUESTS_MAX

@@ -16,8 +16,8 @@ from msgspec import Struct
 from actors.kinds import KINDS
 from bench.engine_bench import Driver, anonymous_mib, choose_payers
 from engine.clock import WallClock
+from engine.limits import Limits
 from engine.node import Node
-from engine.shard import Limits
 from storage.lmdb_store import LmdbStore
 
 ACTORS_MAX: Final = 10_000

@@ -17,7 +17,7 @@ from storage.row import LINKS
 
 
 class Exchange:
-    """The way between the shards of one node. See `engine.shard.Way`.
+    """The way between the shards of one node. See `engine.way.Way`.
 
     Args:
         rested: called when a shard that is to stop has come to rest.

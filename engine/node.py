@@ -21,7 +21,8 @@ from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
 from engine.exchange import Exchange
 from engine.fault import Fault
 from engine.kind import Kinds
-from engine.shard import Limits, Shard
+from engine.limits import Limits
+from engine.shard import Shard
 from engine.timekeeper import Timekeeper
 from storage.errors import StorageError
 from storage.store import Snapshot, Store

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import trio
 from msgspec import Struct
@@ -31,10 +31,12 @@ from engine.fault import (
     Fault,
 )
 from engine.kind import Kinds
+from engine.limits import Limits
 from engine.links import opened
 from engine.message import Envelope, Token
 from engine.stage import Stage
 from engine.vitals import Vitals
+from engine.way import Way
 from storage.errors import StorageError
 from storage.store import Store
 
@@ -46,58 +48,8 @@ AGAIN_MAX: Final = 1_000
 """Messages of a link that are sent again at once."""
 
 
-class Way(Protocol):
-    """How shards reach each other. What is handed over rests on durable batches only.
-
-    Nothing is promised of it but that it does not change what it carries: messages may be lost,
-    doubled or late, as links number them and send again.
-    """
-
-    def carry(self, source: int, to: int, first: int, messages: Sequence[Envelope]) -> None:
-        """Take messages of a link, numbered from `first`, to their shard."""
-
-    def acknowledge(self, source: int, to: int, cursor: int) -> None:
-        """Tell the shard `to` that `source` has made its messages up to `cursor` durable."""
-
-    def tell(self, token: Token, outcome: Any) -> None:
-        """Tell the caller of another shard its outcome."""
-
-    def moved(self, token: Token, messages: int) -> None:
-        """Count more (or less) messages in a chain that began on another shard."""
-
-    def rested(self) -> None:
-        """Hear that a shard that is to stop has come to rest, for now."""
-
-    def committed(self) -> None:
-        """Hear that a shard has made something durable, and told who waited for it."""
-
-
 class ShardFailedError(Exception):
     """The shard has stopped for good; what was not acknowledged may or may not have happened."""
-
-
-class Limits(Struct, frozen=True):
-    """Bounds of a shard.
-
-    Attributes:
-        unconfirmed_max: commands that have begun or wait, all together. With a thousand of them
-            a batch is as large as it gets (docs/PERFORMANCE.md); more would only wait longer.
-        actor_unconfirmed_max: the same for one merchant or account.
-        actors_max: actors in memory.
-        slice_s: longest time without letting other tasks run, seconds.
-        batch_s: how long a batch may go on growing after the last commit while there is more to
-            do, seconds. It is cut at once when nothing waits. A larger batch shares pages and
-            fsync among more commands, and turns beside a commit fight it for the GIL.
-        careful_max: messages and due timers that are taken one per commit after an abnormal
-            exit; more of them are first tried together (`engine.recovery`).
-    """
-
-    unconfirmed_max: int = 2_048
-    actor_unconfirmed_max: int = 1_024
-    actors_max: int = 200_000
-    slice_s: float = 0.005
-    batch_s: float = 0.05
-    careful_max: int = 100
 
 
 class Shard:

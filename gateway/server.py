@@ -16,8 +16,9 @@ from msgspec import Struct
 
 from actors.kinds import KINDS
 from engine.clock import Clock, DomainClock, WallClock
+from engine.limits import Limits
 from engine.node import Node
-from engine.shard import Limits, ShardFailedError
+from engine.shard import ShardFailedError
 from gateway.control import ControlSocket
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router

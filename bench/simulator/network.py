@@ -16,7 +16,7 @@ LATE_S = 3.0
 
 
 class Network(Exchange):
-    """The ways of one node, see `engine.shard.Way`.
+    """The ways of one node, see `engine.way.Way`.
 
     Args:
         effects: counts what came of it.

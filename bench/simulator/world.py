@@ -29,8 +29,8 @@ from bench.simulator.trace import Trace
 from bench.simulator.weather import raising
 from engine.clock import WallClock
 from engine.fault import ACTOR_BUSY, OUTCOME_UNKNOWN, STOPPING, Fault, FaultCode
+from engine.limits import Limits
 from engine.node import Node
-from engine.shard import Limits
 from storage.store import Format
 
 START_NS: Final = 1_767_600_000 * 10**9

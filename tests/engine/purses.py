@@ -17,9 +17,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from engine.clock import Clock, DomainClock
 from engine.kind import ActorKind, Kinds, RecordKind
+from engine.limits import Limits
 from engine.message import Token
 from engine.parking import decode_stored
-from engine.shard import Limits, Shard, ShardFailedError
+from engine.shard import Shard, ShardFailedError
 from engine.turn import Turn
 from storage.journal import Posting, open_page
 from storage.memory import MemoryStore

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from engine.address import shard_of
 from engine.clock import Clock, DomainClock
 from engine.exchange import Exchange
+from engine.limits import Limits
 from engine.links import decode_page
 from engine.message import Envelope, StoredEnvelope
 from engine.node import Node
 from engine.parking import decode_stored
-from engine.shard import Limits, ShardFailedError
+from engine.shard import ShardFailedError
 from gateway.link_verification import LinkVerification
 from storage import link
 from storage.memory import MemoryStore

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.admission import Admission, Ask
 from engine.fault import ACTOR_BUSY, DISK_NEARLY_FULL, NODE_BUSY
-from engine.shard import Limits
+from engine.limits import Limits
 from tests.engine.purses import (
     GatedStore,
     Give,

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from engine.control import DiscardParked, ReleaseParked
 from engine.dates import CutDay
-from engine.shard import Limits
+from engine.limits import Limits
 from tests.engine.purses import (
     GatedStore,
     Give,

@@ -6,7 +6,8 @@ import pytest
 
 from engine.control import Control
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
-from engine.shard import Limits, Shard
+from engine.limits import Limits
+from engine.shard import Shard
 from tests.engine.purses import (
     MIDNIGHT_NS,
     GatedStore,

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from engine.clock import DomainClock, WallClock
 from engine.fault import ACTOR_BUSY, NODE_BUSY, OUTCOME_UNKNOWN, TIMEOUT
-from engine.shard import Limits
+from engine.limits import Limits
 from tests.engine.purses import (
     MIDNIGHT_NS,
     SECOND_NS,

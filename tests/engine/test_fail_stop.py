@@ -11,8 +11,9 @@ from engine.clock import DomainClock
 from engine.control import ReleaseParked
 from engine.dates import CutDay
 from engine.fault import OUTCOME_UNKNOWN, STOPPING
+from engine.limits import Limits
 from engine.message import Envelope
-from engine.shard import Limits, Shard, ShardFailedError
+from engine.shard import Shard, ShardFailedError
 from engine.turn import ConservationError
 from storage.errors import CorruptRowError
 from storage.row import COMMITS, OUTBOX

@@ -11,7 +11,7 @@ from engine.address import AddressError
 from engine.control import ReleaseParked
 from engine.dates import CutDay
 from engine.inspection import Mailbox, WaitsFor, inspect, vital_signs
-from engine.shard import Limits
+from engine.limits import Limits
 from tests.engine.purses import (
     MIDNIGHT_NS,
     GatedStore,

@@ -20,10 +20,10 @@ from engine.control import DiscardParked, ReleaseParked
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState, durable_date
 from engine.fault import OUTCOME_UNKNOWN
 from engine.inspection import inspect, vital_signs
+from engine.limits import Limits
 from engine.links import RESEND_S, Links
 from engine.message import Envelope
 from engine.node import Node
-from engine.shard import Limits
 from gateway.link_verification import LinkVerification
 from storage import link
 from storage.errors import CorruptRowError, StorageError

@@ -15,9 +15,10 @@ from engine.control import ClockMoved
 from engine.dates import CutDay, open_date
 from engine.fault import STOPPING, Fault
 from engine.inspection import inspect, vital_signs
+from engine.limits import Limits
 from engine.message import Envelope
 from engine.node import Node
-from engine.shard import Limits, ShardFailedError
+from engine.shard import ShardFailedError
 from gateway.link_verification import LinkVerification
 from storage.errors import StorageError
 from storage.folder import Folder, release

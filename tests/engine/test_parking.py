@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from engine.control import RELEASED_AT_ONCE, DiscardParked, ParkedLeft, ReleaseParked
 from engine.dates import CutDay, DateState, open_date
 from engine.fault import ACTOR_QUARANTINED, OUTCOME_UNKNOWN
+from engine.limits import Limits
 from engine.message import StoredEnvelope
 from engine.parking import decode_stored
-from engine.shard import Limits
 from storage.memory import MemoryStore
 from storage.row import DATES, OUTBOX, PARKED, TIMERS
 from storage.store import Store

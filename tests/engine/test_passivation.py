@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.shard import Limits, Shard
+from engine.limits import Limits
+from engine.shard import Shard
 from storage.memory import MemoryStore
 from tests.engine.purses import (
     BY_TAG,

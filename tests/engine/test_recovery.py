@@ -9,9 +9,10 @@ import pytest
 from engine.clock import DomainClock
 from engine.control import DiscardParked, ReleaseParked
 from engine.fault import ACTOR_QUARANTINED
+from engine.limits import Limits
 from engine.message import StoredEnvelope
 from engine.parking import decode_stored, encode
-from engine.shard import Limits, Shard
+from engine.shard import Shard
 from engine.timers import Timer, open_timer
 from storage.errors import CorruptRowError
 from storage.journal import Commit, Sum, sequence_key

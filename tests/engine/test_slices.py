@@ -9,7 +9,7 @@ import trio
 from engine.control import ReleaseParked
 from engine.dates import CutDay, DateState
 from engine.fault import OUTCOME_UNKNOWN
-from engine.shard import Limits
+from engine.limits import Limits
 from storage.row import OUTBOX
 from tests.engine.purses import (
     MIDNIGHT_NS,

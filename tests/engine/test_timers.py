@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.clock import DomainClock, WallClock
-from engine.shard import Limits
+from engine.limits import Limits
 from storage.row import TIMERS
 from storage.store import Store
 from tests.engine.purses import (

@@ -9,8 +9,8 @@ import trio
 
 from actors.kinds import KINDS
 from engine.clock import Clock, DomainClock, WallClock
+from engine.limits import Limits
 from engine.node import Node
-from engine.shard import Limits
 from gateway.answer import Answer, encode, failed
 from gateway.desk import Desk
 from gateway.endpoint import Router

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from engine.shard import Limits
+from engine.limits import Limits
 from gateway.server import Serving, serve
 from storage.folder import Folder
 from tests.shards import SHARDS

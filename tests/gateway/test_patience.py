@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from engine.address import shard_of
-from engine.shard import Limits
+from engine.limits import Limits
 from gateway import listener
 from gateway.patience import WAIT_S_MAX, Patience
 from gateway.server import Serving

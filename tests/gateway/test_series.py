@@ -17,7 +17,7 @@ from actors.commands import CaptureAuthorization, CreateAuthorization, CreatePay
 from actors.refusal import Refusal
 from engine.control import ClockMoved
 from engine.fault import INTERNAL, NODE_BUSY, OUTCOME_UNKNOWN, STOPPING, TIMEOUT, Fault
-from engine.shard import Limits
+from engine.limits import Limits
 from gateway.answer import Item
 from gateway.errors import Problem
 from gateway.handlers.commands import COMMANDS_MAX

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from hypothesis.strategies import SearchStrategy
 
 from engine.fault import FaultCode
-from engine.shard import Limits
+from engine.limits import Limits
 from tests.model.bank import DAY_NS, METHODS, NUMBERS, SECOND_NS, Bank, Command, Thing
 from tests.model.world import START_DATE, START_NS, Answer, Plan, Sight, World
 

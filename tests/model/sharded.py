@@ -20,8 +20,9 @@ from actors.kinds import KINDS
 from engine.clock import DomainClock
 from engine.dates import CutDay
 from engine.fault import FaultCode
+from engine.limits import Limits
 from engine.node import Node
-from engine.shard import Limits, ShardFailedError
+from engine.shard import ShardFailedError
 from storage import link
 from storage.errors import CommitError
 from storage.memory import MemoryStore

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.refund import RESUMED_MAX, WAIT_NS
-from engine.shard import Limits
+from engine.limits import Limits
 from tests.model.world import START_NS, Plan, Sight, World
 
 LENGTH = 2 * RESUMED_MAX + 20

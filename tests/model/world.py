@@ -44,7 +44,8 @@ from engine.clock import DomainClock
 from engine.dates import ClosedDate, CutDay, DateState
 from engine.fault import Fault, FaultCode
 from engine.kind import RecordKind
-from engine.shard import Limits, Shard, ShardFailedError
+from engine.limits import Limits
+from engine.shard import Shard, ShardFailedError
 from storage.errors import CommitError
 from storage.journal import Posting, open_page, sequence_key
 from storage.memory import MemoryStore

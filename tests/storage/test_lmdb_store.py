@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine.clock import DomainClock
 from engine.fault import DISK_NEARLY_FULL, OUTCOME_UNKNOWN
-from engine.shard import Limits
+from engine.limits import Limits
 from storage import lmdb_store
 from storage.errors import (
     CommitError,
