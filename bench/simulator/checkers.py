@@ -422,6 +422,7 @@ class Checkers:
         """Follow every record; returns the accounts that signed, changed or ended agreements."""
         signed = set()
         resumed: list[tuple[str, int]] = []
+        newcomers: set[tuple[str, str]] = set()
         for key, payload in durable.writes.rows.get(RECORDS, {}).items():
             owner, _, rest = key[2:].partition(b"\0")
             address, tag, name = owner.decode(), rest[:1].decode(), rest[1:].decode()
@@ -443,21 +444,29 @@ class Checkers:
             elif isinstance(record, Refund):
                 self._refund(address, name, before, record)
                 goes_on = record.state not in ("PENDING_FUNDS", "CLOSED")
-                if before is not None and before.state == "PENDING_FUNDS" and goes_on:
-                    resumed.append((address, before.queued.position))
+                if before is not None and before.state == "PENDING_FUNDS":
+                    if goes_on:
+                        resumed.append((address, before.queued.position))
+                elif not goes_on:
+                    newcomers.add((address, name))
             elif isinstance(record, Agreement):
                 signed.add(address)
             elif isinstance(record, Operation) and record.kind == "reversal":
                 self._reversal(address, name, record)
         for address, position in resumed:
-            self._queue(address, position)
+            self._queue(address, position, newcomers)
         return signed
 
-    def _queue(self, merchant: str, position: int) -> None:
-        """See that no refund goes on while an older one waits."""
+    def _queue(self, merchant: str, position: int, newcomers: set[tuple[str, str]]) -> None:
+        """See that no refund goes on while an older one waits.
+
+        One that has come with this very commit is not older: where its position is lower, the
+        queue had become empty in between, and begun anew.
+        """
         for (address, tag, name), refund in self.records.items():
             waits = (address, tag) == (merchant, "r") and refund.state == "PENDING_FUNDS"
-            if waits and refund.queued.position < position:
+            older = waits and (address, name) not in newcomers
+            if older and refund.queued.position < position:
                 self._fail("queue", f"{merchant}: the {position}th goes before {name}")
 
     def _hold(
