@@ -20,6 +20,7 @@ from engine.limits import Limits
 from engine.node import Node
 from engine.shard import ShardFailedError
 from gateway.control import ControlSocket
+from gateway.counter import Counter
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
 from gateway.exits import INPUT, CommandError
@@ -90,7 +91,7 @@ async def serve(
             failstop = FailStop()
             node = Node(stores, KINDS, start, limits, failstop.begin)
             desk = Desk(node, timeout_s)
-            listener = Listener(web_app(desk, Router(ENDPOINTS)), sock)
+            listener = Listener(web_app(Counter(desk, Router(ENDPOINTS))), sock)
             control = ControlSocket(folder.path, node, stores)
             over = trio.Event()
             stop = trio.Event()

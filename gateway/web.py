@@ -1,34 +1,29 @@
-"""The web application: Quart-Trio around the handler table.
+"""The web application: Quart-Trio around the counter.
 
-It frames what the router answers and nothing more. The body is always read before anything is
+It frames what the counter answers and nothing more. The body is always read before anything is
 answered: an answer that overtakes its request's body leaves Hypercorn's keep-alive connection
 hanging now and then.
 """
 
-import logging
-from typing import Any, Final
+from typing import Final
 
 import trio
-from quart import Request, Response, request
+from quart import Request as WebRequest
+from quart import Response as WebResponse
+from quart import request
 from quart_trio import QuartTrio
 
-from engine.fault import NODE_BUSY, FaultCode
-from gateway.answer import Answer, encode, failed
-from gateway.desk import Desk
-from gateway.endpoint import BODY_BYTES, BODY_S, Endpoint, Router
-from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
+from gateway.counter import Counter, Request, Response
+from gateway.endpoint import BODY_S
+from gateway.errors import RequestCode, RequestError
 from gateway.patience import PATIENCE
-from storage.errors import StorageError
-
-log = logging.getLogger("piaohao.gateway")
 
 DISCARDED_BYTES: Final = 16 << 20
 """How much of a body that is too large is read for the sake of a clean answer."""
-_BUSY: Final = frozenset({FaultCode.NODE_BUSY, FaultCode.ACTOR_BUSY})
 
 
-def web_app(desk: Desk, router: Router) -> QuartTrio:
-    """Return the application; every path there is comes from the router's table."""
+def web_app(counter: Counter) -> QuartTrio:
+    """Return the application; every path there is comes from the counter's table."""
     app = QuartTrio("piaohao", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = None  # `_body` has limits of its own
     app.config["BODY_TIMEOUT"] = None
@@ -36,54 +31,47 @@ def web_app(desk: Desk, router: Router) -> QuartTrio:
 
     # Before Quart's own routing, which would answer an odd method or path in HTML.
     @app.before_request
-    async def answer() -> Response:
-        found = await _answer(desk, router, request)
-        _tell_patience(request, found.body)
-        return Response(encode(found.body), found.status, found.headers())
+    async def answer() -> WebResponse:
+        response = await _answer(counter, request)
+        _tell_patience(request, response.busy_s)
+        return WebResponse(response.body, response.status, response.headers)
 
     return app
 
 
-async def _answer(desk: Desk, router: Router, asked: Request) -> Answer:
-    refusal = None
-    endpoint: Endpoint | None = None
-    numbers: dict[str, str] = {}
+async def _answer(counter: Counter, asked: WebRequest) -> Response:
+    path = asked.scope["raw_path"].decode("ascii", "replace")
+    place = counter.place(asked.method, path)
     try:
-        path = asked.scope["raw_path"].decode("ascii", "replace")
-        endpoint, numbers = router.find(asked.method, path)
+        body = await _body(asked, place.body_bytes_max)
     except RequestError as error:
-        refusal = failed(error.problem, error.allow)
-    try:
-        body = await _body(asked, BODY_BYTES if endpoint is None else endpoint.body_bytes_max)
-        if refusal is not None or endpoint is None:
-            return refusal or failed(problem(RequestCode.NOT_FOUND))
-        if endpoint.takes_slots and desk.node.full():
-            return failed(faulted(NODE_BUSY))
-        wait = asked.headers.get("Request-Timeout-S")
-        return await router.answer(desk, endpoint, numbers, asked.query_string, body, wait)
-    except RequestError as error:
-        return failed(error.problem)
-    except StorageError as error:
-        # A row that cannot be read ends the node by its name, wherever it is met.
-        desk.fail(error)
-        return failed(problem(FaultCode.INTERNAL, str(error)))
-    except Exception:
-        log.exception("%s %s failed", asked.method, asked.path)
-        return failed(problem(FaultCode.INTERNAL))
+        return counter.refuse(error)
+    return await counter.answer(
+        place, Request(asked.method, path, asked.query_string, _headers(asked), body)
+    )
 
 
-def _tell_patience(asked: Request, body: Any) -> None:
+def _headers(asked: WebRequest) -> dict[str, str]:
+    """Return the headers; one that came twice is joined as RFC 9110, section 5.3 says."""
+    headers: dict[str, str] = {}
+    for given, value in asked.headers.items():
+        name = given.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _tell_patience(asked: WebRequest, busy_s: int | None) -> None:
     """Have the connection of a caller who came when there was too much to do wait its time."""
     patience = asked.scope.get("state", {}).get(PATIENCE)
     if patience is None:
         return
-    if isinstance(body, Problem) and body.code in _BUSY and body.retry_after_s is not None:
-        patience.refused(body.retry_after_s)
-    else:
+    if busy_s is None:
         patience.served()
+    else:
+        patience.refused(busy_s)
 
 
-async def _body(asked: Request, bytes_max: int) -> bytes:
+async def _body(asked: WebRequest, bytes_max: int) -> bytes:
     """Return the whole body.
 
     Raises:
