@@ -72,9 +72,10 @@ class Timekeeper:
             return STOPPING
         if len(self._shards) == 1 and not self._waiting:
             return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
-        # A command of an earlier time has that time, though the clock does not go back.
+        # A command of an earlier time has that time, though the clock does not go back; and what
+        # is due by the clock comes first all the same, as it does on one shard.
         at_ns = at_ns or self._clock.now_ns()
-        if not self._waiting and self._next_due() > at_ns:
+        if not self._waiting and self._next_due() > max(at_ns, self._clock.now_ns()):
             self._clock.advance_to(at_ns)
             return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
         if len(self._waiting) >= shard.limits.unconfirmed_max:
@@ -164,16 +165,17 @@ class Timekeeper:
         """Return when nothing is due before or at the time that is waited for, and what followed
         from the timers that fired on the way has arrived."""
         fired = False
+        due_by_ns = max(waiting.at_ns, self._clock.now_ns())
         while not self._over and (now := trio.current_time()) < waiting.deadline:
             if waiting.shard is not None:
-                if not fired and self._next_due() > waiting.at_ns:
+                if not fired and self._next_due() > due_by_ns:
                     return
                 if now >= restless_until and waiting.at_ns <= self._clock.now_ns():
                     return
             if not self._quiet():
-                fired = fired or self._next_due() <= waiting.at_ns
+                fired = fired or self._next_due() <= due_by_ns
                 await trio.sleep(_LOOK_S)
-            elif self._next_due() <= waiting.at_ns:
+            elif self._next_due() <= due_by_ns:
                 fired = True
                 self._step(self._next_due())
                 await trio.lowlevel.checkpoint()

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.address import shard_of
@@ -127,8 +127,20 @@ async def _play(schedule: list[tuple[int, str, int, int, int]], shards: int) -> 
         return answers, things, views, (await client.get("/v1/node"))[1]["now"]
 
 
+LATE_HOLD = [
+    *[(0, "pay", 1, 0, 1)] * 4,
+    (1, "capture", 1, 1, 1),
+    (0, "pay", 1, -30, 1),
+    (0, "pay", 1, 0, 1),
+    (1, "hold", 1, 0, 1),
+    (1, "capture", 1, 0, 1),
+]
+"""A hold that is placed so late that its time is up already."""
+
+
 @settings(max_examples=60)
 @given(st.lists(rows, min_size=5, max_size=40))
+@example(LATE_HOLD)
 def test_outcomes_states_and_times_are_the_same_with_one_and_three_shards(
     schedule: list[tuple[int, str, int, int, int]],
 ) -> None:
