@@ -13,7 +13,8 @@ SLOTS: Final = 1024
 NUMBER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$"
 """What callers may use as a number: 1 to 64 ASCII characters, no slash, no blank."""
 
-_number_matches = re.compile(NUMBER_PATTERN).match
+# The whole text: `$` alone also matches before a newline at the end.
+_number_matches = re.compile(NUMBER_PATTERN).fullmatch
 
 
 class AddressError(ValueError):
