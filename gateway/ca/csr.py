@@ -114,7 +114,7 @@ def _only_block(text: bytes) -> bytes:
 def _parsed(der: bytes) -> x509.CertificateSigningRequest:
     try:
         return x509.load_der_x509_csr(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise CsrError(CsrReason.MALFORMED, "the PEM block holds no PKCS#10 request") from None
 
 

@@ -228,7 +228,7 @@ class Vault:
         text = private_files.read(path, private_files.PUBLIC)
         try:
             return x509.load_pem_x509_certificate(text)
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise KeysError(KeysReason.MALFORMED, f"{path} holds no certificate") from None
 
     def _files(self, ending: str) -> Iterator[Place]:
