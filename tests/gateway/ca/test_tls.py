@@ -113,6 +113,16 @@ async def test_client_that_knows_the_root_trusts_the_server(founded: Founded, ho
     assert await _handshake(_server(founded.bank), _trusting(founded.bank), host) is None
 
 
+async def test_files_of_the_server_serve_a_listener_that_takes_paths(founded: Founded) -> None:
+    """Hypercorn, for one, makes its context by itself: the chain has to be in the file."""
+    tls = founded.bank.tls
+    assert tls is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    password = tls.master_key.password().decode()
+    context.load_cert_chain(tls.certificate_path, tls.key_path, password)
+    assert await _handshake(context, _trusting(founded.bank)) is None
+
+
 async def test_client_refuses_the_server_under_another_name(founded: Founded) -> None:
     with pytest.raises(RefusedError, match=r"client: .*Hostname mismatch"):
         await _handshake(_server(founded.bank), _trusting(founded.bank), "evil.example")
