@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -200,6 +201,25 @@ def test_another_master_key_is_refused(made: Terminal) -> None:
     told = made.refused("renew", "signing", "--keys", made.keys, "--master-key", other)
     assert "the master key does not open it" in told
     assert not (made.keys / "signing-2.crt").exists()
+
+
+def test_commands_of_the_document_do_what_it_says(terminal: Terminal) -> None:
+    """docs/CERTIFICATES.md, line by line, with the root's key taken away where it says so."""
+    text = (Path(__file__).parents[3] / "docs/CERTIFICATES.md").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("$ piaohao ca ")]
+    assert len(lines) == 7
+    for line in lines:
+        command, _, into = line.removeprefix("$ piaohao ca ").partition(" > ")
+        code, out, err = terminal.run(*shlex.split(command))
+        assert (code, err) == (OK, ""), line
+        if into:
+            Path(into).write_text(out, "ascii")
+        if command.startswith("show"):
+            Path("bank-keys/root.key").unlink()
+    bank = BankKeys.load(Path("bank-keys"), find_master_key(Path("master.key")))
+    assert Path("bank-ca.pem").read_bytes() == bank.chain_pem
+    assert bank.tls is not None
+    assert (bank.tls.key_path.name, len(bank.signing_certificates)) == ("tls-2.key", 2)
 
 
 @pytest.mark.parametrize("name", ["master-key", "init", "tls", "renew", "show", "chain"])
