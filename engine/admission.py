@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from engine.fault import ACTOR_BUSY, NODE_BUSY, Fault
+from engine.marks import Mark
 
 log = logging.getLogger("piaohao.engine")
 
@@ -33,6 +34,7 @@ class Ask(Struct, eq=False):
         at_ns: the command's time on a domain clock, which moves at least here before the first
             turn; 0 for wherever it stands.
         since: when it was admitted, on Trio's clock, seconds; up to a tenth of a second early.
+        mark: becomes durable with the first turn; None where nothing is to be remembered.
         started: its first turn has been given, or refused.
         done: the caller has been told.
         ended: its chain of messages is over, durably. Done and ended, it gives its slot back.
@@ -46,6 +48,7 @@ class Ask(Struct, eq=False):
     deadline: float
     at_ns: int
     since: float = 0.0
+    mark: Mark | None = None
     started: bool = False
     done: bool = False
     ended: bool = False

@@ -55,7 +55,7 @@ class Batch:
         sequence: the commit that will hold them.
         actors, hubs: key → encoded state.
         records: key → encoded record; `objects` holds the same records as they were put.
-        timers, outbox, parked, dates: key → payload, None where the row goes.
+        timers, outbox, parked, dates, marks: key → payload, None where the row goes.
         postings: encoded postings in journal order.
         answers: who is told what once the batch is durable: the output gate.
         controlled: the same for operators' actions.
@@ -81,6 +81,7 @@ class Batch:
         "forced",
         "hubs",
         "links",
+        "marks",
         "moved",
         "objects",
         "outbox",
@@ -110,6 +111,7 @@ class Batch:
         self.ended: list[Ask] = []
         self.turns = 0
         self.links: Payloads = {}
+        self.marks: Payloads = {}
         self.departures: dict[int, list[tuple[Envelope, bytes]]] = {}
         self.carried: dict[int, int] = {}
         self.taken: dict[int, int] = {}
@@ -135,6 +137,7 @@ class Batch:
             or self.dates
             or self.postings
             or self.links
+            or self.marks
             or self.forced
         )
 

@@ -22,6 +22,7 @@ from engine.exchange import Exchange
 from engine.fault import Fault
 from engine.kind import Kinds
 from engine.limits import Limits
+from engine.marks import Mark, Marks
 from engine.shard import Shard
 from engine.timekeeper import Timekeeper
 from storage.errors import StorageError
@@ -44,9 +45,13 @@ class Node:
         limits: bounds of each shard.
         on_failure: called once, when a shard has failed and all waiters have been told.
         make_exchange: makes the way between the shards.
+        marks: the memory of requests; by default one that begins now.
 
     Raises:
         CorruptRowError: the ends of a link between two shards do not fit together.
+
+    Attributes:
+        marks: which requests have come already, those of earlier processes recalled.
     """
 
     def __init__(
@@ -57,9 +62,11 @@ class Node:
         limits: Limits | None = None,
         on_failure: Callable[[BaseException], None] | None = None,
         make_exchange: type[Exchange] | Callable[..., Exchange] = Exchange,
+        marks: Marks | None = None,
     ) -> None:
         self.kinds = kinds
         self.clock = clock
+        self.marks = Marks() if marks is None else marks
         self._on_failure = on_failure
         self._failed = False
         self._commit = trio.Event()
@@ -73,7 +80,9 @@ class Node:
             own = clock
             if way is not None and clock.movable:
                 own = DomainClock(clock.now_ns())
-            self.shards.append(Shard(store, kinds, own, limits, self._shard_failed, way))
+            self.shards.append(
+                Shard(store, kinds, own, limits, self._shard_failed, way, self.marks)
+            )
         exchange.open_links()
         self._timekeeper = Timekeeper(self.shards, clock)
 
@@ -91,25 +100,38 @@ class Node:
         deadline: float = float("inf"),
         at_ns: int = 0,
         lane: object = None,
+        mark: Mark | None = None,
     ) -> Fault | None:
         """See `Shard.submit`. On a domain clock it may wait for timers that are due first."""
         if not self.clock.movable:
             shard = self.shard_of(to)
-            return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
-        return self._timekeeper.submit(self.shard_of(to), to, body, reply, deadline, at_ns, lane)
+            return shard.submit(
+                to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane, mark=mark
+            )
+        return self._timekeeper.submit(
+            self.shard_of(to), to, body, reply, deadline, at_ns, lane, mark
+        )
 
     def full(self) -> bool:
         """Return whether a command would be refused with NODE_BUSY, whoever it is for."""
         return all(shard.admission.full() for shard in self.shards)
 
-    async def ask(self, to: str, body: Struct, *, timeout_s: float = 10.0, at_ns: int = 0) -> Any:
+    async def ask(
+        self,
+        to: str,
+        body: Struct,
+        *,
+        timeout_s: float = 10.0,
+        at_ns: int = 0,
+        mark: Mark | None = None,
+    ) -> Any:
         """Submit a command and wait for its answer (a Struct or a `Fault`).
 
         Cancelling the wait leaves the command alone.
         """
         send, receive = trio.open_memory_channel[Any](1)
         deadline = trio.current_time() + timeout_s
-        fault = self.submit(to, body, send.send_nowait, deadline=deadline, at_ns=at_ns)
+        fault = self.submit(to, body, send.send_nowait, deadline=deadline, at_ns=at_ns, mark=mark)
         return fault if fault is not None else await receive.receive()
 
     def advance(self, at_ns: int, reply: Reply, *, deadline: float = float("inf")) -> None:
@@ -121,7 +143,9 @@ class Node:
         """
         self._timekeeper.advance(at_ns, reply, deadline)
 
-    async def ask_control(self, control: Control, *, timeout_s: float = 60.0) -> Any:
+    async def ask_control(
+        self, control: Control, *, timeout_s: float = 60.0, mark: Mark | None = None
+    ) -> Any:
         """Run an operator's action where it belongs. See `Shard.ask_control`.
 
         A day cut goes to every shard, and its answer waits a moment for the date to be closed on
@@ -130,13 +154,13 @@ class Node:
         if isinstance(control, CutDay):
             # One after the other, or some shards would be given them the other way round.
             async with self._one_cut:
-                return await self._cut_day(control, timeout_s)
+                return await self._cut_day(control, timeout_s, mark)
         if isinstance(control, MoveClock):
             raise TypeError("the timekeeper moves clocks: see Node.advance")
         shard = self.shards[0]
         if is_address(control.address):
             shard = self.shard_of(control.address)
-        return await shard.ask_control(control, timeout_s=timeout_s)
+        return await shard.ask_control(control, timeout_s=timeout_s, mark=mark)
 
     def business_date(self) -> str:
         """Return the durable business date, ISO 8601: what has been acknowledged, no more."""
@@ -238,14 +262,16 @@ class Node:
         if self.clock.movable:
             self._timekeeper.look()
 
-    async def _cut_day(self, cut: CutDay, timeout_s: float) -> Any:
+    async def _cut_day(self, cut: CutDay, timeout_s: float, mark: Mark | None) -> Any:
         for shard in self.shards:
             # They are cut at the node's time, not where each of them happens to be.
             shard.clock.advance_to(self.clock.now_ns())
         answers: list[Any] = [None] * len(self.shards)
 
         async def cut_shard(number: int) -> None:
-            answers[number] = await self.shards[number].ask_control(cut, timeout_s=timeout_s)
+            answers[number] = await self.shards[number].ask_control(
+                cut, timeout_s=timeout_s, mark=mark
+            )
 
         async with trio.open_nursery() as nursery:
             for number in range(len(self.shards)):

@@ -33,6 +33,7 @@ from engine.fault import (
 from engine.kind import Kinds
 from engine.limits import Limits
 from engine.links import opened
+from engine.marks import Mark, Marks
 from engine.message import Envelope, Token
 from engine.stage import Stage
 from engine.vitals import Vitals
@@ -62,9 +63,10 @@ class Shard:
         limits: bounds.
         on_failure: called once when the shard fails, after every waiter has been told.
         way: to the other shards, None where there are none.
+        marks: the node's memory of requests; by default one of its own.
 
     Raises:
-        CorruptRowError: the messages or timers are not what the newest commit left.
+        CorruptRowError: the messages, timers or marks are not what the newest commit left.
     """
 
     def __init__(
@@ -75,13 +77,14 @@ class Shard:
         limits: Limits | None = None,
         on_failure: Callable[[BaseException], None] | None = None,
         way: Way | None = None,
+        marks: Marks | None = None,
     ) -> None:
         assert (way is None) == (store.format.shards == 1), "a way to the other shards"
         self.store = store
         self.clock = clock
         self._ticks = clock.ticks
         self.limits = Limits() if limits is None else limits
-        self.stage = Stage(store, kinds, clock)
+        self.stage = Stage(store, kinds, clock, Marks() if marks is None else marks)
         self.admission = Admission(self.limits.unconfirmed_max, self.limits.actor_unconfirmed_max)
         clock.not_before(store.last.now_ns)
         links = self.stage.links
@@ -95,7 +98,7 @@ class Shard:
         self._arrivals_first = True
         self._may_commit: trio.Event | None = None
         self._committed: trio.Event | None = None
-        self._control: deque[tuple[Control, Reply]] = deque()
+        self._control: deque[tuple[Control, Reply, Mark | None]] = deque()
         self._ask_last = 0
         self._held: Ask | None = None
         self._refusal: Fault | None = None
@@ -118,6 +121,7 @@ class Shard:
         deadline: float = float("inf"),
         at_ns: int = 0,
         lane: object = None,
+        mark: Mark | None = None,
     ) -> Fault | None:
         """Admit one external command, or say at once why not.
 
@@ -129,6 +133,9 @@ class Shard:
             at_ns: on a domain clock the command's time: the clock moves at least there before
                 the first turn. 0 for the time at which it stands.
             lane: commands of one lane start in order; by default one lane an actor.
+            mark: of the request that brought it: durable with the command's first turn, and only
+                with that. Where there is no turn (it is refused, expires, or the turn fails)
+                nothing happened, and nothing is stored.
 
         Returns:
             None when admitted; else STOPPING, DISK_NEARLY_FULL, ACTOR_QUARANTINED, NODE_BUSY or
@@ -142,35 +149,45 @@ class Shard:
         if fault is not None:
             return fault
         self._ask_last = n = self._ask_last + 1
-        ask = Ask(n, to, body, reply, deadline, at_ns, self._now)
+        ask = Ask(n, to, body, reply, deadline, at_ns, self._now, mark)
         self.stage.asks[n] = ask
         self.admission.enqueue(to if lane is None else lane, ask)
         self._wake.set()
         return None
 
-    def submit_control(self, control: Control, reply: Reply) -> None:
+    def submit_control(self, control: Control, reply: Reply, mark: Mark | None = None) -> None:
         """Run an operator's action between two chains; it has a lane of its own."""
         if self.failure is not None or self._stopping:
             reply(STOPPING)
             return
-        self._control.append((control, reply))
+        self._control.append((control, reply, mark))
         self._wake.set()
 
-    async def ask(self, to: str, body: Struct, *, timeout_s: float = 10.0, at_ns: int = 0) -> Any:
+    async def ask(
+        self,
+        to: str,
+        body: Struct,
+        *,
+        timeout_s: float = 10.0,
+        at_ns: int = 0,
+        mark: Mark | None = None,
+    ) -> Any:
         """Submit a command and wait for its answer (a Struct or a `Fault`).
 
         Cancelling the wait leaves the command alone.
         """
         send, receive = trio.open_memory_channel[Any](1)
         deadline = trio.current_time() + timeout_s
-        fault = self.submit(to, body, send.send_nowait, deadline=deadline, at_ns=at_ns)
+        fault = self.submit(to, body, send.send_nowait, deadline=deadline, at_ns=at_ns, mark=mark)
         return fault if fault is not None else await receive.receive()
 
-    async def ask_control(self, control: Control, *, timeout_s: float = 60.0) -> Any:
+    async def ask_control(
+        self, control: Control, *, timeout_s: float = 60.0, mark: Mark | None = None
+    ) -> Any:
         """Run an operator's action and wait until it is durable; OUTCOME_UNKNOWN if it takes
         longer than `timeout_s`: it may still happen."""
         send, receive = trio.open_memory_channel[Any](1)
-        self.submit_control(control, send.send_nowait)
+        self.submit_control(control, send.send_nowait, mark)
         with trio.move_on_after(timeout_s):
             return await receive.receive()
         return OUTCOME_UNKNOWN
@@ -316,7 +333,7 @@ class Shard:
         log.critical("shard %d stops for good: %s", self.stage.number, error, exc_info=trace)
         for ask in list(self.stage.asks.values()):
             self._tell(ask, OUTCOME_UNKNOWN)
-        replies = [reply for _, reply in self._control]
+        replies = [reply for _, reply, _ in self._control]
         for batch in (self.stage.committing, self.stage.batch):
             replies += [reply for reply, _ in batch.controlled] if batch else []
         self._control.clear()
@@ -488,10 +505,12 @@ class Shard:
 
     def _act(self) -> None:
         # It stays in its lane until it is done: should it fail the shard, its caller is told.
-        control, reply = self._control[0]
+        control, reply, mark = self._control[0]
         answer = run_control(self.stage, control)
         self._control.popleft()
         self.stage.batch.controlled.append((reply, answer))
+        if mark is not None:
+            self.stage.marks.put(self.stage.batch, mark)
 
     def _begin_command(self, now: float, *, beside: bool = False) -> bool:
         """Give the next command its first turn, or hold it until it is its time.
@@ -543,6 +562,9 @@ class Shard:
             log.exception("the first turn of %s at %s failed", type(ask.body).__name__, ask.to)
             stage.batch.answers.append((ask, INTERNAL))
             stage.chain_moved(ask, 0)
+            return
+        if ask.mark is not None:
+            stage.marks.put(stage.batch, ask.mark)
 
     # The committer's work.
 

@@ -29,6 +29,7 @@ from engine.fault import OUTCOME_UNKNOWN
 from engine.history import History
 from engine.kind import Kinds, R, RecordKind
 from engine.links import Links
+from engine.marks import MarkRows, Marks
 from engine.message import Envelope, StoredEnvelope, Token, stored
 from engine.turn import (
     KEY_BYTES_MAX,
@@ -41,7 +42,7 @@ from engine.turn import (
 from storage.errors import CorruptRowError, StorageError
 from storage.journal import Commit
 from storage.link import outbox_key
-from storage.row import ACTORS, DATES, HUBS, LINKS, OUTBOX, PARKED, RECORDS, TIMERS
+from storage.row import ACTORS, DATES, HUBS, LINKS, MARKS, OUTBOX, PARKED, RECORDS, TIMERS
 from storage.store import Snapshot, Store, Writes
 
 log = logging.getLogger("piaohao.engine")
@@ -67,9 +68,10 @@ class Stage:
         next_due: no timer is due before this, nanoseconds; it may be too early.
         closing: dates that were cut and are not closed yet.
         closable: one of them may be, once no message is under way.
+        marks: of the requests whose commands had their first turns here.
     """
 
-    def __init__(self, store: Store, kinds: Kinds, clock: Clock) -> None:
+    def __init__(self, store: Store, kinds: Kinds, clock: Clock, marks: Marks) -> None:
         last = store.last
         self.store = store
         self.kinds = kinds
@@ -102,6 +104,7 @@ class Stage:
             if date.state is DateState.CLOSING
         }
         self.closable = bool(self.closing)
+        self.marks = MarkRows(self.snapshot(), marks, self.number)
         self.next_due = self._earliest_timer()
         self.end_read()
 
@@ -510,7 +513,8 @@ class Stage:
             now: on Trio's clock, seconds.
 
         Messages that are still in memory become outbox rows to this shard itself. What leaves for
-        other shards is numbered, and what they have acknowledged is dropped.
+        other shards is numbered, and what they have acknowledged is dropped; so are marks that
+        are over.
 
         Raises:
             ConservationError: the books do not balance; the shard has to stop.
@@ -533,6 +537,7 @@ class Stage:
         if not batch.writes():
             self.batch = Batch(batch.sequence)
             return batch, None
+        self.marks.forget(batch, self.store)
         count = len(batch.postings)
         commit = Commit(
             batch.sequence,
@@ -554,6 +559,7 @@ class Stage:
             PARKED: batch.parked,
             DATES: batch.dates,
             LINKS: batch.links,
+            MARKS: batch.marks,
         }
         self.batch = Batch(batch.sequence + 1)
         rows = {table: rows for table, rows in tables.items() if rows}

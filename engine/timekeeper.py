@@ -23,6 +23,7 @@ from engine.fault import NODE_BUSY, OUTCOME_UNKNOWN, STOPPING, TIMEOUT, Fault
 if TYPE_CHECKING:
     from engine.admission import Reply
     from engine.clock import Clock
+    from engine.marks import Mark
     from engine.shard import Shard
 
 _LOOK_S: Final = 0.001
@@ -40,6 +41,7 @@ class Waiting(Struct, eq=False):
     deadline: float
     at_ns: int
     lane: object
+    mark: Mark | None = None
 
 
 class Timekeeper:
@@ -66,21 +68,26 @@ class Timekeeper:
         deadline: float,
         at_ns: int,
         lane: object,
+        mark: Mark | None,
     ) -> Fault | None:
         """Give a command to its shard once its time has come. See `Shard.submit`."""
         if self._over:
             return STOPPING
         if len(self._shards) == 1 and not self._waiting:
-            return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
+            return shard.submit(
+                to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane, mark=mark
+            )
         # A command of an earlier time has that time, though the clock does not go back; and what
         # is due by the clock comes first all the same, as it does on one shard.
         at_ns = at_ns or self._clock.now_ns()
         if not self._waiting and self._next_due() > max(at_ns, self._clock.now_ns()):
             self._clock.advance_to(at_ns)
-            return shard.submit(to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane)
+            return shard.submit(
+                to, body, reply, deadline=deadline, at_ns=at_ns, lane=lane, mark=mark
+            )
         if len(self._waiting) >= shard.limits.unconfirmed_max:
             return NODE_BUSY
-        self._wait(Waiting(shard, to, body, reply, deadline, at_ns, lane))
+        self._wait(Waiting(shard, to, body, reply, deadline, at_ns, lane, mark))
         return None
 
     def advance(self, at_ns: int, reply: Reply, deadline: float) -> None:
@@ -157,6 +164,7 @@ class Timekeeper:
             deadline=waiting.deadline,
             at_ns=waiting.at_ns,
             lane=waiting.lane,
+            mark=waiting.mark,
         )
         if fault is not None:
             tell_caller(waiting.reply, fault)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from actors.commands import AnyCommand, first_actor
 from engine.clock import DomainClock
+from engine.marks import Mark
 from engine.node import Node
 from gateway.answer import Answer, concluded
 
@@ -22,9 +23,15 @@ TIMEOUT_S_MAX = 60.0
 
 
 class Caller(Struct, frozen=True):
-    """Who asks, and how long they wait for the outcome, in seconds."""
+    """Who asks.
+
+    Attributes:
+        timeout_s: how long they wait for the outcome, in seconds.
+        mark: of their request, None where it is not signed; it goes with every command.
+    """
 
     timeout_s: float
+    mark: Mark | None = None
 
 
 class Desk:
@@ -49,7 +56,9 @@ class Desk:
         The engine has the command before the first checkpoint: a caller that leaves cancels the
         wait, never the command.
         """
-        outcome = await self.node.ask(first_actor(command), command, timeout_s=caller.timeout_s)
+        outcome = await self.node.ask(
+            first_actor(command), command, timeout_s=caller.timeout_s, mark=caller.mark
+        )
         return Answer(*concluded(type(command), outcome))
 
     def business_date(self) -> str:

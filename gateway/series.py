@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from actors.answers import instant
 from actors.commands import AnyCommand, first_actor
 from engine.fault import Fault, FaultCode
+from engine.marks import Mark
 from engine.node import Node
 from gateway.answer import Item, concluded
 from gateway.errors import Problem, RequestCode, faulted, problem
@@ -56,16 +57,25 @@ class Series:
         entries: commands in array order; a `Problem` stands for an item that is none.
         deadline: of every item, on Trio's clock.
         movable: whether the clock may be moved.
+        mark: of the request that the array is; all commands carry it, and each shard stores it
+            with the first of them that it gives a turn.
     """
 
     def __init__(
-        self, node: Node, entries: Sequence[Entry | Problem], deadline: float, *, movable: bool
+        self,
+        node: Node,
+        entries: Sequence[Entry | Problem],
+        deadline: float,
+        *,
+        movable: bool,
+        mark: Mark | None = None,
     ) -> None:
         self.items: list[Item | None] = [None] * len(entries)
         self._node = node
         self._entries = entries
         self._deadline = deadline
         self._movable = movable
+        self._mark = mark
         self._references = References()
         self._next = 0
         self._going = False
@@ -162,6 +172,7 @@ class Series:
             deadline=self._deadline,
             at_ns=self._at_ns,
             lane=self,
+            mark=self._mark,
         )
 
     def _conclude(self, index: int, outcome: Any) -> None:

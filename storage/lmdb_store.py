@@ -42,7 +42,7 @@ from storage.journal import (
     pages,
     sequence_key,
 )
-from storage.row import COMMITS, JOURNAL, LINKS, META, TABLES, seal, unseal
+from storage.row import COMMITS, JOURNAL, LATER_TABLES, LINKS, META, TABLES, seal, unseal
 from storage.store import CommitTimes, Format, Opening, Snapshot, Writes
 from storage.structure import transaction_faults
 
@@ -131,6 +131,8 @@ class LmdbSnapshot:
         """See `Snapshot.scan`."""
         begins = stop if reverse else start
         with _mapped(f"cannot read {table}"):
+            if self._lacks(table):
+                return
             if begins:
                 self._check_neighbours(table, begins)
             cursor = self._txn.cursor(self._tables[table])
@@ -150,13 +152,20 @@ class LmdbSnapshot:
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""
         with _mapped(f"cannot read {table}"):
-            yield from self._txn.cursor(self._tables[table])
+            if not self._lacks(table):
+                yield from self._txn.cursor(self._tables[table])
 
     def count(self, table: str) -> int:
         """See `Snapshot.count`."""
         with _mapped(f"cannot read {table}"):
+            if self._lacks(table):
+                return 0
             entries: int = self._txn.stat(self._tables[table])["entries"]
         return entries
+
+    def _lacks(self, table: str) -> bool:
+        """Return whether the store was made by an earlier program and not written to since."""
+        return table in LATER_TABLES and table not in self._tables
 
     def close(self) -> None:
         """See `Snapshot.close`."""
@@ -180,7 +189,7 @@ class LmdbStore:
         self._tables = {META: _open_table(env, META)}
         self.format = self._format()
         _check_tables(path, env)
-        self._tables |= {table: _open_table(env, table) for table in TABLES}
+        self._tables |= _open_tables(env)
         snapshot = self.snapshot()
         try:
             opening = snapshot.get(META, EPOCH_KEY)
@@ -213,7 +222,7 @@ class LmdbStore:
         return format_
 
     def begin_epoch(self) -> None:
-        """Take the store over for writing: the next epoch, forced to disk.
+        """Take the store over for writing: the next epoch, and tables that it lacks, on disk.
 
         Raises:
             StoreFencedError: another process has written to it since we opened it.
@@ -224,6 +233,12 @@ class LmdbStore:
             self._check_epoch(txn)
             self.epoch += 1
             self._put_opening(txn, clean=False)
+            made = {
+                table: self._env.open_db(table.encode(), txn=txn)
+                for table in LATER_TABLES
+                if table not in self._tables
+            }
+        self._tables |= made
 
     def snapshot(self) -> LmdbSnapshot:
         """See `Store.snapshot`."""
@@ -407,6 +422,17 @@ def _open_table(env: lmdb.Environment, table: str) -> Any:
         raise CorruptRowError(table, b"", "the table is missing") from None
 
 
+def _open_tables(env: lmdb.Environment) -> dict[str, Any]:
+    """Open the tables of a store; one of an earlier program lacks those that came later."""
+    with env.begin() as txn:
+        there = {key.decode("ascii", "replace") for key, _ in txn.cursor()}
+    return {
+        table: _open_table(env, table)
+        for table in TABLES
+        if table in there or table not in LATER_TABLES
+    }
+
+
 def _check_tail(snapshot: LmdbSnapshot, last: Commit) -> None:
     """Check the newest commit against the one before it and against its postings' bytes."""
     before = GENESIS
@@ -518,7 +544,7 @@ class Look:
                 self._tables = {META: _open_table(self._env, META)}
                 self._check_version(path)
                 _check_tables(path, self._env)
-                self._tables |= {table: _open_table(self._env, table) for table in TABLES}
+                self._tables |= _open_tables(self._env)
         except StorageError:
             self._env.close()
             raise

@@ -23,6 +23,7 @@ OUTBOX: Final = "outbox"
 PARKED: Final = "parked"
 DATES: Final = "dates"
 LINKS: Final = "links"
+MARKS: Final = "marks"
 
 TABLES: Final = (
     META,
@@ -36,7 +37,12 @@ TABLES: Final = (
     PARKED,
     DATES,
     LINKS,
+    MARKS,
 )
+LATER_TABLES: Final = frozenset({MARKS})
+"""Tables that a store made by an earlier program may lack; it gets them when it is written to."""
+MARK_KEY_BYTES: Final = 20
+"""A mark is its key alone: four bytes of seconds, big-endian, sixteen that stand for a request."""
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
 """The checksum of a table's name: where the checksum of each of its rows starts."""
 

@@ -20,7 +20,7 @@ from storage.journal import (
     open_page,
     sequence_key,
 )
-from storage.row import COMMITS, JOURNAL, TABLES, unseal
+from storage.row import COMMITS, JOURNAL, MARK_KEY_BYTES, MARKS, TABLES, unseal
 from storage.store import Snapshot
 
 _CHECK_EVERY: Final = 1_000
@@ -30,7 +30,8 @@ _HEADER: Final = len(ARRAY16) + 2
 class Damage(NamedTuple):
     """Something about the bytes that does not hold.
 
-    `invariant` is `structure`, `checksum`, `journal-gapless`, `commits-gapless`, `chain` or `sums`.
+    `invariant` is `structure`, `checksum`, `journal-gapless`, `commits-gapless`, `chain`, `sums` or
+    `marks`.
     """
 
     invariant: str
@@ -82,7 +83,7 @@ class Verification:
             if number % _CHECK_EVERY == 0:
                 self._check()
             try:
-                unseal(table, key, row)
+                payload = unseal(table, key, row)
             except CorruptRowError as error:
                 self._note("checksum", table, key, error.detail)
                 continue
@@ -93,6 +94,8 @@ class Verification:
             if not there:
                 # It was met on the way from row to row, and is not found by its key.
                 self._note("structure", table, key, "the way to it is damaged")
+            elif table == MARKS and (len(key) != MARK_KEY_BYTES or payload):
+                self._note("marks", table, key, f"it is not {MARK_KEY_BYTES} bytes of key alone")
 
     def postings(self) -> Iterator[tuple[int, Posting]]:
         """Yield `(sequence, posting)` of the whole journal, checking it against the commits.

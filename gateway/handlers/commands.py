@@ -56,7 +56,8 @@ async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answe
     if not array.entries:
         return Answer(200, [])
     movable = desk.clock_kind == "domain"
-    series = Series(desk.node, array.entries, desk.deadline(caller), movable=movable)
+    deadline = desk.deadline(caller)
+    series = Series(desk.node, array.entries, deadline, movable=movable, mark=caller.mark)
     return Answer(200, await series.run())
 
 

@@ -56,7 +56,7 @@ async def cut_day(desk: Desk, caller: Caller, cut: DayCut) -> Answer:
     first = desk.business_date() == cut.business_date
     outcome: ClosedDate | DateNotOpen | Fault = OUTCOME_UNKNOWN
     with trio.move_on_after(caller.timeout_s):
-        outcome = await desk.node.ask_control(CutDay(cut.business_date))
+        outcome = await desk.node.ask_control(CutDay(cut.business_date), mark=caller.mark)
     if isinstance(outcome, Fault):
         return failed(faulted(outcome))
     if isinstance(outcome, DateNotOpen):

@@ -18,6 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from engine.clock import Clock, DomainClock
 from engine.kind import ActorKind, Kinds, RecordKind
 from engine.limits import Limits
+from engine.marks import Marks
 from engine.message import Token
 from engine.parking import decode_stored
 from engine.shard import Shard, ShardFailedError
@@ -472,10 +473,14 @@ def memory_store() -> MemoryStore:
 
 @asynccontextmanager
 async def running(
-    store: Store, limits: Limits | None = None, clock: Clock | None = None
+    store: Store,
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+    marks: Marks | None = None,
 ) -> AsyncIterator[Shard]:
     """Run a shard on `store`; on the way out it drains, unless it has failed."""
-    shard = Shard(store, KINDS, clock or DomainClock(store.last.now_ns), limits)
+    clock = clock or DomainClock(store.last.now_ns)
+    shard = Shard(store, KINDS, clock, limits, marks=marks)
 
     async def run(*, task_status: trio.TaskStatus[None]) -> None:
         try:
@@ -491,10 +496,14 @@ async def running(
 
 @asynccontextmanager
 async def killed(
-    store: Store, limits: Limits | None = None, clock: Clock | None = None
+    store: Store,
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+    marks: Marks | None = None,
 ) -> AsyncIterator[Shard]:
     """Run a shard on `store`, and kill it on the way out; a `Death` in a turn ends it too."""
-    shard = Shard(store, KINDS, clock or DomainClock(store.last.now_ns), limits)
+    clock = clock or DomainClock(store.last.now_ns)
+    shard = Shard(store, KINDS, clock, limits, marks=marks)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)

@@ -13,6 +13,7 @@ from engine.clock import Clock, DomainClock
 from engine.exchange import Exchange
 from engine.limits import Limits
 from engine.links import decode_page
+from engine.marks import Marks
 from engine.message import Envelope, StoredEnvelope
 from engine.node import Node
 from engine.parking import decode_stored
@@ -105,14 +106,15 @@ def way_of(node: Node) -> Exchange:
 
 @asynccontextmanager
 async def running_node(
-    stores: Sequence[MemoryStore],
+    stores: Sequence[Any],
     limits: Limits | None = None,
     clock: Clock | None = None,
     *,
     kill: bool = False,
+    marks: Marks | None = None,
 ) -> AsyncIterator[Node]:
     """Run a node; on the way out it drains, unless it has failed or is to be killed."""
-    node = Node(stores, KINDS, clock or DomainClock(MIDNIGHT_NS), limits)
+    node = Node(stores, KINDS, clock or DomainClock(MIDNIGHT_NS), limits, marks=marks)
 
     async def run(*, task_status: trio.TaskStatus[None]) -> None:
         started = False

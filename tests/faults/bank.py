@@ -1,8 +1,9 @@
 """A small store of three shards with something of everything in it, for whoever damages stores.
 
 Accounts, merchants, payments, refunds, holds with their timers, a reversal, a day cut, a merchant's
-parked message and messages on their way between shards. Pages of every kind are there: branches and
-leaves, overflow pages and free ones. It is made by the real engine in the caller's process.
+parked message, messages on their way between shards, and marks of requests. Pages of every kind are
+there: branches and leaves, overflow pages and free ones. It is made by the real engine in the
+caller's process.
 """
 
 import itertools
@@ -14,15 +15,18 @@ from unittest import mock
 
 import trio
 
+from actors.commands import CreatePayment
 from actors.kinds import KINDS, MERCHANT
 from actors.messages import PaymentDebited
 from engine.clock import DomainClock
+from engine.marks import Mark, Marks
 from engine.message import Envelope
 from engine.node import Node
+from gateway.desk import Caller
 from storage.folder import Folder
 from storage.lmdb_store import LmdbStore
 from tests.engine.shards import way_of
-from tests.gateway.desk_client import MORNING, Client, capture, hold, payment
+from tests.gateway.desk_client import MORNING, SECOND, Client, capture, hold, payment
 
 SHARDS: Final = 3
 NUMBERS: Final = (10, 11, 20, 23)
@@ -48,7 +52,8 @@ async def make_bank(
         stores = folder.open()
         for store in stores:
             store.begin_epoch()
-        node = Node(stores, KINDS, DomainClock(MORNING))
+        marks = Marks(MORNING // SECOND)
+        node = Node(stores, KINDS, DomainClock(MORNING), marks=marks)
         async with trio.open_nursery() as nursery:
             await nursery.start(node.run)
             client = Client(node, stores)
@@ -107,6 +112,14 @@ async def _trade(client: Client, day: str) -> None:
                  "void_no": f"V{n}"},
             ]  # fmt: skip
         await _all_done(client, trade)
+        await _pay_signed(client, f"{day}{n}", n)
+
+
+async def _pay_signed(client: Client, number: str, n: int) -> None:
+    """Pay as a signed request does: it leaves its mark."""
+    caller = Caller(10.0, Mark(MORNING // SECOND, number.rjust(16).encode()))
+    order = CreatePayment(f"M{n}", f"S{number}", f"A{n}", 5, "USD")
+    assert (await client.desk.execute(caller, order)).status == 201
 
 
 async def _park(client: Client) -> None:

@@ -13,16 +13,37 @@ import trio
 from msgspec import Struct
 
 from actors.answers import Refused, Replayed, View
-from actors.commands import CaptureAuthorization, CreateAuthorization, CreatePayment
+from actors.commands import (
+    CaptureAuthorization,
+    CreateAuthorization,
+    CreatePayment,
+    CreateTransfer,
+    FundAccount,
+    OpenAccount,
+    first_actor,
+)
 from actors.refusal import Refusal
+from engine.address import shard_of
 from engine.control import ClockMoved
 from engine.fault import INTERNAL, NODE_BUSY, OUTCOME_UNKNOWN, STOPPING, TIMEOUT, Fault
 from engine.limits import Limits
+from engine.marks import Mark
 from gateway.answer import Item
-from gateway.errors import Problem
+from gateway.desk import Caller
+from gateway.errors import Problem, RequestCode, problem
 from gateway.handlers.commands import COMMANDS_MAX
 from gateway.series import AdvanceClock, Entry, Series, nanoseconds
-from tests.gateway.desk_client import MORNING, SECOND, capture, hold, open_desk, payment, wall
+from storage.row import MARKS
+from tests.gateway.desk_client import (
+    MORNING,
+    SECOND,
+    Client,
+    capture,
+    hold,
+    open_desk,
+    payment,
+    wall,
+)
 
 
 class Done(View, frozen=True, tag="done"):
@@ -35,6 +56,7 @@ class Engine:
     def __init__(self) -> None:
         self.begun: list[Any] = []
         self.at_ns: list[int] = []
+        self.marks: list[Mark | None] = []
         self.replies: list[Callable[[Any], None]] = []
         self.refusal: Fault | None = None
 
@@ -47,10 +69,12 @@ class Engine:
         deadline: float,
         at_ns: int,
         lane: object,
+        mark: Mark | None,
     ) -> Fault | None:
         if self.refusal is not None:
             return self.refusal
         self.begun.append(body)
+        self.marks.append(mark)
         self.at_ns.append(at_ns)
         self.replies.append(reply)
         return None
@@ -340,3 +364,34 @@ async def test_overload_refuses_items_and_repeating_them_completes_the_array() -
 
 def test_morning_is_what_the_tests_say() -> None:
     assert nanoseconds(datetime(2026, 1, 5, 8, tzinfo=UTC)) == MORNING
+
+
+async def test_array_leaves_its_mark_on_each_shard_that_begins_something() -> None:
+    """Whatever becomes of its first command, and also where a shard's only one had to wait."""
+    accounts = {shard_of(f"account/{n}", 3): f"{n}" for n in range(1_000)}
+    first, second, third = (accounts[shard] for shard in range(3))
+    async with open_desk(shards=3) as client:
+        mark = Mark(client.node.marks.started_s, b"m" * 16)
+        commands: list[Entry] = [
+            OpenAccount(first, "USD"),
+            OpenAccount(second, "USD"),
+            FundAccount(second, "F1", 500, "USD"),
+            CreateTransfer(second, "T1", first, 100, "USD"),
+        ]
+        entries = [problem(RequestCode.INVALID_REQUEST, "no command"), *commands]
+        deadline = trio.current_time() + 10
+        series = Series(client.node, entries, deadline, movable=True, mark=mark)
+        await series.run()
+        assert [each and each.status for each in series.items] == [422, 201, 201, 201, 201]
+        begun = {shard_of(first_actor(each), 3) for each in commands}  # type: ignore[arg-type]
+        assert {shard for shard in range(3) if _marks(client, shard) == [mark.key]} == begun
+        again = Mark(mark.created_s, b"n" * 16)
+        answer = await client.desk.execute(Caller(10.0, again), OpenAccount(third, "USD"))
+        assert answer.status == 201
+        assert again.key in _marks(client, 2)
+        assert again.key not in _marks(client, 0) + _marks(client, 1)
+
+
+def _marks(client: Client, shard: int) -> list[bytes]:
+    snapshot = client.stores[shard].snapshot()
+    return [key[4:] for key, _ in snapshot.scan(MARKS)]

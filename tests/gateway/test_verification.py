@@ -12,7 +12,7 @@ from actors.messages import PaymentDebited
 from gateway.verification import CurrencySums, Report, verify
 from storage.journal import decode_commit, decode_page, encode, sequence_key
 from storage.memory import MemoryStore
-from storage.row import ACTORS, COMMITS, HUBS, JOURNAL, RECORDS, seal, unseal
+from storage.row import ACTORS, COMMITS, HUBS, JOURNAL, MARKS, RECORDS, seal, unseal
 from tests.gateway.desk_client import Client, capture, hold, new_store, open_desk, payment
 
 Tables = dict[str, dict[bytes, bytes]]
@@ -210,6 +210,16 @@ async def test_row_that_is_no_state_is_named_and_the_rest_still_checked() -> Non
     for key in list(store._tables[ACTORS]):
         _change(store, ACTORS, key, lambda row: b"\xc0")
     assert ("row", ACTORS) in _found(store)
+
+
+@pytest.mark.parametrize(("length", "payload"), [(19, b""), (21, b""), (20, b"more")])
+async def test_row_that_is_no_mark_is_named(length: int, payload: bytes) -> None:
+    store = await _busy_store()
+    key = bytes(length)
+    store._tables[MARKS][key] = seal(MARKS, key, payload)
+    assert ("marks", MARKS) in _found(store)
+    store._tables[MARKS] = {bytes(20): seal(MARKS, bytes(20), b"")}
+    assert _report(store).ok
 
 
 async def test_verification_can_be_broken_off() -> None:
