@@ -29,6 +29,7 @@ from bench.bulk import CURRENCY, account_no, merchant_no
 from bench.floor import Floor, FloorPayment
 from engine.clock import WallClock
 from engine.limits import Limits
+from engine.marks import KEY_BYTES, Mark, Marks
 from engine.node import Node
 from gateway.operations import closing_all
 from gateway.verification import verify
@@ -62,11 +63,19 @@ class Settings(Struct, frozen=True):
     shards: int = 1
     actors_max: int = 200_000
     skip_verify: bool = False
+    marks_s: int = 0
 
     @property
     def payees(self) -> int:
         """How many merchants are paid."""
         return 1 if self.mix == "hot" else self.merchants
+
+    def memory(self) -> Marks | None:
+        """Return a memory that keeps the rows of marks for `marks_s`; None where there are none."""
+        if not self.marks_s:
+            return None
+        window_s = self.marks_s // 2
+        return Marks(window_s=window_s, margin_s=self.marks_s - window_s)
 
 
 class Figures(Struct, frozen=True, omit_defaults=True):
@@ -74,6 +83,8 @@ class Figures(Struct, frozen=True, omit_defaults=True):
 
     `floor_us` is the floor's process CPU a payment in the same run, 0 where it was left out.
     With a never-idle task, `never_idle_ratio` is its rounds' throughput to the quiet rounds'.
+    With marks, `marks_us` is how much more of the process's CPU a payment takes in their rounds: by
+    the median of the differences to the rounds before, drawing and taking a mark included.
     `first_answer_s` is from before the store was opened to the first payment's answer;
     `anonymous_mib` the process's memory at the end, the driver's latencies among it. `verify_ok`
     is None where it was to be skipped and nothing was refused.
@@ -96,6 +107,7 @@ class Figures(Struct, frozen=True, omit_defaults=True):
     anonymous_mib: float
     verify_ok: bool | None
     never_idle_ratio: float | None = None
+    marks_us: float | None = None
 
 
 class Round(Struct, frozen=True):
@@ -140,6 +152,7 @@ class Driver:
         prefix: begins every order number, so that rounds never repeat one; numbers are dated
             and sequential.
         keep_latencies: without, memory does not grow with the run.
+        marks: gives each command a mark, taken here as a gateway does it.
     """
 
     def __init__(
@@ -150,6 +163,7 @@ class Driver:
         prefix: str,
         *,
         keep_latencies: bool = True,
+        marks: Marks | None = None,
     ) -> None:
         self._target = target
         self._payers = payers
@@ -161,6 +175,7 @@ class Driver:
         self._until = 0.0
         self._over = trio.Event()
         self._keep_latencies = keep_latencies
+        self._marks = marks
         self.payments = 0
         self.latencies_ns: list[int] = []
         self.refused = 0
@@ -200,9 +215,9 @@ class Driver:
             reply: Callable[[Any], None] = (
                 batch.answered if batch else _Single(self, begun).answered
             )
-            fault = self._target.submit(
-                self._addresses[merchant], command, reply, deadline=deadline
-            )
+            address = self._addresses[merchant]
+            mark = None if self._marks is None else _taken(self._marks)
+            fault = self._target.submit(address, command, reply, deadline=deadline, mark=mark)
             if fault is not None:
                 raise BenchError(f"the engine refused a command: {fault.code}")
 
@@ -221,6 +236,14 @@ class Driver:
             self._submit(count)
         elif not self._open:
             self._over.set()
+
+
+def _taken(marks: Marks) -> Mark:
+    now_s = int(time.time())
+    mark = Mark(now_s, os.urandom(KEY_BYTES))
+    if not marks.take(now_s, mark.key, now_s):
+        raise BenchError("a mark was drawn twice, or the clock was set back")
+    return mark
 
 
 class _Single:
@@ -275,8 +298,10 @@ async def measure(
     payers = choose_payers(settings.mix, settings.accounts, settings.seed)
     opening = time.perf_counter()
     stores = open_stores()
-    node = Node(stores, KINDS, WallClock(), Limits(actors_max=settings.actors_max))
-    floors, engines, disturbed, syncs = [], [], [], []
+    memory = settings.memory()
+    limits = Limits(actors_max=settings.actors_max)
+    node = Node(stores, KINDS, WallClock(), limits, marks=memory)
+    floors, engines, disturbed, marked, syncs = [], [], [], [], []
     first = f"{max(store.last.sequence for store in stores):010d}"
     async with trio.open_nursery() as nursery:
         await nursery.start(node.run)
@@ -304,6 +329,8 @@ async def measure(
                     nursery.start_soon(_never_idle, scope)
                     disturbed.append(await _round(node, payers, merchants, f"{prefix}b", settings))
                     scope.cancel()
+            if memory is not None:
+                marked.append(await _round(node, payers, merchants, f"{prefix}c", settings, memory))
         commits = sum(shard.vitals.commits for shard in node.shards) - commits
         recent = [commit for shard in node.shards for commit in shard.vitals.recent]
         node.stop()
@@ -336,6 +363,7 @@ async def measure(
         anonymous_mib=anonymous,
         verify_ok=verified,
         never_idle_ratio=_rate(disturbed) / _rate(engines) if disturbed else None,
+        marks_us=_more_us(engines, marked) if marked else None,
     )
 
 
@@ -350,10 +378,15 @@ async def _floor_round(
 
 
 async def _round(
-    target: Node | Floor, payers: Sequence[int], merchants: int, prefix: str, settings: Settings
+    target: Node | Floor,
+    payers: Sequence[int],
+    merchants: int,
+    prefix: str,
+    settings: Settings,
+    marks: Marks | None = None,
 ) -> Round:
     seconds = settings.seconds / settings.rounds
-    driver = Driver(target, payers, merchants, prefix)
+    driver = Driver(target, payers, merchants, prefix, marks=marks)
     return await driver.run(settings.in_flight, settings.batch, seconds)
 
 
@@ -365,6 +398,12 @@ async def _never_idle(scope: trio.CancelScope) -> None:
 
 def _rate(rounds: Sequence[Round]) -> float:
     return sum(each.payments for each in rounds) / sum(each.seconds for each in rounds)
+
+
+def _more_us(rounds: Sequence[Round], others: Sequence[Round]) -> float:
+    return statistics.median(
+        other.cpu_us - each.cpu_us for each, other in zip(rounds, others, strict=True)
+    )
 
 
 def _percentile_ms(ascending: Sequence[int], share: float) -> float:

@@ -143,6 +143,8 @@ def _table(settings: Settings, figures: Figures) -> str:
     ]
     if figures.never_idle_ratio is not None:
         lines.append(f"  never-idle    {figures.never_idle_ratio:>12.2f}   of the quiet rate")
+    if figures.marks_us is not None:
+        lines.append(f"  marks         {figures.marks_us:>9.1f} us   more of CPU a payment")
     return "\n".join(lines) + "\n"
 
 

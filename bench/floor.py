@@ -86,9 +86,10 @@ class Floor:
         reply: Callable[[Any], None],
         *,
         deadline: float = 0.0,
+        mark: object = None,
     ) -> None:
-        """Take a payment, as `Shard.submit` does; the deadline is not looked at."""
-        del deadline
+        """Take a payment, as `Shard.submit` does; deadline and mark are not looked at."""
+        del deadline, mark
         self._mailbox.append(FloorMessage(to, self._pay, body, reply))
         self._wake.set()
 

@@ -25,6 +25,7 @@ def engine(
     shards: Shards = 1,
     actors_max: Count = 200_000,
     skip_verify: Annotated[bool, Parameter(negative=())] = False,
+    marks: Whole = 0,
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -60,6 +61,8 @@ def engine(
         Actors that each shard keeps in memory while they are idle.
     skip_verify:
         Do not verify the store at the end: ten million accounts take minutes.
+    marks:
+        After each round another one whose commands have marks, kept for so many seconds.
     data:
         Folder of a store filled by `piaohao bench fill`; without it one is made and removed.
     json:
@@ -81,6 +84,7 @@ def engine(
         shards=shards,
         actors_max=actors_max,
         skip_verify=skip_verify,
+        marks_s=marks,
     )
     return engine_run.run(settings, data, as_json=json)
 

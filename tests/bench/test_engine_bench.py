@@ -47,6 +47,7 @@ def test_engine_bench_reports_every_figure_and_verifies(
             "seconds": 0.4,
             "rounds": 2,
             "never_idle": mix == "hot",
+            "marks_s": 2 if mix == "zipf" else 0,
         },
         Settings,
     )
@@ -57,6 +58,7 @@ def test_engine_bench_reports_every_figure_and_verifies(
     for name in ("payments_per_s", "p50_ms", "cpu_us_process", "floor_us", "commit_ms_p50"):
         assert figures[name] > 0, name
     assert ("never_idle_ratio" in figures) == (mix == "hot")
+    assert ("marks_us" in figures) == (mix == "zipf")
 
 
 def test_payers_are_reproducible_and_zipf_is_skewed() -> None:
