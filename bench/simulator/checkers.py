@@ -23,6 +23,7 @@ name of the checker that made it:
 - `parked`: parked messages leave in the order in which they came.
 - `queue`: of a merchant's refunds that wait for funds the oldest goes on first.
 - `outcomes`: what a number is bound to is never taken away or changed, and an end is an end.
+- `marks`: a mark is durable with what its command did, once, and until it is over.
 - `events`: every merchant's events are numbered without a gap.
 - `dates`: a command has one business date, wherever it posts.
 - `closed-dates`: a closed date comes out to zero over all shards, and nothing is posted on it
@@ -53,6 +54,7 @@ from bench.simulator.disk import Durable
 from bench.simulator.failure import Fail
 from engine.address import row_key
 from engine.dates import ClosedDate, DateState
+from engine.marks import MARGIN_S, WINDOW_S
 from engine.message import StoredEnvelope
 from engine.timers import open_timer
 from storage.journal import Posting
@@ -64,6 +66,7 @@ from storage.row import (
     HUBS,
     JOURNAL,
     LINKS,
+    MARKS,
     OUTBOX,
     PARKED,
     RECORDS,
@@ -91,6 +94,10 @@ _decode_outgoing = msgspec.msgpack.Decoder(Outgoing).decode
 _decode_incoming = msgspec.msgpack.Decoder(Incoming).decode
 _decode_date = msgspec.msgpack.Decoder(ClosedDate).decode
 _encode = msgspec.msgpack.Encoder().encode
+
+
+Content = tuple[str, str, str, bytes]
+"""A command, as a record is bound to it: address, tag and name of the record, and the digest."""
 
 
 class HoldEnd(msgspec.Struct, frozen=True):
@@ -125,6 +132,7 @@ class _Shard:
         self.few = True
         self.announced = False
         self.own_sum: Counter[str] = Counter()
+        self.marks: set[bytes] = set()
         self.out: dict[int, Outgoing] = {}
         self.into: dict[int, Incoming] = {}
         self.outbox: dict[int, dict[int, list[StoredEnvelope]]] = {}
@@ -145,6 +153,8 @@ class Checkers:
         states: every actor's durable state, by address.
         records: every durable record, by (address, tag, name).
         hold_ends: when each hold came to its end.
+        unsigned: commands that came without a mark.
+        marks_now_s: the newest time that a request came at since the process began.
         moments: when something became durable: virtual seconds by (account number or ledger
             account, reference of the posting or `hold/name`), one for each time.
     """
@@ -165,6 +175,10 @@ class Checkers:
         self.states: dict[str, Any] = {}
         self.records: dict[tuple[str, str, str], Any] = {}
         self.hold_ends: list[HoldEnd] = []
+        self.unsigned: set[Content] = set()
+        self._signed: dict[Content, set[bytes]] = {}
+        self._sent: set[bytes] = set()
+        self.marks_now_s = 0
         self.moments: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def booted(self, shard: int, *, crashed: bool, few: bool) -> None:
@@ -214,6 +228,7 @@ class Checkers:
                 self._link(durable.shard, other)
                 self._link(other, durable.shard)
         self._dates(shard, rows.get(DATES, {}))
+        self._marks(shard, rows.get(MARKS, {}))
         shard.times = (shard.times[1], self._now())
 
     # Bytes and the journal.
@@ -439,6 +454,8 @@ class Checkers:
                 self._page(address, name, before, record)
             if isinstance(record, Bound):
                 self._bound(f"{address} {tag} {name}", before, record)
+                if before is None:
+                    self._first(durable, (address, tag, name, record.digest))
             if isinstance(record, Payment | Authorization):
                 self._original(address, name, record)
             elif isinstance(record, Refund):
@@ -643,6 +660,39 @@ class Checkers:
             money[message.currency] -= message.amount_minor
         if any(money.values()):
             self._fail("delivery", f"the money from {one} to {other} is off: {dict(money)}")
+
+    # Marks.
+
+    def let_in(self, content: Content, row: bytes) -> None:
+        """Hear that a request with a mark was let in."""
+        self._signed.setdefault(content, set()).add(row)
+        self._sent.add(row)
+
+    def marked(self, row: bytes, shard: int | None = None) -> bool:
+        """Return whether a mark is durable, on any shard or on one."""
+        shards = self._shards if shard is None else [self._shards[shard]]
+        return any(row in each.marks for each in shards)
+
+    def _marks(self, shard: _Shard, rows: dict[bytes, bytes | None]) -> None:
+        for key, payload in rows.items():
+            if payload is None:
+                if int.from_bytes(key[:4], "big") >= self.marks_now_s - WINDOW_S - MARGIN_S:
+                    self._fail("marks", f"{key!r} is forgotten at {self.marks_now_s}")
+                self._effects["marks forgotten"] += key in shard.marks
+                shard.marks.discard(key)
+                continue
+            if payload or key not in self._sent:
+                self._fail("marks", f"{key!r} is of no request: {payload!r}")
+            if key in shard.marks:
+                self._fail("marks", f"{key!r} is stored a second time")
+            shard.marks.add(key)
+
+    def _first(self, durable: Durable, content: Content) -> None:
+        """See that what a command has bound came with its mark."""
+        if content in self.unsigned or content not in self._signed:
+            return
+        if self._signed[content].isdisjoint(durable.writes.rows.get(MARKS, {})):
+            self._fail("marks", f"{content[:3]} has become durable without its mark")
 
     # Business dates.
 

@@ -44,6 +44,7 @@ class Asked(Struct, eq=False):
         outcome: the answer, None while it is not known.
         unsure: some attempt may have happened though nobody was told.
         sent: how many attempts have reached the node.
+        signed: whether its requests carry marks, None while that is not drawn.
     """
 
     step: int
@@ -56,6 +57,7 @@ class Asked(Struct, eq=False):
     outcome: Any = None
     unsure: bool = False
     sent: int = 0
+    signed: bool | None = None
 
 
 def asked(step: int, command: Command) -> Asked:

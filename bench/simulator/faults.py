@@ -52,6 +52,7 @@ KINDS: Final = {
     "client_leaves": Kind(0.4, (0.05, 0.5)),
     "number_reused": Kind(0.5, (0.01, 0.1)),
     "overload": Kind(0.3, (1.0, 10.0), timed=True),
+    "request_replayed": Kind(0.5, (0.2, 4.0), timed=True),
     "flurry": Kind(0.6, (0.3, 5.0), timed=True),
     # Time and code.
     "clock_forward": Kind(0.7, (0.5, 10.0), timed=True),

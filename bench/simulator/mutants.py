@@ -244,6 +244,44 @@ _ENGINE: Final = (
     ),
 )
 
+_MARKS: Final = (
+    _one(
+        "mark-forgotten-at-restart",
+        "what came before a restart may come again after it",
+        "engine.marks:MarkRows.__init__",
+        "marks.recall(_stored_keys(snapshot, marks.floor_s))",
+        "pass",
+    ),
+    _one(
+        "mark-stored-late",
+        "a mark is written with the batch after its command's",
+        "engine.stage:Stage.cut",
+        "MARKS: batch.marks,",
+        "MARKS: self.__dict__.setdefault('late', [{}]).append(batch.marks) or self.late.pop(0),",
+    ),
+    _one(
+        "mark-stored-at-the-door",
+        "a mark is written though its command never has a turn",
+        "engine.shard:Shard.submit",
+        "self.admission.enqueue(",
+        "mark is None or self.stage.marks.put(self.stage.batch, mark)\n    self.admission.enqueue(",
+    ),
+    _one(
+        "mark-forgotten-early",
+        "a mark's row goes before the window is over",
+        "engine.marks:Marks.rows_from_s",
+        "self.floor_s - self._margin_s",
+        "self.floor_s + self._margin_s",
+    ),
+    _one(
+        "mark-asked-and-not-noted",
+        "a request that comes twice at the same time is let in twice",
+        "engine.marks:Marks.take",
+        "keys.add(key)",
+        "pass",
+    ),
+)
+
 _LINKS: Final = (
     _one(
         "cursor-forgotten",
@@ -602,4 +640,6 @@ _STORAGE: Final = (
     ),
 )
 
-MUTANTS: Final = {each.name: each for each in (*_ENGINE, *_LINKS, *_DOMAIN, *_RULES, *_STORAGE)}
+MUTANTS: Final = {
+    each.name: each for each in (*_ENGINE, *_MARKS, *_LINKS, *_DOMAIN, *_RULES, *_STORAGE)
+}

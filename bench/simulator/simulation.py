@@ -377,6 +377,8 @@ class _Simulation:
                     await self._end_spell(spell)
                     await trio.sleep(0.2)
         for one in world.everything:
+            # A clock that was set back refuses signed requests until it is there again.
+            one.signed = False
             if one.outcome is None and one.unsure:
                 await self._insist(one)
         with trio.move_on_after(_RESTING_S):

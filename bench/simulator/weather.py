@@ -79,6 +79,7 @@ class Weather:
             "partition": self._partition,
             "overload": self._wave,
             "flurry": self._gust,
+            "request_replayed": self._replay,
             "clock_forward": self._clock_forward,
             "clock_back": self._clock_back,
         }
@@ -130,6 +131,9 @@ class Weather:
 
     async def _gust(self, chance: Chance) -> None:
         self._flurry()
+
+    async def _replay(self, chance: Chance) -> None:
+        self._world.replay(chance)
 
     async def _clock_forward(self, chance: Chance) -> None:
         self._world.offset_ns += chance.randrange(_DAY_NS)

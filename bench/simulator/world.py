@@ -25,8 +25,10 @@ from bench.simulator.disk import SIMULATED, Disk
 from bench.simulator.failure import Failure
 from bench.simulator.faults import Faults
 from bench.simulator.network import Network
+from bench.simulator.requests import Request, Requests
 from bench.simulator.trace import Trace
 from bench.simulator.weather import raising
+from engine.address import shard_of
 from engine.clock import WallClock
 from engine.fault import ACTOR_BUSY, OUTCOME_UNKNOWN, STOPPING, Fault, FaultCode
 from engine.limits import Limits
@@ -44,9 +46,12 @@ _encode = msgspec.json.encode
 class Told:
     """The callback of one attempt; it belongs to the process that took the command."""
 
-    def __init__(self, world: "World", asked: Asked, boot: int) -> None:
+    def __init__(
+        self, world: "World", asked: Asked, boot: int, request: Request | None = None
+    ) -> None:
         self._world = world
         self._asked = asked
+        self._request = request
         self._boot = boot
         self.outcome: Any = None
         self.event = trio.Event()
@@ -61,6 +66,8 @@ class Told:
             outcome = outcome.outcome
         world.trace.note("told", self._asked.step, _encode(outcome).decode())
         world.gate(self._asked, outcome)
+        if self._request is not None:
+            world.requests.answered(self._request, outcome)
         self.settle(outcome)
 
     def settle(self, outcome: Any) -> None:
@@ -99,6 +106,7 @@ class World:
         over: set with it.
         waiting: callbacks of the running process that have not been called.
         everything: all commands that were ever asked.
+        requests: those that carry marks.
         effects: what faults and clients brought about, and how often.
         spells: when accounts were frozen and merchants suspended.
     """
@@ -149,6 +157,7 @@ class World:
             trio.current_time,
             self.effects,
         )
+        self.requests = Requests(self.source("marks"), self.checkers, self.fail, self.effects)
 
     def source(self, name: str) -> Chance:
         """Return a source of chance of its own."""
@@ -172,6 +181,9 @@ class World:
     def machine_ns(self) -> int:
         """Return what the machine's clock says."""
         return START_NS + int(trio.current_time() * 1e9) + self.offset_ns
+
+    def _machine_s(self) -> int:
+        return self.machine_ns() // 10**9
 
     def newest_ns(self) -> int:
         """Return the newest time that is durable anywhere."""
@@ -203,6 +215,7 @@ class World:
             few = self._limits.careful_max == CAREFUL_MAX
             self.checkers.booted(shard, crashed=not disk.was_clean, few=few)
         clock = WallClock(self.machine_ns, self._ticks)
+        marks = self.requests.booted(self._machine_s())
         networks: list[Network] = []
 
         def make_network(rested: Callable[[], None], committed: Callable[[], None]) -> Network:
@@ -221,7 +234,7 @@ class World:
         with trio.CancelScope() as self._scope:
             try:
                 node = Node(
-                    self.disks, self._kinds, clock, self._limits, failed.append, make_network
+                    self.disks, self._kinds, clock, self._limits, failed.append, make_network, marks
                 )
                 self.network = networks[0]
                 await node.run(task_status=_Started(self, node))
@@ -278,15 +291,17 @@ class World:
             self.everything.append(asked)
             self.trace.note("ask", asked.step, _encode(asked.command).decode())
         patience = trio.current_time() + timeout_s
+        shard = shard_of(asked.address, len(self.disks))
+        request = self.requests.draw(asked, shard, self._machine_s())
         if self.faults.fires("request_lost"):
             await trio.sleep_until(patience)
             return OUTCOME_UNKNOWN
         if self.faults.fires("request_late"):
             chance = self.faults.draw("request_late")
             await trio.sleep(chance.uniform(0, 1.2) * timeout_s)
-        told = self._submit(asked, patience)
+        told = self._submit(asked, patience, request)
         if self.faults.fires("request_doubled"):
-            self._submit(asked, patience)
+            self._submit(asked, patience, request)
             asked.unsure = True
         if self.faults.fires("answer_lost"):
             asked.unsure = True
@@ -306,13 +321,27 @@ class World:
             asked.ended = trio.current_time()
         return outcome
 
-    def _submit(self, asked: Asked, deadline: float) -> Told:
-        told = Told(self, asked, self.boots)
+    def replay(self, chance: Chance) -> None:
+        """Have somebody send a request again who has seen it on its way."""
+        request = self.requests.seen(chance)
+        if request is not None:
+            request.asked.unsure = True
+            self._submit(request.asked, trio.current_time() + 5, request)
+
+    def _submit(self, asked: Asked, deadline: float, request: Request | None) -> Told:
+        told = Told(self, asked, self.boots, request)
         node = self.node
+        mark = None
         if node is None:
             told.settle(STOPPING)
             return told
-        fault = node.submit(asked.address, asked.command, told, deadline=deadline)
+        if request is not None:
+            if not self.requests.comes(request, node.marks, self._machine_s()):
+                self.trace.note("repeated", asked.step)
+                told.settle(STOPPING)
+                return told
+            mark = request.mark()
+        fault = node.submit(asked.address, asked.command, told, deadline=deadline, mark=mark)
         if fault is None:
             asked.sent += 1
             self.waiting.add(told)
