@@ -3,7 +3,8 @@
 What a shard does around a turn is done here in the plainest way: state, records and messages are
 encoded and decoded again, the turn must conserve money, timers wait for the clock. Messages lie
 in a queue until a test delivers them, in any order that keeps each sender's order to each
-receiver; so races are played by hand. After every turn the whole bank is audited.
+receiver; so races are played by hand. After every turn the whole bank is audited, and a refusal
+must be one that `actors.refusable` lists.
 """
 
 from collections import defaultdict
@@ -20,6 +21,7 @@ from actors.answers import Outcome, Refused, Replayed
 from actors.audit import PostingRow, StoreView, audit
 from actors.kinds import KINDS
 from actors.merchant import Merchant
+from actors.refusable import REFUSALS
 from engine.actor import Actor
 from engine.address import row_key
 from engine.kind import RecordKind
@@ -49,7 +51,7 @@ class Bank:
         self.timers: dict[tuple[int, str, str], Struct] = {}
         self.answers: defaultdict[Token, list[Outcome | Replayed]] = defaultdict(list)
         self.audited = True
-        self._tokens = 0
+        self._asked: dict[Token, type[commands.Command]] = {}
 
     # What a shard is to its turns
 
@@ -104,14 +106,17 @@ class Bank:
                 self.timers[due, turn.address, name] = body_or_none
         for token, answer in turn._answers:
             assert isinstance(answer, Outcome | Replayed)
+            refused = answer.outcome if isinstance(answer, Replayed) else answer
+            if isinstance(refused, Refused) and token in self._asked:
+                assert refused.code in REFUSALS[self._asked[token]], refused
             self.answers[token].append(answer)
 
     # What tests do
 
     def send(self, command: commands.Command) -> Token:
         """Give a command its first turn; what it sends stays in the queue."""
-        self._tokens += 1
-        token = (1, 0, self._tokens)
+        token = (1, 0, len(self._asked) + 1)
+        self._asked[token] = type(command)
         to = commands.first_actor(command)
         self._turn(Envelope(to, "", command, self.business_date, token))
         self._audit()

@@ -10,6 +10,7 @@ import pytest
 
 from actors import commands
 from actors.answers import Refused, Replayed
+from actors.refusable import REFUSALS
 from actors.refusal import Refusal
 from tests.actors.driver import DAY, MERCHANT, PAYER, Bank, authorization, payment, shop, table
 
@@ -686,3 +687,9 @@ def test_every_refusal_stands_in_a_table() -> None:
 def test_every_refusal_is_explained() -> None:
     for code in Refusal:
         assert f"    {code} " in (Refusal.__doc__ or "")
+
+
+def test_every_command_has_its_list_of_refusals() -> None:
+    """That a list has no gap is held by the driver, whatever test meets a refusal."""
+    assert set(REFUSALS) == set(commands.AnyCommand.__args__)
+    assert {code for codes in REFUSALS.values() for code in codes} == set(Refusal)
