@@ -5,11 +5,12 @@ engine says (`actors.answers`, `engine.fault`) is turned into status and body in
 single command and for an item of an array alike.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from actors import commands
 from actors.answers import Refused, Replayed
@@ -18,6 +19,10 @@ from gateway.errors import Problem, faulted, refused
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
+HTML: Final = "text/html; charset=utf-8"
+
+KEPT_S: Final = 300
+"""How long callers may keep what never changes; after that they ask whether it is new."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -26,18 +31,22 @@ class Answer(Struct, frozen=True):
     """What a handler answers.
 
     Attributes:
-        body: a Struct, or a list of them, to be encoded as JSON.
+        body: a Struct, or a list of them, to be encoded as JSON; `Raw` goes out as it is.
         replayed: the first outcome of a command that was repeated.
         allow: methods that the path knows, for a 405.
+        own: all headers of text that is no JSON of ours, or that never changes; None for others.
     """
 
     status: int
     body: Any
     replayed: bool = False
     allow: tuple[str, ...] = ()
+    own: Mapping[str, str] | None = None
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to the answer, without HTTP's framing."""
+        if self.own is not None:
+            return dict(self.own)
         problem = self.body if isinstance(self.body, Problem) else None
         headers = {"content-type": JSON if problem is None else PROBLEM}
         if self.replayed:
@@ -47,6 +56,18 @@ class Answer(Struct, frozen=True):
         if self.allow:
             headers["allow"] = ", ".join(self.allow)
         return headers
+
+    def unless_known(self, if_none_match: str | None) -> "Answer":
+        """Return it, or 304 where the caller has the very same text (RFC 9110, section 13.1.2).
+
+        Args:
+            if_none_match: the request's header of that name, if any.
+        """
+        etag = None if self.own is None else self.own.get("etag")
+        if etag is None or if_none_match is None:
+            return self
+        known = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+        return Answer(304, Raw(b""), own=self.own) if known & {etag, "*"} else self
 
 
 class Item(Struct, frozen=True, omit_defaults=True):
@@ -98,6 +119,23 @@ def concluded(command: type[Struct], outcome: Any) -> tuple[int, Struct, bool]:
         problem = faulted(outcome)
         return problem.status, problem, False
     return STATUS[command], outcome, replayed
+
+
+def kept(text: bytes, media_type: str, **more: str) -> Answer:
+    """Return the answer that is one text for as long as the process runs.
+
+    Args:
+        text: goes out as it is.
+        more: headers; `_` in their names stands for `-`.
+    """
+    own = {
+        "content-type": media_type,
+        "etag": f'"{hashlib.sha256(text).hexdigest()[:32]}"',
+        "cache-control": f"public, max-age={KEPT_S}",
+        "x-content-type-options": "nosniff",
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    return Answer(200, Raw(text), own=own)
 
 
 def failed(problem: Problem, allow: tuple[str, ...] = ()) -> Answer:

@@ -93,7 +93,8 @@ class Counter:
     async def answer(self, place: Place, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
         try:
-            return _response(await self._answer(place, request))
+            answer = await self._answer(place, request)
+            return _response(answer.unless_known(request.headers.get("if-none-match")))
         except StorageError as error:
             # A row that cannot be read ends the node by its name, wherever it is met.
             self._desk.fail(error)

@@ -2,19 +2,23 @@
 
 A request is a closed msgspec Struct filled from three places: numbers in the path, the query of
 a GET, the JSON body of a POST. Listeners hand over method, path, query and body; what does not
-fit becomes a `RequestError` here, so that every listener refuses with the same bytes.
+fit becomes a `RequestError` here, so that every listener refuses with the same bytes. A row also
+says who may call it and what it may answer: the API's description is made from it.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from msgspec import Struct
 
-from gateway.answer import Answer, failed
+from actors.commands import Command
+from actors.refusable import REFUSALS
+from gateway.answer import JSON, STATUS, Answer, failed
 from gateway.desk import TIMEOUT_S_MAX, Caller, Desk
-from gateway.errors import RequestCode, RequestError
+from gateway.errors import Code, RequestCode, RequestError
 
 BODY_BYTES: Final = 64 << 10
 """Body limit of a path that does not set its own."""
@@ -24,6 +28,8 @@ BODY_S: Final = 10.0
 Handle = Callable[[Desk, Caller, Any], Awaitable[Answer]]
 Decode = Callable[[dict[str, str], bytes], Any]
 """Makes the typed request from (numbers of the path, body)."""
+Access = Literal["anyone", "merchant", "bank"]
+"""Who may call it: anyone, a merchant in its own affairs, or the accounts' bank."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -35,6 +41,15 @@ class Endpoint(Struct, frozen=True):
         request: type of the typed request.
         handle: `(desk, caller, request) → answer`.
         decode: makes the request; see `Decode`. For a GET the "body" is the query.
+        access: who may call it; see `Access`.
+        answers: type of the body where it goes well.
+        name: what it does, verb first (`create_payment`); no two rows have the same.
+        about: what it does, in sentences; the first can stand alone.
+        body: type of the JSON body, None for a GET.
+        status: where it goes well.
+        codes: of the problems that are its own, beside those that any request can have.
+        media_type: of the body where it goes well.
+        stays: that body is one text while the process runs: callers may keep it.
         body_bytes_max: larger bodies are refused unread.
         takes_slots: it stands for commands, and where the node takes no more of them it is
             refused before it is decoded.
@@ -45,12 +60,37 @@ class Endpoint(Struct, frozen=True):
     request: Any
     handle: Handle
     decode: Decode
+    access: Access
+    answers: Any
+    name: str
+    about: str
+    body: Any = None
+    status: int = 200
+    codes: tuple[Code, ...] = ()
+    media_type: str = JSON
+    stays: bool = False
     body_bytes_max: int = BODY_BYTES
     takes_slots: bool = False
 
 
-def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
-    """Return a GET endpoint: its request comes from path and query."""
+def read(
+    path: str,
+    request: type[Struct],
+    handle: Handle,
+    access: Access,
+    answers: Any,
+    *codes: Code,
+    called: str = "",
+    about: str = "",
+    media_type: str = JSON,
+    stays: bool = False,
+) -> Endpoint:
+    """Return a GET endpoint: its request comes from path and query.
+
+    Args:
+        codes: of its own problems.
+        called, about: where name and sentences of the function `handle` do not tell it from others.
+    """
     info = msgspec.inspect.type_info(request)
     assert isinstance(info, msgspec.inspect.StructType)
     integers = {each.name for each in info.fields if isinstance(each.type, msgspec.inspect.IntType)}
@@ -65,12 +105,39 @@ def read(path: str, request: type[Struct], handle: Handle) -> Endpoint:
             given[name] = int(value) if plain else value
         return convert(given, request)
 
-    return Endpoint("GET", path, request, handle, decode)
+    return Endpoint(
+        "GET",
+        path,
+        request,
+        handle,
+        decode,
+        access,
+        answers,
+        called or handle.__name__,
+        about or inspect.getdoc(handle) or "",
+        codes=codes,
+        media_type=media_type,
+        stays=stays,
+    )
 
 
-def act(path: str, request: type[Struct], handle: Handle, *, takes_slots: bool = True) -> Endpoint:
-    """Return a POST endpoint: numbers of the path and members of the body make the request."""
-    in_path = tuple(segment[1:-1] for segment in _segments(path) if segment.startswith("{"))
+def act(
+    path: str,
+    request: type[Struct],
+    handle: Handle,
+    access: Access,
+    answers: Any,
+    *codes: Code,
+    takes_slots: bool = True,
+) -> Endpoint:
+    """Return a POST endpoint: numbers of the path and members of the body make the request.
+
+    A command tells its own name, what it does and what it may be refused with.
+
+    Args:
+        codes: of its own problems, beside a command's refusals.
+    """
+    in_path = numbers_in(path)
     fields = [field for field in msgspec.structs.fields(request) if field.name not in in_path]
     numbers_type = msgspec.defstruct(
         f"{request.__name__}Path", [(name, _type_of(request, name)) for name in in_path]
@@ -86,6 +153,7 @@ def act(path: str, request: type[Struct], handle: Handle, *, takes_slots: bool =
         ],
         forbid_unknown_fields=True,
         frozen=True,
+        namespace={"__doc__": request.__doc__},
     )
     names = tuple(field.name for field in fields)
     decoder = msgspec.json.Decoder(body_type)
@@ -96,7 +164,30 @@ def act(path: str, request: type[Struct], handle: Handle, *, takes_slots: bool =
             convert(numbers, numbers_type)
         return request(**numbers, **{name: getattr(given, name) for name in names})
 
-    return Endpoint("POST", path, request, handle, decode, takes_slots=takes_slots)
+    name, tells = handle.__name__, inspect.getdoc(handle)
+    if issubclass(request, Command):
+        name, tells = str(request.__struct_config__.tag), inspect.getdoc(request)
+        codes = (*REFUSALS[request], *codes)
+    return Endpoint(
+        "POST",
+        path,
+        request,
+        handle,
+        decode,
+        access,
+        answers,
+        name,
+        tells or "",
+        body=body_type,
+        status=STATUS.get(request, 201),
+        codes=codes,
+        takes_slots=takes_slots,
+    )
+
+
+def numbers_in(path: str) -> tuple[str, ...]:
+    """Return the names of the numbers in a path's template."""
+    return tuple(segment[1:-1] for segment in _segments(path) if segment.startswith("{"))
 
 
 def _type_of(request: type[Struct], name: str) -> Any:

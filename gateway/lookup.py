@@ -9,7 +9,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -25,6 +25,7 @@ from storage.row import RECORDS
 from storage.store import Snapshot
 
 R = TypeVar("R", bound=Struct)
+T = TypeVar("T")
 
 PAGE_MAX: Final = 100
 
@@ -32,10 +33,10 @@ Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str, Meta(min_length=1, max_length=120)]  # a key of 90 bytes at most
 
 
-class Page(Struct, frozen=True, tag_field="object", tag="page"):
+class Page(Struct, Generic[T], frozen=True, tag_field="object", tag="page"):
     """Some of a list; `next_cursor` asks for what follows, None at the end."""
 
-    items: list[Any]
+    items: list[T]
     next_cursor: str | None
 
 

@@ -8,6 +8,7 @@ from gateway.handlers import (
     authorizations,
     commands,
     day_cuts,
+    documents,
     freezes,
     limits,
     merchants,
@@ -17,7 +18,7 @@ from gateway.handlers import (
     transfers,
 )
 
-ENDPOINTS: Final = (
+_API: Final = (
     *commands.ENDPOINTS,
     *payments.ENDPOINTS,
     *authorizations.ENDPOINTS,
@@ -31,3 +32,5 @@ ENDPOINTS: Final = (
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,
 )
+
+ENDPOINTS: Final = (*_API, *documents.documents(_API))

@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from actors.account import Account, view_account
+from actors.answers import AccountView, TransferView
 from actors.commands import (
     CloseAccount,
     Currency,
@@ -26,8 +27,8 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
-from gateway.lookup import Cursor, Limit, actors_page, found, record_of, state_of
-from gateway.statement import BusinessDate, statement
+from gateway.lookup import Cursor, Limit, Page, actors_page, found, record_of, state_of
+from gateway.statement import BusinessDate, PostingView, statement
 
 
 class AccountKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,15 +122,36 @@ _ACCOUNTS: Final = "/v1/accounts"
 _ACCOUNT: Final = "/v1/accounts/{account_no}"
 
 ENDPOINTS: Final = (
-    act(_ACCOUNTS, OpenAccount, command_account),
-    read(_ACCOUNTS, AccountList, list_accounts),
-    read(_ACCOUNT, AccountKey, get_account),
-    read(f"{_ACCOUNT}/postings", StatementOf, list_postings),
-    act(f"{_ACCOUNT}/fundings", FundAccount, command_account),
-    read(f"{_ACCOUNT}/fundings/{{funding_no}}", FundingKey, get_funding),
-    act(f"{_ACCOUNT}/withdrawals", WithdrawFunds, command_account),
-    read(f"{_ACCOUNT}/withdrawals/{{withdrawal_no}}", WithdrawalKey, get_withdrawal),
-    act(f"{_ACCOUNT}/freeze", FreezeAccount, command_account),
-    act(f"{_ACCOUNT}/unfreeze", UnfreezeAccount, command_account),
-    act(f"{_ACCOUNT}/close", CloseAccount, command_account),
+    act(_ACCOUNTS, OpenAccount, command_account, "bank", AccountView),
+    read(_ACCOUNTS, AccountList, list_accounts, "bank", Page[AccountView]),
+    read(_ACCOUNT, AccountKey, get_account, "bank", AccountView, Refusal.ACCOUNT_NOT_FOUND),
+    read(
+        f"{_ACCOUNT}/postings",
+        StatementOf,
+        list_postings,
+        "bank",
+        Page[PostingView],
+        Refusal.ACCOUNT_NOT_FOUND,
+    ),
+    act(f"{_ACCOUNT}/fundings", FundAccount, command_account, "bank", TransferView),
+    read(
+        f"{_ACCOUNT}/fundings/{{funding_no}}",
+        FundingKey,
+        get_funding,
+        "bank",
+        TransferView,
+        RequestCode.NO_SUCH_TRANSFER,
+    ),
+    act(f"{_ACCOUNT}/withdrawals", WithdrawFunds, command_account, "bank", TransferView),
+    read(
+        f"{_ACCOUNT}/withdrawals/{{withdrawal_no}}",
+        WithdrawalKey,
+        get_withdrawal,
+        "bank",
+        TransferView,
+        RequestCode.NO_SUCH_TRANSFER,
+    ),
+    act(f"{_ACCOUNT}/freeze", FreezeAccount, command_account, "bank", AccountView),
+    act(f"{_ACCOUNT}/unfreeze", UnfreezeAccount, command_account, "bank", AccountView),
+    act(f"{_ACCOUNT}/close", CloseAccount, command_account, "bank", AccountView),
 )

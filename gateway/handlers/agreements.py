@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from actors.agreement import ALLOWANCES
-from actors.answers import AgreementView
+from actors.answers import AgreementChangeView, AgreementView
 from actors.commands import CancelAgreement, ChangeAgreement, Command, Number, SignAgreement
 from actors.refusal import Refusal
 from actors.signing import (
@@ -21,7 +21,7 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, act, read
 from gateway.errors import RequestCode
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.lookup import Cursor, Limit, Page, found, record_of, records_page
 
 
 class AgreementKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,14 +106,30 @@ def _change(
         view = view_change(key.account_no, change_no, record)
         return found(view, RequestCode.NO_SUCH_OPERATION)
 
-    yield act(f"{_AGREEMENT}/{name}", command_type, change)
-    yield read(f"{_AGREEMENT}/{name}/{{{number}}}", key_type, get_change)
+    yield act(f"{_AGREEMENT}/{name}", command_type, change, "bank", AgreementChangeView)
+    yield read(
+        f"{_AGREEMENT}/{name}/{{{number}}}",
+        key_type,
+        get_change,
+        "bank",
+        AgreementChangeView,
+        RequestCode.NO_SUCH_OPERATION,
+        called=f"get_agreement_{name[:-1]}",
+        about=f"Return an agreement's {name[:-1]} by its number.",
+    )
 
 
 ENDPOINTS: Final = (
-    act(_AGREEMENTS, SignAgreement, sign_agreement),
-    read(_AGREEMENTS, AgreementList, list_agreements),
-    read(_AGREEMENT, AgreementKey, get_agreement),
+    act(_AGREEMENTS, SignAgreement, sign_agreement, "bank", AgreementView),
+    read(_AGREEMENTS, AgreementList, list_agreements, "bank", Page[AgreementView]),
+    read(
+        _AGREEMENT,
+        AgreementKey,
+        get_agreement,
+        "bank",
+        AgreementView,
+        Refusal.NO_SUCH_AGREEMENT,
+    ),
     *_change("changes", "change_no", ChangeAgreement, ChangeKey, "change"),
     *_change("cancellations", "cancel_no", CancelAgreement, CancelKey, "cancel"),
 )

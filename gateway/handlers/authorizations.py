@@ -5,6 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from actors.answers import AuthorizationView, OperationView
 from actors.authorization import AUTHORIZATIONS, view_authorization
 from actors.commands import (
     CaptureAuthorization,
@@ -24,7 +25,7 @@ from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, act, read
 from gateway.errors import RequestCode
 from gateway.feed import Listed, list_records
-from gateway.lookup import found, record_of
+from gateway.lookup import Page, found, record_of
 
 
 class AuthorizationKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,14 +106,42 @@ def _operation(
         view = view_operation(key.merchant_no, operation_no, operation)
         return found(view, RequestCode.NO_SUCH_OPERATION)
 
-    yield act(f"{_AUTHORIZATION}/{name}", command_type, operate)
-    yield read(f"{_AUTHORIZATION}/{name}/{{{number}}}", key_type, get_operation)
+    yield act(f"{_AUTHORIZATION}/{name}", command_type, operate, "merchant", OperationView)
+    yield read(
+        f"{_AUTHORIZATION}/{name}/{{{number}}}",
+        key_type,
+        get_operation,
+        "merchant",
+        OperationView,
+        RequestCode.NO_SUCH_OPERATION,
+        called=f"get_{name[:-1]}",
+        about=f"Return an authorization's {name[:-1]} by its number.",
+    )
 
 
 ENDPOINTS: Final = (
-    act(_AUTHORIZATIONS, CreateAuthorization, create_authorization),
-    read(_AUTHORIZATIONS, AuthorizationList, list_authorizations),
-    read(_AUTHORIZATION, AuthorizationKey, get_authorization),
+    act(
+        _AUTHORIZATIONS,
+        CreateAuthorization,
+        create_authorization,
+        "merchant",
+        AuthorizationView,
+    ),
+    read(
+        _AUTHORIZATIONS,
+        AuthorizationList,
+        list_authorizations,
+        "merchant",
+        Page[AuthorizationView],
+    ),
+    read(
+        _AUTHORIZATION,
+        AuthorizationKey,
+        get_authorization,
+        "merchant",
+        AuthorizationView,
+        Refusal.NO_SUCH_HOLD,
+    ),
     *_operation("increments", "increment_no", IncrementAuthorization, IncrementKey, INCREMENTS),
     *_operation("captures", "capture_no", CaptureAuthorization, CaptureKey, CAPTURES),
     *_operation("voids", "void_no", VoidAuthorization, VoidKey, VOIDS),

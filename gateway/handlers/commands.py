@@ -1,12 +1,13 @@
 """Arrays of commands: up to 1,000 at once, not atomic, answered in array order."""
 
+import inspect
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from gateway.answer import Answer
+from gateway.answer import Answer, Item
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, decode_json
 from gateway.errors import Problem, RequestCode, RequestError, problem
@@ -19,6 +20,9 @@ BODY_BYTES: Final = 1 << 20
 # bytes, each decoded by itself, so that one bad item spoils no other.
 _all: Final = msgspec.json.Decoder(list[Entry])
 _raw: Final = msgspec.json.Decoder(list[msgspec.Raw])
+CommandList = Annotated[list[Entry], Meta(max_length=COMMANDS_MAX)]
+"""The body as callers see it."""
+
 _one: Final[msgspec.json.Decoder[Entry]] = msgspec.json.Decoder(Entry)
 
 
@@ -63,6 +67,18 @@ async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answe
 
 ENDPOINTS: Final = (
     Endpoint(
-        "POST", "/v1/commands", CommandArray, run_commands, _decode, BODY_BYTES, takes_slots=True
+        "POST",
+        "/v1/commands",
+        CommandArray,
+        run_commands,
+        _decode,
+        "merchant",
+        list[Item],
+        "run_commands",
+        inspect.getdoc(run_commands) or "",
+        body=CommandList,
+        codes=(RequestCode.ARRAY_TOO_LONG,),
+        body_bytes_max=BODY_BYTES,
+        takes_slots=True,
     ),
 )

@@ -73,6 +73,21 @@ async def get_day_cut(desk: Desk, caller: Caller, cut: DayCut) -> Answer:
 
 ENDPOINTS: Final = (
     # Operators have a lane of their own: they are heard when nobody else is.
-    act("/v1/day-cuts", DayCut, cut_day, takes_slots=False),
-    read("/v1/day-cuts/{business_date}", DayCut, get_day_cut),
+    act(
+        "/v1/day-cuts",
+        DayCut,
+        cut_day,
+        "bank",
+        DayCutView,
+        RequestCode.DATE_NOT_OPEN,
+        takes_slots=False,
+    ),
+    read(
+        "/v1/day-cuts/{business_date}",
+        DayCut,
+        get_day_cut,
+        "bank",
+        DayCutView,
+        RequestCode.NO_SUCH_DAY_CUT,
+    ),
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from actors.answers import FreezeView, UnfreezeView
 from actors.commands import FreezeAmount, Number, UnfreezeAmount
 from actors.freeze import FREEZES, UNFREEZES, view_freeze, view_unfreeze
 from actors.refusal import Refusal
@@ -11,7 +12,7 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.lookup import Cursor, Limit, Page, found, record_of, records_page
 
 
 class FreezeKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,9 +76,16 @@ _FREEZES: Final = "/v1/accounts/{account_no}/freezes"
 _FREEZE: Final = "/v1/accounts/{account_no}/freezes/{freeze_no}"
 
 ENDPOINTS: Final = (
-    act(_FREEZES, FreezeAmount, command_freeze),
-    read(_FREEZES, FreezeList, list_freezes),
-    read(_FREEZE, FreezeKey, get_freeze),
-    act(f"{_FREEZE}/unfreezes", UnfreezeAmount, command_freeze),
-    read(f"{_FREEZE}/unfreezes/{{unfreeze_no}}", UnfreezeKey, get_unfreeze),
+    act(_FREEZES, FreezeAmount, command_freeze, "bank", FreezeView),
+    read(_FREEZES, FreezeList, list_freezes, "bank", Page[FreezeView]),
+    read(_FREEZE, FreezeKey, get_freeze, "bank", FreezeView, Refusal.NO_SUCH_FREEZE),
+    act(f"{_FREEZE}/unfreezes", UnfreezeAmount, command_freeze, "bank", UnfreezeView),
+    read(
+        f"{_FREEZE}/unfreezes/{{unfreeze_no}}",
+        UnfreezeKey,
+        get_unfreeze,
+        "bank",
+        UnfreezeView,
+        RequestCode.NO_SUCH_OPERATION,
+    ),
 )

@@ -5,6 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 from actors.account import Account
+from actors.answers import AccountLimitsView, LimitsChangeView
 from actors.commands import Number, SetAccountLimits
 from actors.kinds import ACCOUNT
 from actors.limits import LIMITS_CHANGES, view_account_limits, view_limits_change
@@ -52,7 +53,14 @@ async def get_limits_change(desk: Desk, caller: Caller, key: LimitsChangeKey) ->
 _LIMITS: Final = "/v1/accounts/{account_no}/limits"
 
 ENDPOINTS: Final = (
-    act(_LIMITS, SetAccountLimits, set_limits),
-    read(_LIMITS, LimitsKey, get_limits),
-    read(f"{_LIMITS}/{{limits_no}}", LimitsChangeKey, get_limits_change),
+    act(_LIMITS, SetAccountLimits, set_limits, "bank", LimitsChangeView),
+    read(_LIMITS, LimitsKey, get_limits, "bank", AccountLimitsView, Refusal.ACCOUNT_NOT_FOUND),
+    read(
+        f"{_LIMITS}/{{limits_no}}",
+        LimitsChangeKey,
+        get_limits_change,
+        "bank",
+        LimitsChangeView,
+        RequestCode.NO_SUCH_OPERATION,
+    ),
 )

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from actors.answers import MerchantView
 from actors.commands import (
     ActivateMerchant,
     CloseMerchant,
@@ -17,8 +18,8 @@ from actors.refusal import Refusal
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
-from gateway.feed import events_after
-from gateway.lookup import Cursor, Limit, actors_page, found, state_of
+from gateway.feed import EventList, events_after
+from gateway.lookup import Cursor, Limit, Page, actors_page, found, state_of
 
 
 class MerchantKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,12 +67,29 @@ async def list_events(desk: Desk, caller: Caller, asked: EventsAfter) -> Answer:
     return events_after(desk.node, asked.merchant_no, asked.after, asked.limit)
 
 
+_MERCHANTS: Final = "/v1/merchants"
+_MERCHANT: Final = "/v1/merchants/{merchant_no}"
+
 ENDPOINTS: Final = (
-    act("/v1/merchants", OpenMerchant, command_merchant),
-    read("/v1/merchants", MerchantList, list_merchants),
-    read("/v1/merchants/{merchant_no}", MerchantKey, get_merchant),
-    act("/v1/merchants/{merchant_no}/suspend", SuspendMerchant, command_merchant),
-    act("/v1/merchants/{merchant_no}/activate", ActivateMerchant, command_merchant),
-    act("/v1/merchants/{merchant_no}/close", CloseMerchant, command_merchant),
-    read("/v1/merchants/{merchant_no}/events", EventsAfter, list_events),
+    act(_MERCHANTS, OpenMerchant, command_merchant, "bank", MerchantView),
+    read(_MERCHANTS, MerchantList, list_merchants, "bank", Page[MerchantView]),
+    read(
+        _MERCHANT,
+        MerchantKey,
+        get_merchant,
+        "merchant",
+        MerchantView,
+        Refusal.MERCHANT_NOT_FOUND,
+    ),
+    act(f"{_MERCHANT}/suspend", SuspendMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/activate", ActivateMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/close", CloseMerchant, command_merchant, "bank", MerchantView),
+    read(
+        f"{_MERCHANT}/events",
+        EventsAfter,
+        list_events,
+        "merchant",
+        EventList,
+        Refusal.MERCHANT_NOT_FOUND,
+    ),
 )

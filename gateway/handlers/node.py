@@ -1,19 +1,25 @@
-"""The node itself: where it stands, and the codes that it speaks."""
+"""The node itself: that it answers, where it stands, and the codes that it speaks."""
 
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from actors.answers import instant
-from gateway.answer import Answer
+from gateway.answer import JSON, Answer, encode, kept
 from gateway.desk import Caller, ClockKind, Desk
 from gateway.endpoint import read
 from gateway.errors import CODES
 from storage.row import ACTORS, HUBS, PARKED, RECORDS
 
 
-class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True):
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing to say."""
+
+
+class HealthView(Struct, frozen=True, tag_field="object", tag="health"):
+    """The node answers; this is all that strangers are told of it."""
+
+    state: Literal["UP"] = "UP"
 
 
 class Counts(Struct, frozen=True):
@@ -63,7 +69,24 @@ class ErrorView(Struct, frozen=True):
     advice: str
 
 
-async def get_node(desk: Desk, caller: Caller, asked: NodeStatus) -> Answer:
+_HEALTH: Final = Answer(200, HealthView())
+_ERRORS: Final = kept(
+    encode(
+        [
+            ErrorView(str(code), meaning.status, meaning.title, meaning.advice)
+            for code, meaning in CODES.items()
+        ]
+    ),
+    JSON,
+)
+
+
+async def get_health(desk: Desk, caller: Caller, asked: Nothing) -> Answer:
+    """Return that the node answers, and nothing else about it."""
+    return _HEALTH
+
+
+async def get_node(desk: Desk, caller: Caller, asked: Nothing) -> Answer:
     """Return where the node stands."""
     shards = desk.node.shards
     rows = dict.fromkeys((ACTORS, HUBS, RECORDS, PARKED), 0)
@@ -95,18 +118,13 @@ async def get_node(desk: Desk, caller: Caller, asked: NodeStatus) -> Answer:
     return Answer(200, view)
 
 
-async def list_errors(desk: Desk, caller: Caller, asked: NodeStatus) -> Answer:
+async def list_errors(desk: Desk, caller: Caller, asked: Nothing) -> Answer:
     """Return the table of codes."""
-    return Answer(
-        200,
-        [
-            ErrorView(str(code), meaning.status, meaning.title, meaning.advice)
-            for code, meaning in CODES.items()
-        ],
-    )
+    return _ERRORS
 
 
 ENDPOINTS: Final = (
-    read("/v1/node", NodeStatus, get_node),
-    read("/v1/errors", NodeStatus, list_errors),
+    read("/v1/health", Nothing, get_health, "anyone", HealthView),
+    read("/v1/node", Nothing, get_node, "bank", NodeView),
+    read("/v1/errors", Nothing, list_errors, "anyone", list[ErrorView], stays=True),
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from actors.answers import OperationView, PaymentView
 from actors.commands import CreatePayment, Number, ReversePayment
 from actors.event import OUTCOMES
 from actors.operation import REVERSALS, view_operation
@@ -14,7 +15,7 @@ from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
 from gateway.feed import Listed, list_records
-from gateway.lookup import found, record_of
+from gateway.lookup import Page, found, record_of
 
 
 class PaymentKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,9 +74,16 @@ _PAYMENTS: Final = "/v1/payments"
 _PAYMENT: Final = "/v1/payments/{merchant_no}/{order_no}"
 
 ENDPOINTS: Final = (
-    act(_PAYMENTS, CreatePayment, create_payment),
-    read(_PAYMENTS, PaymentList, list_payments),
-    read(_PAYMENT, PaymentKey, get_payment),
-    act(f"{_PAYMENT}/reversals", ReversePayment, reverse_payment),
-    read(f"{_PAYMENT}/reversals/{{reversal_no}}", ReversalKey, get_reversal),
+    act(_PAYMENTS, CreatePayment, create_payment, "merchant", PaymentView),
+    read(_PAYMENTS, PaymentList, list_payments, "merchant", Page[PaymentView]),
+    read(_PAYMENT, PaymentKey, get_payment, "merchant", PaymentView, Refusal.NO_SUCH_PAYMENT),
+    act(f"{_PAYMENT}/reversals", ReversePayment, reverse_payment, "merchant", OperationView),
+    read(
+        f"{_PAYMENT}/reversals/{{reversal_no}}",
+        ReversalKey,
+        get_reversal,
+        "merchant",
+        OperationView,
+        RequestCode.NO_SUCH_OPERATION,
+    ),
 )

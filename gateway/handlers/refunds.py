@@ -5,6 +5,7 @@ from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
 
+from actors.answers import RefundView, RemedyView
 from actors.commands import (
     AmountMinor,
     CloseRefund,
@@ -17,6 +18,7 @@ from actors.commands import (
 from actors.event import REFUND_STATES
 from actors.note import Description, Metadata
 from actors.refund import REFUNDS, view_refund
+from actors.refusable import REFUSALS
 from actors.refusal import Refusal
 from actors.remedy import CLOSINGS, REDIRECTS, Remedy, view_remedy
 from engine.kind import RecordKind
@@ -25,7 +27,7 @@ from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, act, read
 from gateway.errors import RequestCode, RequestError
 from gateway.feed import Listed, list_records
-from gateway.lookup import found, record_of
+from gateway.lookup import Page, found, record_of
 
 
 class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,14 +123,31 @@ def _remedy(
         view = view_remedy(key.merchant_no, remedy_no, record)
         return found(view, RequestCode.NO_SUCH_OPERATION)
 
-    yield act(f"{_REFUND}/{name}", command_type, remedy)
-    yield read(f"{_REFUND}/{name}/{{{number}}}", key_type, get_remedy)
+    yield act(f"{_REFUND}/{name}", command_type, remedy, "merchant", RemedyView)
+    yield read(
+        f"{_REFUND}/{name}/{{{number}}}",
+        key_type,
+        get_remedy,
+        "merchant",
+        RemedyView,
+        RequestCode.NO_SUCH_OPERATION,
+        called=f"get_refund_{name[:-1]}",
+        about=f"Return a refund's {name[:-1]} by its number.",
+    )
 
 
 ENDPOINTS: Final = (
-    act(_REFUNDS, CreateRefund, create_refund),
-    read(_REFUNDS, RefundList, list_refunds),
-    read(_REFUND, RefundKey, get_refund),
+    act(
+        _REFUNDS,
+        CreateRefund,
+        create_refund,
+        "merchant",
+        RefundView,
+        *REFUSALS[RefundPayment],
+        *REFUSALS[RefundAuthorization],
+    ),
+    read(_REFUNDS, RefundList, list_refunds, "merchant", Page[RefundView]),
+    read(_REFUND, RefundKey, get_refund, "merchant", RefundView, Refusal.NO_SUCH_REFUND),
     *_remedy("redirects", "redirect_no", RedirectRefund, RedirectKey, REDIRECTS),
     *_remedy("closings", "close_no", CloseRefund, ClosingKey, CLOSINGS),
 )

@@ -11,7 +11,7 @@ from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
-from gateway.lookup import Cursor, Limit, found, record_of, records_page
+from gateway.lookup import Cursor, Limit, Page, found, record_of, records_page
 
 
 class TransferKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +62,14 @@ async def list_transfers(desk: Desk, caller: Caller, asked: TransferList) -> Ans
 _TRANSFERS: Final = "/v1/transfers"
 
 ENDPOINTS: Final = (
-    act(_TRANSFERS, CreateTransfer, create_transfer),
-    read(_TRANSFERS, TransferList, list_transfers),
-    read(f"{_TRANSFERS}/{{account_no}}/{{transfer_no}}", TransferKey, get_transfer),
+    act(_TRANSFERS, CreateTransfer, create_transfer, "bank", TransferView),
+    read(_TRANSFERS, TransferList, list_transfers, "bank", Page[TransferView]),
+    read(
+        f"{_TRANSFERS}/{{account_no}}/{{transfer_no}}",
+        TransferKey,
+        get_transfer,
+        "bank",
+        TransferView,
+        RequestCode.NO_SUCH_TRANSFER,
+    ),
 )

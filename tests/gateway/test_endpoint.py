@@ -5,12 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.answers import OperationView, PaymentView
 from actors.commands import CreatePayment, Number, ReversePayment
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, Router, act, read
 from gateway.errors import RequestError
 from gateway.handlers.payments import PaymentList
+from gateway.lookup import Page
 from gateway.table import ENDPOINTS
 
 
@@ -18,9 +20,15 @@ async def _handle(desk: Desk, caller: Caller, request: Any) -> Answer:
     return Answer(200, request)
 
 
-PAY = act("/v1/payments", CreatePayment, _handle)
-REVERSE = act("/v1/payments/{merchant_no}/{order_no}/reversals", ReversePayment, _handle)
-LIST = read("/v1/payments", PaymentList, _handle)
+PAY = act("/v1/payments", CreatePayment, _handle, "merchant", PaymentView)
+REVERSE = act(
+    "/v1/payments/{merchant_no}/{order_no}/reversals",
+    ReversePayment,
+    _handle,
+    "merchant",
+    OperationView,
+)
+LIST = read("/v1/payments", PaymentList, _handle, "merchant", Page[PaymentView])
 ROUTER = Router([PAY, REVERSE, LIST])
 
 BODY = b'{"merchant_no":"M1","order_no":"O1","payer":"A1","amount_minor":%b,"currency":"USD"}'
