@@ -312,7 +312,8 @@ class Router:
 
 def _timeout_s(text: str) -> float:
     try:
-        timeout_s = float(text) if text.isascii() else 0.0
+        # Python's own notation would take 1_0 for 10.
+        timeout_s = float(text) if text.isascii() and "_" not in text else 0.0
     except ValueError:
         timeout_s = 0.0
     if not 0 < timeout_s <= TIMEOUT_S_MAX:

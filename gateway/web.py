@@ -5,6 +5,7 @@ answered: an answer that overtakes its request's body leaves Hypercorn's keep-al
 hanging now and then.
 """
 
+from http import HTTPStatus
 from typing import Final
 
 import trio
@@ -34,7 +35,11 @@ def web_app(counter: Counter) -> QuartTrio:
     async def answer() -> WebResponse:
         response = await _answer(counter, request)
         _tell_patience(request, response.busy_s)
-        return WebResponse(response.body, response.status, response.headers)
+        framed = WebResponse(response.body, response.status, response.headers)
+        if response.status == HTTPStatus.NOT_MODIFIED:
+            # It would be the length of the text that is not sent (RFC 9110, section 8.6).
+            del framed.headers["content-length"]
+        return framed
 
     return app
 

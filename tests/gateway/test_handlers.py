@@ -481,7 +481,7 @@ async def test_errors_are_listed() -> None:
         assert {"code", "status", "title", "advice"} == set(errors[0])
 
 
-@pytest.mark.parametrize("wait", ["0", "-1", "61", "nan", "inf", "", "soon", "٣"])
+@pytest.mark.parametrize("wait", ["0", "-1", "61", "nan", "inf", "", "soon", "٣", "1_0"])
 async def test_request_timeout_out_of_range_is_refused(wait: str) -> None:
     async with open_desk() as client:
         answer = await client.call("GET", "/v1/node", wait=wait)
