@@ -125,6 +125,10 @@ overload: setup
     {{ quote(bin / "piaohao") }} bench overload --batch 100
     {{ quote(bin / "piaohao") }} bench overload --batch 1
 
+# Schemathesis against a node, with all its checks; PIAOHAO_SEED makes other requests (2 minutes).
+api-check EXAMPLES="30": setup
+    PIAOHAO_EXAMPLES={{ quote(EXAMPLES) }} {{ quote(bin / "pytest") }} -s -m long tests/e2e/test_schemathesis.py
+
 # A file of 150,000 rows, and how many a second (1 minute; run nothing else).
 replay-large: setup
     {{ quote(bin / "pytest") }} -s -m long tests/e2e/test_replay.py -k large_file

@@ -25,63 +25,26 @@ LIMIT_S: Final = 1_800.0
 
 pytestmark = pytest.mark.one_shard
 
-# Its first try is the plainest value that fits: under these numbers there is something.
-TRIED_FIRST: Final[list[dict[str, Any]]] = [
+# The examples of schemathesis_hooks.py go on from here, in the order of the handler table.
+BEFORE: Final[list[dict[str, Any]]] = [
     {"command": "open_account", "account_no": "0", "currency": "AAA"},
     {"command": "open_account", "account_no": "00", "currency": "AAA"},
     {"command": "open_merchant", "merchant_no": "0", "currency": "AAA"},
+    {"command": "sign_agreement", "account_no": "0", "agreement_no": "0", "merchant_no": "0"},
     {
         "command": "fund_account",
         "account_no": "0",
-        "funding_no": "0",
+        "funding_no": "first",
         "amount_minor": 10**12,
         "currency": "AAA",
     },
-    {"command": "sign_agreement", "account_no": "0", "agreement_no": "0", "merchant_no": "0"},
+    # A merchant with money cannot be closed, nor can an account.
     {
         "command": "create_payment",
         "merchant_no": "0",
-        "order_no": "0",
+        "order_no": "first",
         "payer": "0",
-        "amount_minor": 10**6,
-        "currency": "AAA",
-    },
-    {
-        "command": "create_authorization",
-        "merchant_no": "0",
-        "hold_no": "0",
-        "payer": "0",
-        "amount_minor": 10**6,
-        "currency": "AAA",
-    },
-    {
-        "command": "capture_authorization",
-        "merchant_no": "0",
-        "hold_no": "0",
-        "capture_no": "0",
-        "amount_minor": 1,
-    },
-    {
-        "command": "refund_payment",
-        "merchant_no": "0",
-        "refund_no": "0",
-        "order_no": "0",
-        "amount_minor": 1,
-    },
-    {"command": "freeze_amount", "account_no": "0", "freeze_no": "0", "amount_minor": 1},
-    {
-        "command": "withdraw_funds",
-        "account_no": "0",
-        "withdrawal_no": "0",
-        "amount_minor": 1,
-        "currency": "AAA",
-    },
-    {
-        "command": "create_transfer",
-        "account_no": "0",
-        "transfer_no": "0",
-        "to": "00",
-        "amount_minor": 1,
+        "amount_minor": 10**9,
         "currency": "AAA",
     },
 ]
@@ -92,8 +55,8 @@ async def _check(data: Path, *options: str) -> str:
     await make_store(data)
     async with node(data) as running:
         async with httpx2.AsyncClient() as client:
-            answers = await client.post(f"{running.address}/v1/commands", json=TRIED_FIRST)
-            assert [item["status"] for item in answers.json()] == [201] * len(TRIED_FIRST)
+            answers = await client.post(f"{running.address}/v1/commands", json=BEFORE)
+            assert [item["status"] for item in answers.json()] == [201] * len(BEFORE)
         with trio.fail_after(LIMIT_S):
             run = await trio.run_process(
                 [
@@ -117,7 +80,9 @@ async def _check(data: Path, *options: str) -> str:
 
 async def test_answers_to_a_few_requests_are_as_described(tmp_path: Path) -> None:
     """A few requests to every endpoint; `./just api-check` makes many."""
-    report = await _check(tmp_path, "--phases", "fuzzing", "--max-examples", "5", "--no-shrink")
+    report = await _check(
+        tmp_path, "--phases", "examples,fuzzing", "--max-examples", "3", "--no-shrink"
+    )
     assert f"Seed: {SEED}" in report
 
 

@@ -18,6 +18,7 @@ from gateway.errors import RequestError
 from gateway.table import ENDPOINTS
 from storage.memory import MemoryStore
 from storage.store import Format
+from tests.gateway.description import assert_described
 from tests.shards import SHARDS
 
 SECOND = 1_000_000_000
@@ -48,13 +49,15 @@ class Client:
     async def call(
         self, method: str, path: str, body: bytes = b"", wait: str | None = None
     ) -> Answer:
-        """Return the answer as the listener gets it."""
+        """Return the answer as the listener gets it; it must be as the API's description says."""
         path, _, query = path.partition("?")
         try:
             endpoint, numbers = self.router.find(method, path)
         except RequestError as error:
             return failed(error.problem, error.allow)
-        return await self.router.answer(self.desk, endpoint, numbers, query.encode(), body, wait)
+        answer = await self.router.answer(self.desk, endpoint, numbers, query.encode(), body, wait)
+        assert_described(endpoint, answer)
+        return answer
 
     async def get(self, path: str) -> tuple[int, Any]:
         """Return status and body of a GET."""
