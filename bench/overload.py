@@ -27,7 +27,7 @@ from bench.session import reports
 from engine.limits import Limits
 from gateway import exits
 from gateway.exits import CommandError
-from gateway.listener import REQUESTS_MAX
+from gateway.listener.bounds import REQUESTS_MAX
 from gateway.operations import Verify
 from gateway.operator import perform
 from storage.folder import Folder

@@ -25,6 +25,13 @@ class RequestCode(StrEnum):
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
     ARRAY_TOO_LONG = "ARRAY_TOO_LONG"
     BODY_TIMEOUT = "BODY_TIMEOUT"
+    MALFORMED_REQUEST = "MALFORMED_REQUEST"
+    HEADERS_TIMEOUT = "HEADERS_TIMEOUT"
+    TARGET_TOO_LONG = "TARGET_TOO_LONG"
+    MISDIRECTED_REQUEST = "MISDIRECTED_REQUEST"
+    HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
+    TRANSFER_CODING = "TRANSFER_CODING"
+    HTTP_VERSION = "HTTP_VERSION"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     NO_SUCH_OPERATION = "NO_SUCH_OPERATION"
@@ -222,18 +229,41 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.BALANCE_LIMIT: Meaning(
         422, "The currency would have more than 10^18 in circulation.", _NEW_NUMBER
     ),
-    # How HTTP was spoken.
+    # How HTTP was spoken. What the listener finds wrong ends the connection.
+    RequestCode.MALFORMED_REQUEST: Meaning(
+        400, "The request is not framed as HTTP/1.1 wants it.", "Correct what the detail names."
+    ),
     RequestCode.METHOD_NOT_ALLOWED: Meaning(
         405, "The path knows other methods.", "Use one that the Allow header names."
     ),
     RequestCode.BODY_TIMEOUT: Meaning(
         408, "The body did not arrive in time.", "Send the request again."
     ),
+    RequestCode.HEADERS_TIMEOUT: Meaning(
+        408, "The request's header fields did not arrive in time.", "Send the request again."
+    ),
     RequestCode.BODY_TOO_LARGE: Meaning(
         413, "The body is larger than this path takes.", "Send less at once."
     ),
     RequestCode.ARRAY_TOO_LONG: Meaning(
         413, "The array has more than 1,000 commands; none was started.", "Send shorter arrays."
+    ),
+    RequestCode.TARGET_TOO_LONG: Meaning(
+        414, "The request's first line is longer than 8 KiB.", "Ask for less at once."
+    ),
+    RequestCode.MISDIRECTED_REQUEST: Meaning(
+        421,
+        "Nobody of the name in Host is here.",
+        "Address the node by one of its own names, over the scheme that it serves.",
+    ),
+    RequestCode.HEADERS_TOO_LARGE: Meaning(
+        431, "The header has more than 16 KiB, or more than 100 fields.", "Send fewer fields."
+    ),
+    RequestCode.TRANSFER_CODING: Meaning(
+        501, "The body has a transfer coding other than chunked.", "Send it without."
+    ),
+    RequestCode.HTTP_VERSION: Meaning(
+        505, "The node speaks HTTP/1.1, and 1.0 to those who do.", "Speak HTTP/1.1."
     ),
     # The runtime's own: nothing happened, except where the outcome is unknown.
     FaultCode.ACTOR_BUSY: Meaning(

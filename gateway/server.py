@@ -1,13 +1,13 @@
 """A node that serves: engine, HTTP listener and control socket in one nursery.
 
 `serve` is what `piaohao serve` runs, and what any program runs that wants a node in its own
-process. It binds to loopback only, until requests are signed.
+process. It binds to loopback unless it is told that it may listen anywhere.
 """
 
-import ipaddress
+import logging
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -23,28 +23,26 @@ from gateway.control import ControlSocket
 from gateway.counter import Counter
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
-from gateway.exits import INPUT, CommandError
 from gateway.failstop import FailStop, end_soon
-from gateway.listener import DRAIN_S, Listener
+from gateway.listener.address import authority, bound, default_names
+from gateway.listener.bounds import Bounds
+from gateway.listener.listener import DRAIN_S, Listener
+from gateway.listener.names import named
+from gateway.listener.tls import TlsFileError, TlsFiles
 from gateway.table import ENDPOINTS
 from gateway.web import web_app
 from storage.folder import Folder
 
+log = logging.getLogger("piaohao.gateway")
+
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
-
-
-class ListenError(CommandError):
-    """The address to listen on is not one, is not loopback, or is taken."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(INPUT, detail)
 
 
 class Serving(Struct, frozen=True):
     """A node that is up.
 
     Attributes:
-        address: where it listens, for example `http://127.0.0.1:8080`.
+        address: where it listens, for example `https://127.0.0.1:8443`.
         node: the engine, for programs that have it in-process.
         stop: begins the orderly end: what was admitted is finished, then `serve` returns.
     """
@@ -58,6 +56,10 @@ async def serve(
     folder: Folder,
     *,
     listen: str = DEFAULT_LISTEN,
+    anywhere: bool = False,
+    names: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+    bounds: Bounds | None = None,
     clock: ClockKind = "wall",
     timeout_s: float = 10.0,
     limits: Limits | None = None,
@@ -71,7 +73,12 @@ async def serve(
 
     Args:
         folder: locked by the caller, who closes it afterwards; it must hold a store.
-        listen: loopback address and port; port 0 takes a free one.
+        listen: address and port; port 0 takes a free one.
+        anywhere: the address need not be on loopback.
+        names: HOST or HOST:PORT, by which callers may address it; none stands for the address
+            itself and, on loopback, `localhost`.
+        tls: the server's context (`gateway.listener.tls`), for a node that is reached by https.
+        bounds: of the listener.
         clock: `wall`, or `domain`, which stands where the store's last commit left it until
             commands move it.
         timeout_s: what a caller waits who says nothing about it.
@@ -81,7 +88,9 @@ async def serve(
         ListenError: see there.
         StorageError: the store cannot be used.
     """
-    with bound(listen) as sock:
+    scheme = "http" if tls is None else "https"
+    with bound(listen, anywhere=anywhere) as sock:
+        called = named(names or default_names(sock), scheme)
         stores = folder.open()
         clean = False
         try:
@@ -91,7 +100,13 @@ async def serve(
             failstop = FailStop()
             node = Node(stores, KINDS, start, limits, failstop.begin)
             desk = Desk(node, timeout_s)
-            listener = Listener(web_app(Counter(desk, Router(ENDPOINTS))), sock)
+            listener = Listener(
+                web_app(Counter(desk, Router(ENDPOINTS))),
+                sock,
+                names=called,
+                bounds=bounds or Bounds(),
+                tls=tls,
+            )
             control = ControlSocket(folder.path, node, stores)
             over = trio.Event()
             stop = trio.Event()
@@ -100,7 +115,8 @@ async def serve(
                 await nursery.start(_run, node, over)
                 await nursery.start(control.run)
                 await nursery.start(listener.run)
-                task_status.started(Serving(_url(sock), node, stop.set))
+                address = f"{scheme}://{authority(sock)}"
+                task_status.started(Serving(address, node, stop.set))
                 await stop.wait()
                 listener.stop_accepting()
                 node.stop()
@@ -130,20 +146,27 @@ async def _run(
 
 
 async def serve_until_signalled(
-    folder: Folder, announce: Callable[[Serving], None], **options: Any
+    folder: Folder,
+    announce: Callable[[Serving], None],
+    tls_files: TlsFiles | None = None,
+    **options: Any,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then end in good order; a second signal ends it at once,
-    with code 74 where a disk hangs.
+    with code 74 where a disk hangs. SIGHUP has TLS' files read again.
 
     Args:
         announce: called once the node answers.
+        tls_files: for a node that is reached by https.
         options: as for `serve`.
     """
+    tls = None if tls_files is None else tls_files.context
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as nursery:
-                serving = await nursery.start(partial(serve, folder, **options))
+                serving = await nursery.start(partial(serve, folder, tls=tls, **options))
                 watching.start_soon(_stop_on_signal, signals, serving, nursery.cancel_scope)
+                if tls_files is not None:
+                    await watching.start(_read_again_on_signal, tls_files)
                 announce(serving)
             watching.cancel_scope.cancel()
 
@@ -159,45 +182,15 @@ async def _stop_on_signal(
     serve_scope.cancel()
 
 
-def loopback(listen: str) -> tuple[socket.AddressFamily, str, int]:
-    """Return `(family, host, port)` of an address to listen on.
-
-    Raises:
-        ListenError: it is none, or not on loopback.
-    """
-    host, colon, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ListenError(f"--listen {listen!r}: HOST:PORT is wanted, for example 127.0.0.1:8080")
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        raise ListenError(f"--listen {listen!r}: {host!r} is not an IP address") from None
-    if not address.is_loopback:
-        raise ListenError(
-            f"--listen {listen!r}: only loopback addresses, as requests are not signed yet"
-        )
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return family, str(address), int(port)
-
-
-def bound(listen: str) -> socket.socket:
-    """Return a stream socket bound to a loopback address, not listening yet.
-
-    Raises:
-        ListenError: see there.
-    """
-    family, host, port = loopback(listen)
-    sock = socket.socket(family)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise ListenError(f"cannot listen on {listen}: {error.strerror}") from error
-    return sock
-
-
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+async def _read_again_on_signal(
+    files: TlsFiles, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            try:
+                files.read_again()
+            except TlsFileError as error:
+                log.warning("TLS' files are used as they were: %s", error)
+            else:
+                log.info("TLS' files were read again")

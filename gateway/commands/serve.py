@@ -19,6 +19,12 @@ def serve(
     *,
     data: Path,
     listen: str = "127.0.0.1:8080",
+    name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+    tls_client_ca: Path | None = None,
+    connections: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 4_096,
+    connections_per_peer: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 256,
     clock: Literal["wall", "domain"] = "wall",
     timeout_s: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=60))] = 10.0,
 ) -> None:
@@ -36,6 +42,20 @@ def serve(
         Folder of the store; `piaohao init` makes one.
     listen:
         Loopback address and port; port 0 takes a free one.
+    name:
+        HOST or HOST:PORT by which callers may address the node, as often as it has names; without
+        any it goes by the address that it listens on.
+    tls_certificate:
+        PEM file of the node's certificate and those between it and a root. It is read again on
+        SIGHUP, and so is the key.
+    tls_key:
+        PEM file of its key.
+    tls_client_ca:
+        PEM file of those who sign clients' certificates; a client need not show one.
+    connections:
+        Connections at a time; fewer where not as many files may be open.
+    connections_per_peer:
+        Of one IPv4 address or one IPv6 network of 64 bits; loopback is not counted.
     clock:
         `wall`, or `domain` for sandboxes: it stands still until commands move it.
     timeout_s:
@@ -43,10 +63,22 @@ def serve(
     """
     import trio
 
+    from gateway.exits import INPUT, CommandError
+    from gateway.listener.address import address_of
+    from gateway.listener.bounds import Bounds
+    from gateway.listener.names import named
+    from gateway.listener.tls import TlsFiles
     from gateway.operator import open_folder
-    from gateway.server import loopback, serve_until_signalled
+    from gateway.server import serve_until_signalled
 
-    loopback(listen)
+    address_of(listen)
+    named(name, "http")
+    files = None
+    if tls_certificate is not None and tls_key is not None:
+        files = TlsFiles(tls_certificate, tls_key, tls_client_ca)
+    elif tls_certificate or tls_key or tls_client_ca:
+        raise CommandError(INPUT, "TLS takes both --tls-certificate and --tls-key")
+    bounds = Bounds(connections_max=connections, connections_per_peer=connections_per_peer)
 
     def announce(serving: "Serving") -> None:
         sys.stdout.write(f"piaohao serves {data} on {serving.address}\n")
@@ -58,7 +90,10 @@ def serve(
                 serve_until_signalled,
                 folder,
                 announce,
+                files,
                 listen=listen,
+                names=name,
+                bounds=bounds,
                 clock=clock,
                 timeout_s=timeout_s,
             )

@@ -9,9 +9,10 @@ import httpx2
 import pytest
 import trio
 
-from gateway.server import ListenError, bound, loopback
+from gateway.listener.address import ListenError, address_of, bound
+from gateway.server import Serving
 from gateway.web import DISCARDED_BYTES
-from tests.gateway.serving import connect, serving
+from tests.gateway.serving import addressed, connect, serving
 
 JSON = {"content-type": "application/json"}
 
@@ -38,34 +39,36 @@ H2C = (
 )
 
 
-async def _byte_after_upgrade(stream: trio.SocketStream) -> None:
+async def _byte_after_upgrade(running: Serving, stream: trio.SocketStream) -> None:
     """Hypercorn's issue 225: this ended the whole process."""
-    await stream.send_all(WEBSOCKET)
+    await stream.send_all(addressed(running, WEBSOCKET))
     await stream.send_all(b"\x00")
 
 
-async def _http2_client_that_leaves(stream: trio.SocketStream) -> None:
+async def _http2_client_that_leaves(running: Serving, stream: trio.SocketStream) -> None:
     await stream.send_all(PREFACE)
 
 
-async def _upgrade_to_http2(stream: trio.SocketStream) -> None:
-    await stream.send_all(H2C + PREFACE)
+async def _upgrade_to_http2(running: Serving, stream: trio.SocketStream) -> None:
+    await stream.send_all(addressed(running, H2C + PREFACE))
 
 
-async def _garbage(stream: trio.SocketStream) -> None:
+async def _garbage(running: Serving, stream: trio.SocketStream) -> None:
     await stream.send_all(bytes(range(256)) * 100)
 
 
-async def _long_header(stream: trio.SocketStream) -> None:
-    await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000)
+async def _long_header(running: Serving, stream: trio.SocketStream) -> None:
+    await stream.send_all(addressed(running, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000))
 
 
-async def _half_a_body(stream: trio.SocketStream) -> None:
-    await stream.send_all(b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n[")
+async def _half_a_body(running: Serving, stream: trio.SocketStream) -> None:
+    await stream.send_all(
+        addressed(running, b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n[")
+    )
 
 
-async def _pipelined_and_gone(stream: trio.SocketStream) -> None:
-    await stream.send_all(b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+async def _pipelined_and_gone(running: Serving, stream: trio.SocketStream) -> None:
+    await stream.send_all(addressed(running, b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n" * 50))
 
 
 @pytest.mark.parametrize(
@@ -81,16 +84,16 @@ async def _pipelined_and_gone(stream: trio.SocketStream) -> None:
     ],
 )
 async def test_one_client_ends_nothing_but_its_own_connection(
-    attack: Callable[[trio.SocketStream], Awaitable[None]], tmp_path: Path
+    attack: Callable[[Serving, trio.SocketStream], Awaitable[None]], tmp_path: Path
 ) -> None:
     async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
         for _ in range(20):
             stream = await connect(running)
-            await attack(stream)
+            await attack(running, stream)
             await stream.aclose()
         for _ in range(20):
             async with await connect(running) as stream:
-                await attack(stream)
+                await attack(running, stream)
                 await stream.send_eof()
                 await _until_closed(stream)
         answer = await client.get(f"{running.address}/v1/node")
@@ -108,7 +111,7 @@ async def test_upgrade_is_answered_as_if_it_had_not_been_asked_for(
     request_: bytes, tmp_path: Path
 ) -> None:
     async with serving(tmp_path) as running, await connect(running) as stream:
-        await stream.send_all(request_)
+        await stream.send_all(addressed(running, request_))
         answer = await stream.receive_some()
         assert answer.startswith(b"HTTP/1.1 200")
 
@@ -148,7 +151,7 @@ async def test_body_beyond_its_limit_is_refused(path: str, size: int, tmp_path: 
 async def test_endless_body_is_cut_off(tmp_path: Path) -> None:
     async with serving(tmp_path) as running, await connect(running) as stream:
         head = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        await stream.send_all(head)
+        await stream.send_all(addressed(running, head))
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send_until_closed, stream, chunk)
@@ -194,7 +197,7 @@ async def test_connection_refused_at_the_end_ofserving(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_address_that_is_not_loopback_is_refused(listen: str) -> None:
     with pytest.raises(ListenError):
-        loopback(listen)
+        address_of(listen)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "127.9.9.9:0"])

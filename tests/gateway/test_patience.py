@@ -6,16 +6,15 @@ from itertools import count
 from pathlib import Path
 
 import httpx2
-import pytest
 import trio
 import trio.testing
 
 from engine.address import shard_of
 from engine.limits import Limits
-from gateway import listener
+from gateway.listener.bounds import Bounds
 from gateway.patience import WAIT_S_MAX, Patience
 from gateway.server import Serving
-from tests.gateway.serving import connect, serving
+from tests.gateway.serving import addressed, connect, serving
 from tests.shards import SHARDS
 
 SLOW = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
@@ -95,9 +94,9 @@ def _merchant_on_each_shard() -> list[dict[str, str]]:
     raise AssertionError
 
 
-async def _ask(stream: trio.SocketStream, request: bytes = ASK) -> bytes:
+async def _ask(running: Serving, stream: trio.SocketStream, request: bytes = ASK) -> bytes:
     """Send a request, or the rest of one, and return the whole answer."""
-    await stream.send_all(request)
+    await stream.send_all(addressed(running, request))
     answer = b""
     with trio.fail_after(20):
         while b"\r\n\r\n" not in answer:
@@ -109,64 +108,69 @@ async def _ask(stream: trio.SocketStream, request: bytes = ASK) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-async def test_request_beyond_the_last_place_is_refused_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener, "REQUESTS_MAX", 1)
-    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
-        first = []
+@asynccontextmanager
+async def _one_place_is_taken(running: Serving) -> AsyncIterator[None]:
+    """A command has its place and waits for its commit as long as this lasts."""
+    answers = []
 
-        async def open_merchant() -> None:
+    async def open_merchant() -> None:
+        async with httpx2.AsyncClient() as client:
             path = f"{running.address}/v1/merchants"
-            first.append(await client.post(path, json=_merchant_on_each_shard()[0]))
+            answers.append(await client.post(path, json=_merchant_on_each_shard()[0]))
 
-        async with trio.open_nursery() as nursery, _nothing_is_answered(running):
-            nursery.start_soon(open_merchant)
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            async with await connect(running) as stream:
-                refusal = await _ask(stream)
-                assert refusal.startswith(b"HTTP/1.1 503")
-                assert b"\r\nretry-after: 1\r\n" in refusal
-                assert b"application/problem+json" in refusal
-                assert b'"code":"NODE_BUSY"' in refusal
-        assert first[0].status_code == 201
+    async with trio.open_nursery() as nursery, _nothing_is_answered(running):
+        nursery.start_soon(open_merchant)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        yield
+    assert answers[0].status_code == 201
+
+
+async def test_request_beyond_the_last_place_is_refused_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path, bounds=Bounds(requests_max=1)) as running:
+        async with _one_place_is_taken(running), await connect(running) as stream:
+            refusal = await _ask(running, stream)
+            assert refusal.startswith(b"HTTP/1.1 503")
+            assert b"\r\nretry-after: 1\r\n" in refusal
+            assert b"application/problem+json" in refusal
+            assert b'"code":"NODE_BUSY"' in refusal
         async with await connect(running) as stream:
-            assert (await _ask(stream)).startswith(b"HTTP/1.1 200"), "its place is free again"
+            answer = await _ask(running, stream)
+            assert answer.startswith(b"HTTP/1.1 200"), "its place is free again"
 
 
-async def test_caller_who_insists_is_not_heard_before_its_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_caller_who_insists_is_not_heard_before_its_time(tmp_path: Path) -> None:
     """And is refused for that though there is room; then it is served."""
-    monkeypatch.setattr(listener, "REQUESTS_MAX", 0)
-    async with serving(tmp_path) as running, await connect(running) as stream:
-        assert (await _ask(stream)).startswith(b"HTTP/1.1 503")
-        monkeypatch.setattr(listener, "REQUESTS_MAX", 128)
+    async with (
+        serving(tmp_path, bounds=Bounds(requests_max=1)) as running,
+        await connect(running) as stream,
+    ):
+        async with _one_place_is_taken(running):
+            assert (await _ask(running, stream)).startswith(b"HTTP/1.1 503")
         begun = trio.current_time()
-        assert (await _ask(stream)).startswith(b"HTTP/1.1 503")
-        assert trio.current_time() - begun > 3.9
-        assert (await _ask(stream)).startswith(b"HTTP/1.1 200")
+        assert (await _ask(running, stream)).startswith(b"HTTP/1.1 503")
+        assert trio.current_time() - begun > 3.5
+        assert (await _ask(running, stream)).startswith(b"HTTP/1.1 200")
 
 
-async def test_body_that_is_long_in_coming_takes_no_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener, "REQUESTS_MAX", 1)
-    async with serving(tmp_path) as running, await connect(running) as slow:
-        await slow.send_all(SLOW + BODY[:10])
+async def test_body_that_is_long_in_coming_takes_no_place(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, bounds=Bounds(requests_max=1)) as running,
+        await connect(running) as slow,
+    ):
+        await slow.send_all(addressed(running, SLOW) + BODY[:10])
         await trio.testing.wait_all_tasks_blocked(0.05)
         async with await connect(running) as stream:
-            assert (await _ask(stream)).startswith(b"HTTP/1.1 200")
+            assert (await _ask(running, stream)).startswith(b"HTTP/1.1 200")
         await trio.testing.wait_all_tasks_blocked(0.05)  # its place is free again
-        assert (await _ask(slow, BODY[10:])).startswith(b"HTTP/1.1 201")
+        assert (await _ask(running, slow, BODY[10:])).startswith(b"HTTP/1.1 201")
 
 
-async def test_body_that_does_not_come_is_answered_408(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener, "BODY_S", 0.1)
-    async with serving(tmp_path) as running, await connect(running) as slow:
-        answer = await _ask(slow, SLOW + BODY[:10])
+async def test_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, bounds=Bounds(body_s=0.1)) as running,
+        await connect(running) as slow,
+    ):
+        answer = await _ask(running, slow, SLOW + BODY[:10])
         assert answer.startswith(b"HTTP/1.1 408")
         assert b'"code":"BODY_TIMEOUT"' in answer
         with trio.fail_after(20):

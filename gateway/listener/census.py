@@ -1,0 +1,106 @@
+"""Census: who is connected, how many of them there may be, and who has to go for another.
+
+Whoever comes when all connections, or all that its address may have, are taken gets the place of
+the one that has been idle longest; where none is idle it is turned away at once. A connection is
+idle while nothing of a request has come in and nothing is being answered.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address
+from typing import Generic, Protocol, TypeVar
+
+from gateway.listener.bounds import Bounds
+
+
+class Guest(Protocol):
+    """A connection as the census sees it."""
+
+    def hang_up(self) -> None:
+        """Close it at once."""
+
+
+G = TypeVar("G", bound=Guest)
+
+
+class Census(Generic[G]):
+    """The connections of one listener.
+
+    Args:
+        bounds: how many there may be.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._max = bounds.connections()
+        self._peers: dict[G, str] = {}
+        # Both in the order in which they became idle last.
+        self._of_peer: dict[str, OrderedDict[G, None]] = {}
+        self._idle: OrderedDict[G, None] = OrderedDict()
+
+    def __iter__(self) -> Iterator[G]:
+        return iter(list(self._peers))
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def admit(self, guest: G, host: str) -> bool:
+        """Take a new connection in, for which another may have to go; it counts as idle.
+
+        Args:
+            host: the address that it comes from.
+        """
+        peer, counted = _peer(host)
+        theirs = self._of_peer.setdefault(peer, OrderedDict())
+        counted = counted or self._bounds.counts_loopback
+        if counted and len(theirs) >= self._bounds.connections_per_peer:
+            leaving = next((each for each in theirs if each in self._idle), None)
+        elif len(self._peers) >= self._max:
+            leaving = next(iter(self._idle), None)
+        else:
+            leaving = guest
+        if leaving is not None:
+            theirs[guest] = None
+            self._peers[guest] = peer
+            self.rest(guest)
+            if leaving is not guest:
+                self.leave(leaving)
+                leaving.hang_up()
+        elif not theirs:
+            del self._of_peer[peer]
+        return leaving is not None
+
+    def leave(self, guest: G) -> None:
+        """Strike a connection off, if it is there."""
+        peer = self._peers.pop(guest, None)
+        self._idle.pop(guest, None)
+        if peer is None:
+            return
+        theirs = self._of_peer[peer]
+        del theirs[guest]
+        if not theirs:
+            del self._of_peer[peer]
+
+    def rest(self, guest: G) -> None:
+        """Hear that a connection is idle from now on."""
+        peer = self._peers.get(guest)
+        if peer is not None:
+            self._idle[guest] = None
+            self._idle.move_to_end(guest)
+            self._of_peer[peer].move_to_end(guest)
+
+    def work(self, guest: G) -> None:
+        """Hear that a connection is idle no longer."""
+        self._idle.pop(guest, None)
+
+
+def _peer(host: str) -> tuple[str, bool]:
+    """Return whom an address counts for, and whether it is counted though it is loopback."""
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        elif not address.is_loopback:
+            # Whoever has one address of a network of 64 bits has them all.
+            return str(IPv6Address(int(address) >> 64 << 64)), True
+    return str(address), not address.is_loopback

@@ -1,0 +1,264 @@
+"""A connection: one client's socket, and how long anything may take on it.
+
+Stock Hypercorn 0.18 on Trio lets one client end the process: a byte after a WebSocket upgrade
+(its issue 225), or an HTTP/2 client that leaves mid-stream. Here whatever goes wrong on a
+connection ends it and nothing else. One deadline holds for what is to come in next: the first
+byte, a whole header block, the next request; bodies and answers have theirs elsewhere.
+"""
+
+import logging
+import math
+import ssl
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+from msgspec import Struct
+
+from gateway.errors import Problem, RequestCode, problem
+from gateway.listener.bounds import Bounds
+from gateway.listener.census import Census
+from gateway.listener.framing import Framing
+from gateway.listener.http1 import Http1
+from gateway.listener.names import Names
+from gateway.listener.tls import CLIENT_CERTIFICATE, Stream, client_certificate, shake_hands
+from gateway.patience import PATIENCE, Patience
+
+log = logging.getLogger("piaohao.gateway")
+
+_RECEIVE_BYTES: Final = 1 << 16
+_LINGER_BYTES: Final = 1 << 20
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class House(Struct, frozen=True):
+    """What all connections of a listener have in common.
+
+    Attributes:
+        app: what answers requests.
+        config: Hypercorn's.
+        context: Hypercorn's; once it is terminated, answered connections close.
+    """
+
+    app: AppWrapper
+    config: Config
+    context: WorkerContext
+    bounds: Bounds
+    names: Names
+    census: "Census[Connection]"
+    tls: ssl.SSLContext | None
+
+
+class Connection:
+    """One client's connection; whatever goes wrong in it ends it, and nothing else.
+
+    Args:
+        house: whose guest it is.
+        stream: the connection as it was accepted.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_deadline",
+        "_ending",
+        "_framing",
+        "_heads_timed",
+        "_house",
+        "_listening",
+        "_patience",
+        "_protocol",
+        "_send_lock",
+        "_socket",
+        "_stream",
+    )
+
+    def __init__(self, house: House, stream: trio.SocketStream) -> None:
+        self._house = house
+        self._stream: Stream = stream
+        self._socket = stream
+        self._framing = Framing(house.bounds)
+        self._patience = Patience()
+        self._protocol: Any = None
+        self._send_lock = trio.Lock()
+        self._busy: trio.Event | None = None
+        self._ending = False
+        self._heads_timed = -1
+        self._deadline = trio.current_time() + house.bounds.hello_s
+        self._listening: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """Serve the client until either side ends the connection."""
+        try:
+            await self._serve()
+        except* trio.Cancelled:
+            raise
+        except* (OSError, *_GONE):
+            pass
+        except* Exception as errors:
+            log.warning("a connection was ended: %r", errors.exceptions)
+        finally:
+            self._house.census.leave(self)
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the socket at once; whoever waits for it finds out."""
+        self._socket.socket.close()
+
+    def retire(self) -> None:
+        """Close it soon, unless a request is under way."""
+        if self._busy is None and self._listening is not None:
+            self._ending = True
+            self._hear_until(-math.inf)
+
+    async def _serve(self) -> None:
+        house = self._house
+        sock = self._socket.socket
+        client = parse_socket_addr(sock.family, sock.getpeername())
+        if client is None or not house.census.admit(self, client[0]):
+            return
+        if house.tls is not None:
+            house.census.work(self)
+            encrypted = await shake_hands(self._socket, house.tls, house.bounds.hello_s)
+            if encrypted is None:
+                return
+            self._stream = encrypted
+            house.census.rest(self)
+        state = {PATIENCE: self._patience, CLIENT_CERTIFICATE: client_certificate(self._stream)}
+        async with TaskGroup() as task_group:
+            self._protocol = Http1(
+                house.names,
+                house.app,
+                house.config,
+                house.context,
+                task_group,
+                ConnectionState(state),
+                house.tls is not None,
+                client,
+                parse_socket_addr(sock.family, sock.getsockname()),
+                self._take,
+            )
+            await self._hear()
+            await self._protocol.handle(Closed())
+        await self._close()
+
+    async def _hear(self) -> None:
+        """Hand on what comes in until the client has left or its time is over."""
+        lingered = 0
+        while lingered <= _LINGER_BYTES:
+            with trio.CancelScope(deadline=self._deadline) as self._listening:
+                try:
+                    data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+                except _GONE:
+                    return
+            late = self._listening.cancelled_caught
+            self._listening = None
+            if self._ending:
+                if late or not data:
+                    return
+                lingered += len(data)
+            elif late:
+                if not self._framing.in_head:
+                    return
+                await self._refuse(problem(RequestCode.HEADERS_TIMEOUT))
+            elif not data:
+                return
+            else:
+                await self._heard(data)
+
+    async def _heard(self, data: bytes) -> None:
+        self._house.census.work(self)
+        await self._patience.wait()
+        framing = self._framing
+        sound = framing.feed(data)
+        if sound:
+            await self._protocol.handle(RawData(sound))
+        if framing.fault is not None:
+            if not framing.in_body:
+                await self._answered()
+            await self._refuse(framing.fault.problem)
+        elif framing.in_head and self._heads_timed != framing.heads:
+            self._heads_timed = framing.heads
+            self._hear_until(trio.current_time() + self._house.bounds.head_s)
+
+    async def _answered(self) -> None:
+        """Wait until no request is under way."""
+        while self._busy is not None:
+            await self._busy.wait()
+
+    async def _refuse(self, found: Problem) -> None:
+        if not self._ending:
+            await self._protocol.refuse(found)
+
+    def _hear_until(self, deadline: float) -> None:
+        self._deadline = deadline
+        if self._listening is not None:
+            self._listening.deadline = deadline
+
+    async def _take(self, event: Event) -> None:
+        """Do what the protocol asks for: send, end the connection, note that it is idle or not."""
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Updated):
+            self._note(idle=event.idle)
+        else:
+            # Quart cancels what it sends as soon as it has heard that the request is over, and so
+            # would cancel the closing of the connection: the client would wait for ever.
+            with trio.CancelScope(shield=True):
+                await self._end()
+
+    def _note(self, *, idle: bool) -> None:
+        if self._busy is not None:
+            self._busy.set()
+        if not idle:
+            self._busy = trio.Event()
+            self._house.census.work(self)
+            self._hear_until(math.inf)
+            return
+        self._busy = None
+        if not self._framing.in_head:
+            self._house.census.rest(self)
+            self._hear_until(trio.current_time() + self._house.bounds.keep_alive_s)
+
+    async def _send(self, data: bytes) -> None:
+        """Send all of it, or hang up on a client that does not read."""
+        scope = trio.CancelScope(shield=True, relative_deadline=self._house.bounds.send_s)
+        async with self._send_lock:
+            try:
+                with scope:
+                    await self._stream.send_all(data)
+            except _GONE:
+                await self._protocol.handle(Closed())
+            if scope.cancelled_caught:
+                self.hang_up()
+
+    async def _end(self) -> None:
+        """Close the connection after what is being sent; a client that was refused is to read it.
+
+        A socket that is closed with bytes in it that nobody has read resets the connection, and the
+        client may lose what it has not read yet (RFC 9112, section 9.6).
+        """
+        self._ending = True
+        if self._busy is not None:
+            self._busy.set()
+            self._busy = None
+        if self._protocol.unread:
+            async with self._send_lock:
+                with suppress(trio.BusyResourceError, *_GONE):
+                    await self._socket.send_eof()
+            self._hear_until(trio.current_time() + self._house.bounds.linger_s)
+        else:
+            await self._close()
+        await self._protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        async with self._send_lock:
+            # TLS says that it ends; a client that does not read it is not waited for.
+            with trio.move_on_after(self._house.bounds.linger_s, shield=True):
+                with suppress(*_GONE):
+                    await self._stream.aclose()

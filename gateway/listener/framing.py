@@ -1,0 +1,228 @@
+"""Framing: where requests begin and end in a connection's bytes, and that nobody could differ.
+
+h11 0.16 takes a bare LF for a line's end, joins folded lines, skips control characters and bounds
+only what is incomplete. So it gets a header block when that has come in whole and is what RFC 9112
+wants from a sender, no more lenient: whatever two parsers might read in two ways (sections 2.2, 5
+and 6) is a fault that ends the connection. Bodies pass as they come, chunks by their sizes.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from gateway.errors import RequestCode, RequestError
+from gateway.listener.bounds import Bounds
+
+_END: Final = b"\r\n"
+_FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+"""Control characters but HTAB, and each half of a line's end without the other."""
+_REQUEST_LINE: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [\x21-\x7e]+ HTTP/([0-9]\.[0-9])")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
+_LENGTH: Final = re.compile(rb"[0-9]{1,15}")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?")
+
+
+class Framing:
+    """Reads what comes in on one connection before anybody else does.
+
+    Attributes:
+        fault: what was wrong; nothing that comes after it is let through.
+        heads: how many header blocks have come in whole.
+    """
+
+    __slots__ = ("_bounds", "_chunks", "_held", "_left", "_seen", "_step", "fault", "heads")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.fault: RequestError | None = None
+        self.heads = 0
+        self._bounds = bounds
+        self._held = bytearray()
+        # Functions, not methods: those would refer to this object, and only the garbage
+        # collector would ever free it.
+        self._step: Callable[[Framing, bytearray], bool] = Framing._head
+        self._left = 0  # bytes of a body or chunk that have not come in
+        self._chunks = 0
+        self._seen = 0  # bytes of a header block that have been looked at
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a header block has begun and not ended."""
+        return bool(self._held) and self._step == Framing._head
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the rest of a body is to come."""
+        return self._step != Framing._head
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has come in; returns what can be let through, as far as it has no fault."""
+        passed = bytearray()
+        if self.fault is None:
+            self._held += data
+            try:
+                while self._held and self._step(self, passed):
+                    pass
+            except RequestError as fault:
+                self.fault = fault
+                self._held.clear()
+        return bytes(passed)
+
+    def _pass(self, passed: bytearray, size: int) -> None:
+        passed += self._held[:size]
+        del self._held[:size]
+        self._seen = 0
+
+    def _head(self, passed: bytearray) -> bool:
+        held = self._held
+        while held.startswith(_END):  # RFC 9112, section 2.2: after a body, from old clients
+            del held[:2]
+        end = self._block()
+        line_end = held.find(_END)
+        if max(line_end, 0 if line_end >= 0 else len(held)) > self._bounds.line_bytes:
+            raise RequestError(
+                RequestCode.TARGET_TOO_LONG, f"at most {self._bounds.line_bytes} bytes in a line"
+            )
+        if line_end < 0:
+            return False
+        # An HTTP/0.9 client sends nothing after it, and waits.
+        version = _version(bytes(held[:line_end]))
+        if not end:
+            return False
+        fields = self._fields(held[line_end + 2 : end - 2])
+        self.heads += 1
+        self._pass(passed, end)
+        self._begin_body(fields, version)
+        return True
+
+    def _block(self) -> int:
+        """Return where the lines end that an empty one ends, or 0 if that has not come in.
+
+        Raises:
+            RequestError: HEADERS_TOO_LARGE; MALFORMED_REQUEST for what may not be in them.
+        """
+        held = self._held
+        end = held.find(b"\r\n\r\n", max(0, self._seen - 3)) + 4
+        end = end if end > 3 else 0
+        size = end or len(held)
+        if _FORBIDDEN.search(held, max(0, self._seen - 1), size):
+            raise RequestError(
+                RequestCode.MALFORMED_REQUEST, "a control character, or a line that LF alone ends"
+            )
+        if size > self._bounds.head_bytes:
+            raise RequestError(
+                RequestCode.HEADERS_TOO_LARGE, f"at most {self._bounds.head_bytes} bytes"
+            )
+        self._seen = size
+        return end
+
+    def _fields(self, lines: bytes | bytearray) -> list[tuple[bytes, bytes]]:
+        """Return names, in lower case, and values of lines that each have their end."""
+        count = lines.count(_END)
+        if count > self._bounds.fields_max:
+            raise RequestError(
+                RequestCode.HEADERS_TOO_LARGE, f"at most {self._bounds.fields_max} fields"
+            )
+        found = []
+        for line in bytes(lines).split(_END)[:count]:
+            field = _FIELD.fullmatch(line)
+            if field is None:  # folded lines and blanks before the colon among them
+                raise RequestError(RequestCode.MALFORMED_REQUEST, "a line that is no header field")
+            found.append((field[1].lower(), field[2].strip(b" \t")))
+        return found
+
+    def _begin_body(self, fields: list[tuple[bytes, bytes]], version: bytes) -> None:
+        _one(fields, b"host", needed=True)
+        length = _one(fields, b"content-length")
+        coding = _one(fields, b"transfer-encoding")
+        if coding is not None:
+            if length is not None or version == b"1.0":
+                raise RequestError(
+                    RequestCode.MALFORMED_REQUEST,
+                    "Transfer-Encoding goes with neither Content-Length nor HTTP/1.0",
+                )
+            if coding.lower() != b"chunked":
+                raise RequestError(RequestCode.TRANSFER_CODING)
+            self._chunks = 0
+            self._step = Framing._chunk
+        elif length is not None:
+            if not _LENGTH.fullmatch(length):
+                raise RequestError(RequestCode.MALFORMED_REQUEST, "Content-Length is no number")
+            self._left = int(length)
+            if self._left:
+                self._step = Framing._sized
+
+    def _sized(self, passed: bytearray) -> bool:
+        size = min(self._left, len(self._held))
+        self._pass(passed, size)
+        self._left -= size
+        if not self._left:
+            self._step = Framing._head
+        return True
+
+    def _chunk(self, passed: bytearray) -> bool:
+        end = self._held.find(_END, 0, self._bounds.chunk_line_bytes + 2)
+        if end < 0:
+            if len(self._held) > self._bounds.chunk_line_bytes + 1:
+                raise RequestError(RequestCode.MALFORMED_REQUEST, "a chunk's line is too long")
+            return False
+        size = _CHUNK.fullmatch(self._held, 0, end)
+        self._chunks += 1
+        if size is None or self._chunks > self._bounds.chunks_max:
+            raise RequestError(
+                RequestCode.MALFORMED_REQUEST,
+                f"a chunk begins with its size; at most {self._bounds.chunks_max} chunks",
+            )
+        self._left = int(size[1], 16)
+        self._step = Framing._chunk_data if self._left else Framing._trailers
+        self._pass(passed, end + 2)
+        return True
+
+    def _chunk_data(self, passed: bytearray) -> bool:
+        size = min(self._left, len(self._held))
+        self._pass(passed, size)
+        self._left -= size
+        if not self._left:
+            self._step = Framing._chunk_end
+        return True
+
+    def _chunk_end(self, passed: bytearray) -> bool:
+        if not _END.startswith(self._held[:2]):
+            raise RequestError(RequestCode.MALFORMED_REQUEST, "a chunk is longer than its size")
+        if len(self._held) < 2:
+            return False
+        self._pass(passed, 2)
+        self._step = Framing._chunk
+        return True
+
+    def _trailers(self, passed: bytearray) -> bool:
+        end = 2 if self._held.startswith(_END) else self._block()
+        if not end:
+            return False
+        self._fields(self._held[: end - 2])
+        self._pass(passed, end)
+        self._step = Framing._head
+        return True
+
+
+def _version(line: bytes) -> bytes:
+    """Return the version that a request line names: 1.0 or 1.1.
+
+    Raises:
+        RequestError: MALFORMED_REQUEST, HTTP_VERSION.
+    """
+    found = _REQUEST_LINE.fullmatch(line)
+    if found is None:
+        raise RequestError(RequestCode.MALFORMED_REQUEST, "the first line is no request")
+    if found[1] not in {b"1.0", b"1.1"}:
+        raise RequestError(RequestCode.HTTP_VERSION)
+    return found[1]
+
+
+def _one(
+    fields: Iterable[tuple[bytes, bytes]], wanted: bytes, *, needed: bool = False
+) -> bytes | None:
+    """Return the value of a field that may be there once, even if it said the same again."""
+    values = [value for name, value in fields if name == wanted]
+    if len(values) > 1 or (needed and not values):
+        raise RequestError(RequestCode.MALFORMED_REQUEST, f"{wanted.decode()} is wanted once")
+    return values[0] if values else None

@@ -1,0 +1,100 @@
+"""A listener: one bound socket, the connections that it has accepted, and their orderly end."""
+
+import logging
+import socket
+import ssl
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+
+from gateway.listener.bounds import Bounds
+from gateway.listener.census import Census
+from gateway.listener.connection import Connection, House
+from gateway.listener.names import Names
+from gateway.listener.places import Application, Places
+
+log = logging.getLogger("piaohao.gateway")
+
+DRAIN_S = 3.0
+"""How long what is answered last has to reach its client, in seconds."""
+
+
+class Listener:
+    """Serves an ASGI application on one bound socket.
+
+    Args:
+        app: the application.
+        bound: a bound stream socket; the listener owns it from now on.
+        names: by which clients may address it; their scheme says whether there is TLS.
+        bounds: how many clients there may be, and how slow.
+        tls: the server's context, if connections are encrypted.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        bound: socket.socket,
+        *,
+        names: Names,
+        bounds: Bounds,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        config = Config()
+        config.errorlog = log
+        config.include_server_header = False
+        config.keep_alive_max_requests = 1_000_000
+        config.h11_max_incomplete_size = bounds.head_bytes
+        self._socket = bound
+        self._places = Places(app, bounds)
+        self._census: Census[Connection] = Census(bounds)
+        self._house = House(
+            ASGIWrapper(self._places),
+            config,
+            WorkerContext(None),
+            bounds,
+            names,
+            self._census,
+            tls,
+        )
+        self._accepting = trio.CancelScope()
+
+    async def run(
+        self,
+        *,
+        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop_accepting`; started once connections are accepted."""
+        self._socket.listen(1024)
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))]
+        async with trio.open_nursery() as nursery:
+            with self._accepting:
+                await trio.serve_listeners(
+                    self._serve, listeners, handler_nursery=nursery, task_status=task_status
+                )
+            # Idle connections close at once, the others after the answer they wait for.
+            await self._house.context.terminated.set()
+            for connection in self._census:
+                connection.retire()
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        await Connection(self._house, stream).run()
+
+    def stop_accepting(self) -> None:
+        """Take no new connection; `run` returns when those that are there have closed.
+
+        What is still answered says that its connection closes, so that nobody sends on it what
+        nobody would read.
+        """
+        self._places.close()
+        self._accepting.cancel()
+
+    def hang_up(self) -> None:
+        """Close all connections that are still there."""
+        for connection in self._census:
+            connection.hang_up()
+
+    async def quiet(self) -> None:
+        """Wait until every request that has come in is answered, down to its last byte."""
+        await self._places.quiet()

@@ -1,0 +1,122 @@
+"""Places: how many requests are at work at a time, and what becomes of the others.
+
+A request is gathered before it gets a place: while it is on its way it has none, or a few slow
+senders would shut out everybody else. One that finds no place is refused at once, before the web
+framework has seen it.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from engine.fault import NODE_BUSY
+from gateway.answer import Answer, encode, failed
+from gateway.errors import RequestCode, faulted, problem
+from gateway.listener.bounds import Bounds
+from gateway.patience import PATIENCE
+
+GATHERED_BYTES: Final = 1 << 20
+_BUSY: Final = failed(faulted(NODE_BUSY))
+_LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Places:
+    """An ASGI application that lets only so many requests into another one.
+
+    Args:
+        app: the other one.
+        bounds: how many, and how slow their bodies may be.
+    """
+
+    def __init__(self, app: Application, bounds: Bounds) -> None:
+        self._app = app
+        self._bounds = bounds
+        self._active = 0
+        self._taken = 0
+        self._closing = False
+        self._quiet = trio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """See ASGI."""
+
+        async def send_or_last(message: Any) -> None:
+            if self._closing and message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        self._active += 1
+        try:
+            await self._placed(scope, receive, send_or_last)
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._quiet.set()
+
+    def close(self) -> None:
+        """Have what is still answered say that its connection closes (RFC 9112, section 9.6)."""
+        self._closing = True
+
+    async def quiet(self) -> None:
+        """Wait until every request that has come in is answered, down to its last byte."""
+        await trio.lowlevel.checkpoint()
+        while self._active:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
+
+    async def _placed(self, scope: Any, receive: Any, send: Any) -> None:
+        request = _Request(receive)
+        with trio.move_on_after(self._bounds.body_s) as patience:
+            if not await request.gather():
+                return
+        if patience.cancelled_caught:
+            await _answer(send, _LATE)
+        elif self._taken >= self._bounds.requests_max or scope["state"][PATIENCE].spent:
+            scope["state"][PATIENCE].refused(NODE_BUSY.retry_after_s or 0)
+            await _answer(send, _BUSY)
+        else:
+            self._taken += 1
+            try:
+                await self._app(scope, request.receive, send)
+            finally:
+                self._taken -= 1
+
+
+class _Request:
+    """What has come in of a request; the application receives it all, from the first piece on."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._receive = receive
+        self._pieces: deque[Any] = deque()
+
+    async def gather(self) -> bool:
+        """Wait until it is there as a whole; what is too large is left to the application.
+
+        Returns whether there is a request: its client may have left before it was whole.
+        """
+        size = 0
+        more = True
+        while more and size <= GATHERED_BYTES:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return False
+            self._pieces.append(message)
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        return True
+
+    async def receive(self) -> Any:
+        """See ASGI."""
+        return self._pieces.popleft() if self._pieces else await self._receive()
+
+
+async def _answer(send: Any, answer: Answer) -> None:
+    body = encode(answer.body)
+    headers = {**answer.headers(), "content-length": str(len(body))}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
