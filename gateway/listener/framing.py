@@ -88,10 +88,9 @@ class Framing:
         version = _version(bytes(held[:line_end]))
         if not end:
             return False
-        fields = self._fields(held[line_end + 2 : end - 2])
-        self.heads += 1
+        self._begin_body(self._fields(held[line_end + 2 : end - 2]), version)
         self._pass(passed, end)
-        self._begin_body(fields, version)
+        self.heads += 1
         return True
 
     def _block(self) -> int:
@@ -160,10 +159,13 @@ class Framing:
         return True
 
     def _chunk(self, passed: bytearray) -> bool:
-        end = self._held.find(_END, 0, self._bounds.chunk_line_bytes + 2)
+        longest = self._bounds.chunk_line_bytes
+        end = self._held.find(_END, 0, longest + 2)
         if end < 0:
-            if len(self._held) > self._bounds.chunk_line_bytes + 1:
-                raise RequestError(RequestCode.MALFORMED_REQUEST, "a chunk's line is too long")
+            if len(self._held) > longest + 1 or _FORBIDDEN.search(self._held):
+                raise RequestError(
+                    RequestCode.MALFORMED_REQUEST, f"a chunk's line has at most {longest} bytes"
+                )
             return False
         size = _CHUNK.fullmatch(self._held, 0, end)
         self._chunks += 1
