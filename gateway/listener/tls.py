@@ -1,8 +1,8 @@
 """TLS: 1.2 and 1.3 with forward secrecy, HTTP/1.1 only, a client's certificate where it shows one.
 
-Files come from an operator, so what is wrong with them is one line. There are no tickets and no
-renegotiation: a session's keys die with it, and a client cannot have the node shake hands again and
-again on one connection.
+Files come from an operator, so what is wrong with them is one line. There are no tickets, whose key
+would open every session that was resumed by one, and no renegotiation, by which a client could have
+the node shake hands again and again on one connection.
 """
 
 import ssl
@@ -66,8 +66,9 @@ class TlsFiles:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
         context.num_tickets = 0
         try:
-            for each in (self._certificate, self._key):
-                each.read_bytes()
+            for each in (self._certificate, self._key, self._client_ca):
+                if each is not None:
+                    each.read_bytes()  # OpenSSL does not say which one it could not read
             # Without a password OpenSSL would ask the terminal for one.
             context.load_cert_chain(self._certificate, self._key, password="")
         except OSError as error:

@@ -1,12 +1,15 @@
 """A node that serves for the length of a test, on a free port of loopback, and ways to reach it."""
 
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
+from msgspec import Struct
 
 from engine.limits import Limits
 from gateway.server import Serving, serve
@@ -41,6 +44,19 @@ async def connect(running: Serving, source: str | None = None) -> trio.SocketStr
     return await trio.open_tcp_stream(host, int(port), local_address=source)
 
 
+async def connect_tls(
+    running: Serving, context: ssl.SSLContext
+) -> trio.SSLStream[trio.SocketStream]:
+    """Return an encrypted connection to the node's listener; both have shaken hands."""
+    stream = trio.SSLStream(await connect(running), context, server_hostname="localhost")
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
+
+
 def host_of(running: Serving) -> bytes:
     """Return what a request to the node says in Host."""
     return running.address.rpartition("/")[2].encode()
@@ -49,3 +65,49 @@ def host_of(running: Serving) -> bytes:
 def addressed(running: Serving, request: bytes) -> bytes:
     """Return a raw request, or several, with the node in place of `Host: x`."""
     return request.replace(b"Host: x\r\n", b"Host: " + host_of(running) + b"\r\n")
+
+
+class RawAnswer(Struct, frozen=True):
+    """One answer, read from a stream; the names of headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """The code of the problem that it is."""
+        assert self.headers["content-type"] == "application/problem+json"
+        code: str = msgspec.json.decode(self.body)["code"]
+        return code
+
+
+async def read_answer(stream: trio.abc.Stream, *, bodiless: bool = False) -> RawAnswer:
+    """Return the next answer that comes in; nothing may come with it."""
+    received = b""
+    with trio.fail_after(20):
+        while b"\r\n\r\n" not in received:
+            received += await _some(stream)
+        head, _, body = received.partition(b"\r\n\r\n")
+        line, *fields = head.decode("ascii").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (f.partition(": ") for f in fields)}
+        length = 0 if bodiless else int(headers["content-length"])
+        while len(body) < length:
+            body += await _some(stream)
+    assert len(body) == length
+    return RawAnswer(int(line.split()[1]), headers, body)
+
+
+async def _some(stream: trio.abc.Stream) -> bytes:
+    data = bytes(await stream.receive_some(1 << 16))
+    assert data, "the connection was closed"
+    return data
+
+
+async def until_closed(stream: trio.abc.Stream) -> bytes:
+    """Return everything that comes in until the node closes the connection."""
+    received = b""
+    with trio.fail_after(20), suppress(trio.BrokenResourceError):  # reset: gone all the same
+        while data := bytes(await stream.receive_some(1 << 16)):
+            received += data
+    return received

@@ -12,21 +12,13 @@ import trio
 from gateway.listener.address import ListenError, address_of, bound
 from gateway.server import Serving
 from gateway.web import DISCARDED_BYTES
-from tests.gateway.serving import addressed, connect, serving
+from tests.gateway.certificates import Signer
+from tests.gateway.serving import addressed, connect, connect_tls, serving, until_closed
 
 JSON = {"content-type": "application/json"}
 
 
-async def _until_closed(stream: trio.SocketStream) -> bytes:
-    answer = b""
-    with trio.fail_after(20):
-        try:
-            async for chunk in stream:
-                answer += chunk
-        except trio.BrokenResourceError:
-            pass  # reset instead of closed: gone all the same
-    return answer
-
+Client = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 WEBSOCKET = (
     b"GET /v1/node HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -39,71 +31,84 @@ H2C = (
 )
 
 
-async def _byte_after_upgrade(running: Serving, stream: trio.SocketStream) -> None:
+async def _byte_after_upgrade(running: Serving, stream: Client) -> None:
     """Hypercorn's issue 225: this ended the whole process."""
     await stream.send_all(addressed(running, WEBSOCKET))
     await stream.send_all(b"\x00")
 
 
-async def _http2_client_that_leaves(running: Serving, stream: trio.SocketStream) -> None:
+async def _http2_client_that_leaves(running: Serving, stream: Client) -> None:
     await stream.send_all(PREFACE)
 
 
-async def _upgrade_to_http2(running: Serving, stream: trio.SocketStream) -> None:
+async def _upgrade_to_http2(running: Serving, stream: Client) -> None:
     await stream.send_all(addressed(running, H2C + PREFACE))
 
 
-async def _garbage(running: Serving, stream: trio.SocketStream) -> None:
+async def _garbage(running: Serving, stream: Client) -> None:
     await stream.send_all(bytes(range(256)) * 100)
 
 
-async def _long_header(running: Serving, stream: trio.SocketStream) -> None:
+async def _long_header(running: Serving, stream: Client) -> None:
     await stream.send_all(addressed(running, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000))
 
 
-async def _half_a_body(running: Serving, stream: trio.SocketStream) -> None:
+async def _half_a_body(running: Serving, stream: Client) -> None:
     await stream.send_all(
         addressed(running, b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n[")
     )
 
 
-async def _pipelined_and_gone(running: Serving, stream: trio.SocketStream) -> None:
-    await stream.send_all(addressed(running, b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n" * 50))
+async def _pipelined_and_gone(running: Serving, stream: Client) -> None:
+    await stream.send_all(addressed(running, b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n" * 20))
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        _byte_after_upgrade,
-        _http2_client_that_leaves,
-        _upgrade_to_http2,
-        _garbage,
-        _long_header,
-        _half_a_body,
-        _pipelined_and_gone,
-    ],
-)
+ATTACKS = [
+    _byte_after_upgrade,
+    _http2_client_that_leaves,
+    _upgrade_to_http2,
+    _garbage,
+    _long_header,
+    _half_a_body,
+    _pipelined_and_gone,
+]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("attack", ATTACKS)
 async def test_one_client_ends_nothing_but_its_own_connection(
-    attack: Callable[[Serving, trio.SocketStream], Awaitable[None]], tmp_path: Path
+    attack: Callable[[Serving, Client], Awaitable[None]], secure: bool, tmp_path: Path
 ) -> None:
-    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
-        for _ in range(20):
-            stream = await connect(running)
+    """With the byte after an upgrade, or HTTP/2, stock Hypercorn's process ends."""
+    signer = Signer(tmp_path)
+    context = signer.client()
+
+    async def client_of(running: Serving) -> Client:
+        return await (connect_tls(running, context) if secure else connect(running))
+
+    tls = signer.server() if secure else None
+    async with serving(tmp_path / "bank", tls=tls) as running:
+        for _ in range(10):
+            stream = await client_of(running)
             await attack(running, stream)
-            await stream.aclose()
-        for _ in range(20):
-            async with await connect(running) as stream:
-                await attack(running, stream)
-                await stream.send_eof()
-                await _until_closed(stream)
-        answer = await client.get(f"{running.address}/v1/node")
-        assert answer.status_code == 200
+            await trio.aclose_forcefully(stream)
+        for _ in range(10):
+            async with await client_of(running) as stream:
+                with suppress(trio.BrokenResourceError):
+                    await attack(running, stream)
+                transport = (
+                    stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+                )
+                await transport.send_eof()
+                await until_closed(stream)
+        async with httpx2.AsyncClient(verify=context) as client:
+            assert (await client.get(f"{running.address}/v1/node")).status_code == 200
 
 
 async def test_http2_preface_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as running, await connect(running) as stream:
         await stream.send_all(PREFACE)
-        assert (await _until_closed(stream)).startswith(b"HTTP/1.1 505")
+        assert (await until_closed(stream)).startswith(b"HTTP/1.1 505")
 
 
 @pytest.mark.parametrize("request_", [WEBSOCKET, H2C])
@@ -154,13 +159,13 @@ async def test_endless_body_is_cut_off(tmp_path: Path) -> None:
         await stream.send_all(addressed(running, head))
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_send_until_closed, stream, chunk)
-            answer = await _until_closed(stream)
+            nursery.start_soon(_senduntil_closed, stream, chunk)
+            answer = await until_closed(stream)
             nursery.cancel_scope.cancel()
         assert answer.startswith(b"HTTP/1.1 413")
 
 
-async def _send_until_closed(stream: trio.SocketStream, chunk: bytes) -> None:
+async def _senduntil_closed(stream: trio.SocketStream, chunk: bytes) -> None:
     sent = 0
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while sent < 100 * DISCARDED_BYTES:
@@ -185,7 +190,7 @@ async def test_connection_refused_at_the_end_ofserving(tmp_path: Path) -> None:
         async with serving(tmp_path) as running:
             idle = await stack.enter_async_context(await connect(running))
         # Stopping has closed the idle connection, too.
-        assert await _until_closed(idle) == b""
+        assert await until_closed(idle) == b""
     with pytest.raises(OSError, match=r"refused|connect"):
         await connect(running)
 

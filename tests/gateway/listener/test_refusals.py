@@ -1,0 +1,217 @@
+"""What a client is told that does not keep to HTTP, to the node's names, or to its time."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+import trio
+
+from gateway.errors import CODES, RequestCode
+from gateway.listener.bounds import Bounds
+from gateway.server import Serving
+from tests.gateway.serving import (
+    RawAnswer,
+    addressed,
+    connect,
+    host_of,
+    read_answer,
+    serving,
+    until_closed,
+)
+
+GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def _refusal(running: Serving, raw: bytes) -> RawAnswer:
+    """Send something, return what it is answered, and see the connection closed."""
+    async with await connect(running) as stream:
+        await stream.send_all(addressed(running, raw))
+        answer = await read_answer(stream)
+        assert answer.headers["connection"] == "close"
+        assert answer.status == CODES[RequestCode(answer.code)].status
+        assert await until_closed(stream) == b""
+    return answer
+
+
+async def test_fault_of_framing_is_a_problem_and_the_end(tmp_path: Path) -> None:
+    """One of each kind; `test_framing.py` has them all."""
+    async with serving(tmp_path) as running:
+        for raw, code in [
+            (POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n[]", 400),
+            (b"GET /v1/node HTTP/1.1\nHost: x\n\n", 400),
+            (b"GET /v1/node HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", 400),
+            (b"GET /v1/node HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", 400),
+            (b"GET /v1/node HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n", 400),
+            (b"GET /v1/node\r\n", 400),
+            (b"GET /v1/node HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+            (b"GET /v1/node HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 101 + b"\r\n", 431),
+            (b"GET /" + b"a" * 10_000, 414),
+            (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            (CHUNKED + b"2\r\n[]\n0\r\n\r\n", 400),
+            (CHUNKED + b"2\r\n[]\r\n0\r\nA: " + b"a" * 20_000, 431),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        ]:
+            assert (await _refusal(running, raw)).status == code, raw[-60:]
+
+
+async def test_old_client_is_answered_once(tmp_path: Path) -> None:
+    """HTTP/1.0: it has to name the node like others, and its connection is closed."""
+    async with serving(tmp_path) as running, await connect(running) as stream:
+        old = b"GET /v1/node HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+        await stream.send_all(addressed(running, old))
+        assert (await read_answer(stream)).status == 200
+        assert await until_closed(stream) == b""
+        assert (await _refusal(running, b"GET /v1/node HTTP/1.0\r\n\r\n")).status == 400
+
+
+async def test_what_came_before_a_fault_is_answered(tmp_path: Path) -> None:
+    """The fault comes at once with it, and is told after its answer."""
+    async with serving(tmp_path) as running, await connect(running) as stream:
+        await stream.send_all(addressed(running, GOOD * 2) + b"BAD\r\n\r\n" + GOOD)
+        received = await until_closed(stream)
+        assert re.findall(rb"HTTP/1.1 ([0-9]+) \r", received) == [b"200", b"200", b"400"]
+
+
+async def test_refused_client_reads_its_refusal_though_it_sends_on(tmp_path: Path) -> None:
+    """Unread bytes would reset the connection, and the answer would be lost on the way."""
+    async with serving(tmp_path) as running:
+        for _ in range(20):
+            async with await connect(running) as stream:
+                length = b"Content-Length: 500000\r\n"
+                head = b"POST /v1/commands HTTP/1.1\r\nHost: elsewhere\r\n" + length + b"\r\n"
+                await stream.send_all(head + b"a" * 500_000)
+                assert (await read_answer(stream)).code == "MISDIRECTED_REQUEST"
+
+
+async def test_head_is_refused_without_a_body(tmp_path: Path) -> None:
+    async with serving(tmp_path) as running, await connect(running) as stream:
+        await stream.send_all(b"HEAD / HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+        answer = await read_answer(stream, bodiless=True)
+        assert (answer.status, int(answer.headers["content-length"]) > 0) == (421, True)
+        assert await until_closed(stream) == b""
+
+
+async def test_node_answers_to_its_names_alone(tmp_path: Path) -> None:
+    names = ("Bank.Example", "bank.example:8443", "[::1]:80")
+    async with serving(tmp_path, names=names) as running:
+        for host, target, status in [
+            (b"bank.example", b"/v1/node", 200),
+            (b"BANK.example:80", b"/v1/node", 200),
+            (b"bank.example:8443", b"/v1/node?", 200),
+            (b"[::1]", b"/v1/node", 200),
+            (host_of(running), b"/v1/node", 421),
+            (b"bank.example:443", b"/v1/node", 421),
+            (b"bank.example.org", b"/v1/node", 421),
+            (b"a.bank.example", b"/v1/node", 421),
+            (b"bank.example.", b"/v1/node", 400),
+            (b"bank.example:", b"/v1/node", 400),
+            (b"bank.example:65536", b"/v1/node", 400),
+            (b"bank.example, bank.example", b"/v1/node", 400),
+            (b"user@bank.example", b"/v1/node", 400),
+            (b"bank.example/", b"/v1/node", 400),
+            (b"b\xe4nk.example", b"/v1/node", 400),
+            (b"", b"/v1/node", 400),
+            # RFC 9112, section 3.2.2: the target's own host, which has to be Host's.
+            (b"bank.example", b"http://bank.example/v1/node", 200),
+            (b"bank.example", b"HTTP://BANK.example:80/v1/node", 200),
+            (b"bank.example", b"http://bank.example", 404),
+            (b"bank.example", b"http://bank.example:8443/v1/node", 400),
+            (b"elsewhere", b"http://bank.example/v1/node", 400),
+            (b"elsewhere", b"http://elsewhere/v1/node", 421),
+            (b"bank.example", b"https://bank.example/v1/node", 421),
+            (b"bank.example:8443", b"https://bank.example:8443/v1/node", 421),
+            (b"bank.example", b"ftp://bank.example/v1/node", 400),
+            (b"bank.example", b"http://user@bank.example/v1/node", 400),
+            # Other forms, and paths that RFC 3986 does not know.
+            (b"bank.example", b"bank.example:80", 400),
+            (b"bank.example", b"*", 400),
+            (b"bank.example", b"/v1/node#part", 400),
+            (b"bank.example", b"/v1/%zz", 400),
+            (b"bank.example", b"/v1/{node}", 400),
+            (b"bank.example", b"//bank.example/v1/node", 404),
+        ]:
+            async with await connect(running) as stream:
+                await stream.send_all(
+                    b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+                )
+                assert (await read_answer(stream)).status == status, (host, target)
+
+
+async def test_loopback_is_localhost_too(tmp_path: Path) -> None:
+    async with serving(tmp_path) as running, httpx2.AsyncClient() as client:
+        port = host_of(running).rpartition(b":")[2].decode()
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}"):
+            answer = await client.get(f"{running.address}/v1/node", headers={"host": host})
+            assert answer.status_code == 200
+        answer = await client.get(f"{running.address}/v1/node", headers={"host": "localhost"})
+        assert (answer.status_code, answer.json()["code"]) == (421, "MISDIRECTED_REQUEST")
+
+
+# Time ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bounds", [Bounds(hello_s=0.05), Bounds(keep_alive_s=0.05)])
+async def test_silent_connection_is_closed_without_a_word(bounds: Bounds, tmp_path: Path) -> None:
+    """Whether it never said anything, or has nothing more to say."""
+    async with serving(tmp_path, bounds=bounds) as running, await connect(running) as stream:
+        if bounds.hello_s > 1:
+            await stream.send_all(addressed(running, GOOD))
+            await read_answer(stream)
+        assert await until_closed(stream) == b""
+
+
+@pytest.mark.parametrize("before", [b"", GOOD])
+async def test_header_that_is_long_in_coming_is_answered_408(before: bytes, tmp_path: Path) -> None:
+    """However steadily it comes: what counts is from its first byte to its last."""
+    bounds = Bounds(head_s=0.2)
+    async with serving(tmp_path, bounds=bounds) as running, await connect(running) as stream:
+        if before:
+            await stream.send_all(addressed(running, before))
+            await read_answer(stream)
+        begun = trio.current_time()
+        answers = []
+
+        async def listen() -> None:
+            answers.append(await read_answer(stream))
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            for byte in GOOD + b"A: " + b"a" * 1_000:
+                await stream.send_all(bytes([byte]))
+                await trio.sleep(0.02)
+        assert answers[0].code == "HEADERS_TIMEOUT"
+        assert 0.15 < trio.current_time() - begun < 5
+        assert await until_closed(stream) == b""
+
+
+async def test_request_under_way_is_not_timed_by_its_connection(tmp_path: Path) -> None:
+    """The time-outs are for what is to come in, not for what is being answered."""
+    bounds = Bounds(hello_s=0.05, head_s=0.05, keep_alive_s=0.05)
+    async with serving(tmp_path, bounds=bounds) as running, await connect(running) as stream:
+        for shard in running.node.shards:
+            shard.hold_commits()
+        body = b'{"merchant_no":"M1","currency":"USD"}'
+        head = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await stream.send_all(addressed(running, head) + body)
+        await trio.sleep(0.3)
+        for shard in running.node.shards:
+            shard.let_commits()
+        assert (await read_answer(stream)).status == 201
+
+
+async def test_client_that_does_not_read_is_hung_up_on(tmp_path: Path) -> None:
+    """It asks for ever, takes no answer, and is gone once one has waited too long for it."""
+    async with serving(tmp_path, bounds=Bounds(send_s=0.2)) as running:
+        async with await connect(running) as stream:
+            ask = addressed(running, b"GET /v1/errors HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            with trio.fail_after(20), suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(ask)
+        async with httpx2.AsyncClient() as client:
+            assert (await client.get(f"{running.address}/v1/node")).status_code == 200
