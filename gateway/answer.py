@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from actors import commands
 from actors.answers import Refused, Replayed
 from engine.fault import Fault
-from gateway.errors import Problem, faulted, refused
+from gateway.errors import Problem, RequestCode, faulted, refused
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -23,6 +23,12 @@ HTML: Final = "text/html; charset=utf-8"
 
 KEPT_S: Final = 300
 """How long callers may keep what never changes; after that they ask whether it is new."""
+
+# With a 415 goes what would have been taken (RFC 9110, sections 12.5.1 and 12.5.3).
+_TAKEN: Final[Mapping[str, tuple[str, str]]] = {
+    RequestCode.UNSUPPORTED_MEDIA_TYPE: ("accept", JSON),
+    RequestCode.UNSUPPORTED_CONTENT_ENCODING: ("accept-encoding", "identity"),
+}
 
 encode = msgspec.json.Encoder().encode
 
@@ -53,6 +59,9 @@ class Answer(Struct, frozen=True):
             headers["idempotent-replayed"] = "true"
         if problem is not None and problem.retry_after_s is not None:
             headers["retry-after"] = str(problem.retry_after_s)
+        if problem is not None and problem.code in _TAKEN:
+            name, taken = _TAKEN[problem.code]
+            headers[name] = taken
         if self.allow:
             headers["allow"] = ", ".join(self.allow)
         return headers

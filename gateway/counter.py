@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.fault import NODE_BUSY, FaultCode
 from gateway.answer import Answer, encode, failed
+from gateway.content import content_problem
 from gateway.desk import Desk
 from gateway.endpoint import BODY_BYTES, Endpoint, Router
 from gateway.errors import Problem, RequestError, faulted, problem
@@ -114,6 +115,9 @@ class Counter:
             return place.refusal
         if endpoint.takes_slots and self._desk.node.full():
             return failed(faulted(NODE_BUSY))
+        unfit = content_problem(request.headers, request.body)
+        if unfit is not None:
+            return failed(unfit)
         wait = request.headers.get("request-timeout-s")
         return await self._router.answer(
             self._desk, endpoint, place.numbers, request.query, request.body, wait

@@ -9,7 +9,6 @@ says who may call it and what it may answer: the API's description is made from 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from msgspec import Struct
@@ -17,8 +16,10 @@ from msgspec import Struct
 from actors.commands import Command
 from actors.refusable import REFUSALS
 from gateway.answer import JSON, STATUS, Answer, failed
+from gateway.body import BodyDecoder
 from gateway.desk import TIMEOUT_S_MAX, Caller, Desk
 from gateway.errors import Code, RequestCode, RequestError
+from gateway.target import parameters, path_number
 
 BODY_BYTES: Final = 64 << 10
 """Body limit of a path that does not set its own."""
@@ -97,12 +98,11 @@ def read(
 
     def decode(numbers: dict[str, str], query: bytes) -> Any:
         given: dict[str, str | int] = dict(numbers)
-        for name, value in _query(query):
+        for name, value in parameters(query).items():
             if name in given:
-                raise RequestError(RequestCode.INVALID_REQUEST, f"`{name}` is given twice")
-            # Digits and nothing else: 1.0, 1e1 and full-width figures are no integers here.
-            plain = name in integers and value.isascii() and value.isdigit() and len(value) < 20
-            given[name] = int(value) if plain else value
+                detail = f"`{name}` stands in the path"
+                raise RequestError(RequestCode.DUPLICATE_PARAMETER, detail)
+            given[name] = int(value) if name in integers and _integer(value) else value
         return convert(given, request)
 
     return Endpoint(
@@ -156,10 +156,10 @@ def act(
         namespace={"__doc__": request.__doc__},
     )
     names = tuple(field.name for field in fields)
-    decoder = msgspec.json.Decoder(body_type)
+    decoder = BodyDecoder[Any](body_type)
 
     def decode(numbers: dict[str, str], body: bytes) -> Any:
-        given = decode_json(decoder, body or b"{}")
+        given = decoder.decode(body or b"{}")
         if in_path:
             convert(numbers, numbers_type)
         return request(**numbers, **{name: getattr(given, name) for name in names})
@@ -206,37 +206,6 @@ def convert(values: Mapping[str, str | int], type_: type[Struct]) -> Any:
         raise RequestError(RequestCode.INVALID_REQUEST, str(error)) from None
 
 
-def decode_json(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """Return the decoded body; integers stay integers, unknown members are refused.
-
-    Raises:
-        RequestError: MALFORMED_JSON for what is not JSON, INVALID_REQUEST for what does not fit.
-    """
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(RequestCode.INVALID_REQUEST, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(RequestCode.MALFORMED_JSON, str(error)) from None
-    except RecursionError:
-        raise RequestError(RequestCode.MALFORMED_JSON, "nested too deeply") from None
-
-
-def _query(query: bytes) -> list[tuple[str, str]]:
-    if not query:
-        return []
-    try:
-        return parse_qsl(
-            query.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=20,
-        )
-    except ValueError:  # UnicodeError is one of them
-        raise RequestError(RequestCode.INVALID_REQUEST, "the query is malformed") from None
-
-
 def _segments(path: str) -> list[str]:
     return path.split("/")[1:]
 
@@ -266,7 +235,7 @@ class Router:
         """Return the endpoint and the numbers in the path (still percent-encoded: raw).
 
         Raises:
-            RequestError: NOT_FOUND or METHOD_NOT_ALLOWED.
+            RequestError: NOT_FOUND or METHOD_NOT_ALLOWED; see `path_number` for the numbers.
         """
         node = self._root
         numbers = []
@@ -274,7 +243,7 @@ class Router:
             following = node.get(segment)
             if following is None or not segment:
                 following = node.get("") if segment else None
-                numbers.append(unquote(segment))
+                numbers.append(path_number(segment))
             if following is None:
                 raise RequestError(RequestCode.NOT_FOUND)
             node = following
@@ -304,10 +273,25 @@ class Router:
         """
         try:
             caller = Caller(desk.timeout_s if wait is None else _timeout_s(wait))
-            request = endpoint.decode(numbers, query if endpoint.method == "GET" else body)
+            request = _request(endpoint, numbers, query, body)
             return await endpoint.handle(desk, caller, request)
         except RequestError as error:
             return failed(error.problem, error.allow)
+
+
+def _request(endpoint: Endpoint, numbers: dict[str, str], query: bytes, body: bytes) -> Any:
+    """Return the typed request; what would not be looked at is refused, never dropped."""
+    reads = endpoint.method == "GET"
+    if body if reads else query:
+        detail = "a GET takes no body" if reads else "a POST takes no query"
+        raise RequestError(RequestCode.INVALID_REQUEST, detail)
+    return endpoint.decode(numbers, query if reads else body)
+
+
+def _integer(text: str) -> bool:
+    """Return whether a parameter is an integer as JSON writes it, of at most 64 bits or so."""
+    # Digits and nothing else: 1.0, 1e1, 010 and full-width figures are no integers here.
+    return text.isascii() and text.isdigit() and len(text) < 20 and (text[0] != "0" or text == "0")
 
 
 def _timeout_s(text: str) -> float:

@@ -21,7 +21,21 @@ class RequestCode(StrEnum):
     """What the gateway itself finds wrong with a request; nothing has happened."""
 
     MALFORMED_JSON = "MALFORMED_JSON"
+    INVALID_UTF8 = "INVALID_UTF8"
+    BYTE_ORDER_MARK = "BYTE_ORDER_MARK"
+    NESTED_TOO_DEEPLY = "NESTED_TOO_DEEPLY"
+    DUPLICATE_MEMBER = "DUPLICATE_MEMBER"
+    NUMBER_NOT_INTEGER = "NUMBER_NOT_INTEGER"
+    NUMBER_NOT_FINITE = "NUMBER_NOT_FINITE"
+    NUMBER_TOO_LARGE = "NUMBER_TOO_LARGE"
+    CONTROL_CHARACTER = "CONTROL_CHARACTER"
+    LONE_SURROGATE = "LONE_SURROGATE"
+    NONCHARACTER = "NONCHARACTER"
+    TEXT_NOT_NFC = "TEXT_NOT_NFC"
     INVALID_REQUEST = "INVALID_REQUEST"
+    MALFORMED_PATH = "MALFORMED_PATH"
+    MALFORMED_QUERY = "MALFORMED_QUERY"
+    DUPLICATE_PARAMETER = "DUPLICATE_PARAMETER"
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
     ARRAY_TOO_LONG = "ARRAY_TOO_LONG"
     BODY_TIMEOUT = "BODY_TIMEOUT"
@@ -32,6 +46,8 @@ class RequestCode(StrEnum):
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     TRANSFER_CODING = "TRANSFER_CODING"
     HTTP_VERSION = "HTTP_VERSION"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    UNSUPPORTED_CONTENT_ENCODING = "UNSUPPORTED_CONTENT_ENCODING"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     NO_SUCH_OPERATION = "NO_SUCH_OPERATION"
@@ -62,12 +78,16 @@ class Meaning(Struct, frozen=True):
 
 
 _NEW_NUMBER = "Correct the command and send it under a new number."
+_CORRECT = "Correct the number; a command that was refused takes a new one of its own, too."
 _LATER = "Nothing happened: send the same command again after Retry-After."
-_LOOK = "Look the original up; the command cannot be carried out in its state."
+_LOOK = "Look the original up; `allowed` names the states in which this can be done."
+_NEW_HOLD = "Place a new authorization."
 
 CODES: Final[Mapping[Code, Meaning]] = {
     # What is addressed does not exist.
-    RequestCode.NOT_FOUND: Meaning(404, "There is nothing at this path.", "See docs/API.md."),
+    RequestCode.NOT_FOUND: Meaning(
+        404, "There is nothing at this path.", "Correct the path; docs/API.md has all there are."
+    ),
     Refusal.MERCHANT_NOT_FOUND: Meaning(
         404, "No merchant has this number.", "Open the merchant first, or correct the number."
     ),
@@ -81,22 +101,24 @@ CODES: Final[Mapping[Code, Meaning]] = {
         422,
     ),
     Refusal.NO_SUCH_PAYMENT: Meaning(
-        404, "The merchant has no payment of this number.", "Correct the number."
+        404, "The merchant has no payment of this `order_no`.", _CORRECT
     ),
     Refusal.NO_SUCH_HOLD: Meaning(
-        404, "The merchant has no authorization of this number.", "Correct the number."
+        404, "The merchant has no authorization of this `hold_no`.", _CORRECT
     ),
     Refusal.NO_SUCH_REFUND: Meaning(
-        404, "The merchant has no refund of this number.", "Correct the number."
+        404, "The merchant has no refund of this `refund_no`.", _CORRECT
     ),
     Refusal.NO_SUCH_AGREEMENT: Meaning(
-        404, "The account has no agreement of this number.", "Correct the number."
+        404, "The account has no agreement of this `agreement_no`.", _CORRECT
     ),
     Refusal.NO_SUCH_FREEZE: Meaning(
-        404, "No amount of the account was frozen under this number.", "Correct the number."
+        404, "No amount of the account was frozen under this `freeze_no`.", _CORRECT
     ),
     RequestCode.NO_SUCH_OPERATION: Meaning(
-        404, "The original has no operation of this number.", "Correct the number."
+        404,
+        "The payment, authorization, refund or agreement has no operation of this number.",
+        "Correct the number, or the one of what it was done to.",
     ),
     RequestCode.NO_SUCH_TRANSFER: Meaning(
         404,
@@ -108,57 +130,75 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     # Something speaks against it as things stand.
     Refusal.NUMBER_USED: Meaning(
-        409, "The number names a command with other content.", "Use a new number."
+        409,
+        "The number was given to a command with other content.",
+        "Send a new command under a new number; to repeat the first, send just what it was.",
     ),
     Refusal.MERCHANT_CLOSED: Meaning(
-        409, "The merchant does no business any more.", "There is nothing to be done."
+        409,
+        "The merchant is closed for ever.",
+        "Look-ups go on; nothing else can be done under this merchant.",
     ),
     Refusal.MERCHANT_SUSPENDED: Meaning(
         409,
         "The merchant may give money back, but not take any.",
-        "Ask the bank; the number may be used again.",
+        "Ask the bank to lift the suspension, then send the same command again.",
     ),
     Refusal.IN_FLIGHT: Meaning(
         409,
-        "The original has an operation under way.",
-        "Send the same command again when it is over; nothing is bound to the number.",
+        "The original has another operation under way.",
+        "Send the same command again when that one is over; nothing is bound to the number.",
     ),
-    Refusal.PAYMENT_NOT_SUCCEEDED: Meaning(409, "The payment failed, or was reversed.", _LOOK),
+    Refusal.PAYMENT_NOT_SUCCEEDED: Meaning(
+        409, "The payment failed, or was reversed: there is nothing to give back.", _LOOK
+    ),
     Refusal.HOLD_EXPIRED: Meaning(
-        409, "The hold's time ran out before anything was captured.", "Place a new one."
+        409, "The authorization's time ran out before anything was captured.", _NEW_HOLD
     ),
-    Refusal.HOLD_ALREADY_VOIDED: Meaning(409, "The hold was given back.", "Place a new one."),
+    Refusal.HOLD_ALREADY_VOIDED: Meaning(409, "The authorization was voided.", _NEW_HOLD),
     Refusal.HOLD_ALREADY_CAPTURED: Meaning(
-        409, "The hold was captured in full, or its rest was released.", "Place a new one."
+        409, "The authorization was captured in full, or its rest was released.", _NEW_HOLD
     ),
     Refusal.HOLD_PARTLY_CAPTURED: Meaning(
         409,
-        "Only an untouched hold can be voided or incremented.",
-        "Release what is left of it instead.",
+        "Some of the authorization was captured; only an untouched one is voided or incremented.",
+        "Release what is left of it, or place a new authorization for more.",
     ),
     Refusal.STATE_CONFLICT: Meaning(
-        409, "The command is not legal in the original's state.", _LOOK
+        409, "The original is not in a state in which this can be done.", _LOOK
     ),
     Refusal.REVERSAL_WINDOW_PASSED: Meaning(
-        409, "The payment's business date is over.", "Refund it instead."
+        409,
+        "The payment's business date is over.",
+        "Refund the payment instead; its fee is kept then.",
     ),
     Refusal.REFUND_WINDOW_PASSED: Meaning(
-        409, "More than 365 days have passed since the money was taken.", "Pay it out otherwise."
+        409,
+        "More than 365 days have passed since the money was taken.",
+        "Give the money back in another way; this payment takes no refund any more.",
     ),
     Refusal.REVERSAL_NOT_FULL: Meaning(
-        409, "Something of the payment was, or is being, refunded.", "Refund the rest instead."
+        409,
+        "Something of the payment was, or is being, refunded.",
+        "Refund what is left of it instead.",
     ),
-    Refusal.ACCOUNT_CLOSED: Meaning(409, "The account was closed.", "Use another account."),
+    Refusal.ACCOUNT_CLOSED: Meaning(
+        409, "The account is closed for ever.", "Use another account, under a new number."
+    ),
     Refusal.ACCOUNT_FROZEN: Meaning(
-        409, "Nothing new may leave the account.", "Ask the account's bank to unfreeze it."
+        409,
+        "The account is frozen: nothing new may leave it.",
+        "Have the account's bank unfreeze it, or use another account.",
     ),
     Refusal.HOLDS_OPEN: Meaning(
-        409, "The account has open holds.", "Wait until they are captured, voided or expired."
+        409,
+        "The account has open authorizations.",
+        "Close it once they are captured, voided or expired.",
     ),
     Refusal.OPEN_LIABILITIES: Meaning(
         409,
         "Something of the account or merchant is not settled yet.",
-        "Close it when nothing is frozen, open, under way or owed any more.",
+        "Close it once nothing is frozen, open, under way or owed any more.",
     ),
     Refusal.AGREEMENT_IN_FORCE: Meaning(
         409,
@@ -170,7 +210,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
         "The payer's agreement with the merchant was cancelled.",
         "Have the payer sign a new one, then pay under a new number.",
     ),
-    Refusal.ACCOUNT_NOT_EMPTY: Meaning(409, "The account has money in it.", "Withdraw it first."),
+    Refusal.ACCOUNT_NOT_EMPTY: Meaning(
+        409, "The account has money in it.", "Withdraw or transfer all of it, then close it."
+    ),
     RequestCode.DATE_NOT_OPEN: Meaning(
         409,
         "The date is neither the current business date nor one that was cut.",
@@ -179,55 +221,138 @@ CODES: Final[Mapping[Code, Meaning]] = {
     RequestCode.CLOCK_NOT_MOVABLE: Meaning(
         409, "The node runs on wall time.", "Serve with --clock domain to move the clock."
     ),
-    # Amounts, limits, funds, and input that is not valid.
-    RequestCode.MALFORMED_JSON: Meaning(400, "The body is not JSON.", "Correct the body."),
+    # The text of the request, before anything looks at what it says.
+    RequestCode.MALFORMED_JSON: Meaning(
+        400, "The body is not JSON.", "Correct the body where the detail says; see RFC 8259."
+    ),
+    RequestCode.INVALID_UTF8: Meaning(
+        400, "The request is not valid UTF-8.", "Encode all text in UTF-8."
+    ),
+    RequestCode.BYTE_ORDER_MARK: Meaning(
+        400,
+        "The body begins with a byte order mark.",
+        "Send it without the mark: the body begins with its first bracket.",
+    ),
+    RequestCode.NESTED_TOO_DEEPLY: Meaning(
+        400,
+        "The body has more than 16 arrays and objects within one another.",
+        "Send what the schema names; nothing there is nested as deeply.",
+    ),
+    RequestCode.DUPLICATE_MEMBER: Meaning(
+        400,
+        "An object has the same member twice.",
+        "Send each member once; an escaped name is the same name.",
+    ),
+    RequestCode.NUMBER_NOT_INTEGER: Meaning(
+        400,
+        "A number has a fraction or an exponent.",
+        "Send integers of minor units: 12.50 USD is 1250.",
+    ),
+    RequestCode.NUMBER_NOT_FINITE: Meaning(
+        400, "NaN and Infinity are no numbers in JSON.", "Send integers, or leave the member out."
+    ),
+    RequestCode.NUMBER_TOO_LARGE: Meaning(
+        400, "A number does not fit 64 bits.", "Send amounts of 1 to 10^13 minor units."
+    ),
+    RequestCode.CONTROL_CHARACTER: Meaning(
+        400,
+        "A text has a character that controls how text is shown.",
+        "Leave out line ends, tabs, NUL and other controls, and what reverses text.",
+    ),
+    RequestCode.LONE_SURROGATE: Meaning(
+        400,
+        "A text has one half of a surrogate pair.",
+        "Send both halves or the character itself; do not cut texts inside of a pair.",
+    ),
+    RequestCode.NONCHARACTER: Meaning(
+        400,
+        "A text has a code point that Unicode will never make a character.",
+        "Leave it out: U+FFFE, U+FFFF and their like mean nothing to anybody else.",
+    ),
+    RequestCode.TEXT_NOT_NFC: Meaning(
+        400,
+        "A text is not in Unicode's normal form NFC.",
+        "Normalise texts to NFC before sending: it keeps one text from being two.",
+    ),
+    RequestCode.MALFORMED_PATH: Meaning(
+        400,
+        "The path is not properly percent-encoded, or a number in it has a slash.",
+        "Send %XX for what is no letter, figure or one of . _ : @ + - in a number.",
+    ),
+    RequestCode.MALFORMED_QUERY: Meaning(
+        400,
+        "The query is not made of name=value pairs in percent-encoding.",
+        "Join the pairs by &, with %XX for % and for what is not ASCII; + is a blank.",
+    ),
+    RequestCode.DUPLICATE_PARAMETER: Meaning(
+        400, "A parameter of the query is given twice.", "Send each parameter once."
+    ),
+    # Amounts, limits, funds, and what does not fit its schema.
     RequestCode.INVALID_REQUEST: Meaning(
-        422, "The request does not fit its schema.", "Correct what the detail names."
+        422,
+        "The request does not fit its schema.",
+        "Correct what the detail names; the number may be used again.",
     ),
     Refusal.RESERVED_NUMBER: Meaning(
-        422, "Customers' accounts may not be named like internal ones.", "Use another number."
+        422,
+        "Numbers that begin like those of internal accounts are the bank's own.",
+        "Open the account under another number.",
     ),
     Refusal.CURRENCY_MISMATCH: Meaning(
         422, "The account, or the merchant, is kept in another currency.", _NEW_NUMBER
     ),
     Refusal.ACCOUNT_INTERNAL: Meaning(
-        422, "Internal accounts are not a caller's to use.", _NEW_NUMBER
+        422, "The account is one of the bank's internal ones.", _NEW_NUMBER
     ),
     Refusal.SAME_ACCOUNT: Meaning(
-        422, "A transfer goes to another account than it comes from.", _NEW_NUMBER
+        422, "The transfer goes to the account that it comes from.", _NEW_NUMBER
     ),
-    Refusal.CAPTURE_LIMIT: Meaning(422, "50 captures of this hold are done.", "Place a new hold."),
+    Refusal.CAPTURE_LIMIT: Meaning(422, "50 captures of this authorization are done.", _NEW_HOLD),
     Refusal.INCREMENT_LIMIT: Meaning(
-        422, "10 increments of this hold are done.", "Place a new hold."
+        422, "10 increments of this authorization are done.", _NEW_HOLD
     ),
     Refusal.REFUND_COUNT_LIMIT: Meaning(
-        422, "50 refunds of this original are done or under way.", "Pay the rest out otherwise."
+        422,
+        "50 refunds of this original are done or under way.",
+        "Give the rest back in another way.",
     ),
     Refusal.CAPTURE_EXCEEDS_HOLD: Meaning(
-        422, "It is more than may be captured under the hold.", _NEW_NUMBER
+        422,
+        "The amount is more than may still be captured under the authorization.",
+        "Look the authorization up and capture less, under a new number.",
     ),
     Refusal.REFUND_EXCEEDS_REMAINING: Meaning(
-        422, "It is more than is left to refund.", _NEW_NUMBER
+        422,
+        "The amount is more than is left to refund.",
+        "Look the original up and refund less, under a new number.",
     ),
     Refusal.MERCHANT_BALANCE_INSUFFICIENT: Meaning(
         422,
-        "The merchant's receivable does not cover it.",
+        "The merchant's receivable does not cover the amount.",
         "Refund later under a new number, or with wait_for_funds.",
     ),
     Refusal.PAYMENT_LIMIT_EXCEEDED: Meaning(
-        422, "It is above the agreement's limit for one payment.", _NEW_NUMBER
+        422,
+        "The amount is above the agreement's limit for one payment.",
+        "Ask the payer to raise the limit, or take less; either under a new number.",
     ),
     Refusal.DAILY_LIMIT_EXCEEDED: Meaning(
-        422, "It is above the agreement's limit for the business date.", _NEW_NUMBER
+        422,
+        "The amount is above what the agreement's limit leaves for this business date.",
+        "Try again on the next business date, or take less; either under a new number.",
     ),
     Refusal.METHOD_LIMIT_EXCEEDED: Meaning(
-        422, "It is above the account's own limit for this method of paying.", _NEW_NUMBER
+        422,
+        "The amount is above the account's own limit for this method of paying.",
+        "Ask the payer for another method or a higher limit, and use a new number.",
     ),
     Refusal.INSUFFICIENT_FUNDS: Meaning(
-        422, "The account's available funds do not cover it.", _NEW_NUMBER
+        422,
+        "The account's available funds do not cover the amount.",
+        "Try another account, a smaller amount or another day, under a new number.",
     ),
     Refusal.BALANCE_LIMIT: Meaning(
-        422, "The currency would have more than 10^18 in circulation.", _NEW_NUMBER
+        422, "The currency would have more than 10^18 minor units in circulation.", _NEW_NUMBER
     ),
     # How HTTP was spoken. What the listener finds wrong ends the connection.
     RequestCode.MALFORMED_REQUEST: Meaning(
@@ -237,19 +362,29 @@ CODES: Final[Mapping[Code, Meaning]] = {
         405, "The path knows other methods.", "Use one that the Allow header names."
     ),
     RequestCode.BODY_TIMEOUT: Meaning(
-        408, "The body did not arrive in time.", "Send the request again."
+        408, "The body did not arrive within 10 seconds.", "Send the request again, all at once."
     ),
     RequestCode.HEADERS_TIMEOUT: Meaning(
         408, "The request's header fields did not arrive in time.", "Send the request again."
     ),
     RequestCode.BODY_TOO_LARGE: Meaning(
-        413, "The body is larger than this path takes.", "Send less at once."
+        413,
+        "The body is larger than this path takes: 64 KiB, or 1 MiB at /v1/commands.",
+        "Send less at once.",
     ),
     RequestCode.ARRAY_TOO_LONG: Meaning(
         413, "The array has more than 1,000 commands; none was started.", "Send shorter arrays."
     ),
     RequestCode.TARGET_TOO_LONG: Meaning(
         414, "The request's first line is longer than 8 KiB.", "Ask for less at once."
+    ),
+    RequestCode.UNSUPPORTED_MEDIA_TYPE: Meaning(
+        415,
+        "The body does not say that it is JSON.",
+        "Send Content-Type: application/json, with no charset but utf-8.",
+    ),
+    RequestCode.UNSUPPORTED_CONTENT_ENCODING: Meaning(
+        415, "The body is compressed, or says so.", "Send it as it is, without Content-Encoding."
     ),
     RequestCode.MISDIRECTED_REQUEST: Meaning(
         421,
@@ -277,7 +412,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     FaultCode.STOPPING: Meaning(503, "The node is shutting down.", _LATER),
     FaultCode.ACTOR_QUARANTINED: Meaning(
-        503, "The merchant or account waits for an operator.", _LATER
+        503,
+        "The merchant or account waits for an operator of the bank.",
+        "Nothing happened: send the same command again later; if it lasts, tell the bank.",
     ),
     FaultCode.TIMEOUT: Meaning(
         504,

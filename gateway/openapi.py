@@ -21,14 +21,31 @@ from gateway.errors import CODES, Code, RequestCode
 from gateway.schemas import Json, Schemas, plain, reference
 
 _ANY: Final = (
+    RequestCode.INVALID_UTF8,
+    RequestCode.CONTROL_CHARACTER,
+    RequestCode.NONCHARACTER,
+    RequestCode.TEXT_NOT_NFC,
+    RequestCode.MALFORMED_PATH,
     RequestCode.INVALID_REQUEST,
     RequestCode.BODY_TIMEOUT,
     RequestCode.BODY_TOO_LARGE,
+    RequestCode.UNSUPPORTED_CONTENT_ENCODING,
     FaultCode.NODE_BUSY,
     FaultCode.INTERNAL,
 )
 """Codes that any request may be answered with."""
-_WITH_BODY: Final = (RequestCode.MALFORMED_JSON,)
+_WITH_QUERY: Final = (RequestCode.MALFORMED_QUERY, RequestCode.DUPLICATE_PARAMETER)
+_WITH_BODY: Final = (
+    RequestCode.BYTE_ORDER_MARK,
+    RequestCode.NESTED_TOO_DEEPLY,
+    RequestCode.NUMBER_NOT_FINITE,
+    RequestCode.MALFORMED_JSON,
+    RequestCode.DUPLICATE_MEMBER,
+    RequestCode.NUMBER_NOT_INTEGER,
+    RequestCode.NUMBER_TOO_LARGE,
+    RequestCode.LONE_SURROGATE,
+    RequestCode.UNSUPPORTED_MEDIA_TYPE,
+)
 
 _CALLERS: Final[Mapping[Access, str]] = {
     "anyone": "Anyone may call it; no signature is needed.",
@@ -70,6 +87,14 @@ HEADERS: Final[Mapping[str, Json]] = {
         "description": "In how many seconds to try again.",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "Accept": {
+        "description": "The media type that is taken.",
+        "schema": {"type": "string", "const": JSON},
+    },
+    "Accept-Encoding": {
+        "description": "That nothing is unpacked.",
+        "schema": {"type": "string", "const": "identity"},
+    },
     "ETag": {
         "description": "Names this very text; If-None-Match with it is answered with 304.",
         "schema": {"type": "string"},
@@ -104,9 +129,7 @@ def problems(endpoint: Endpoint) -> dict[int, tuple[Code, ...]]:
 
 
 def _general(endpoint: Endpoint) -> tuple[Code, ...]:
-    codes: tuple[Code, ...] = _ANY
-    if endpoint.body is not None:
-        codes += _WITH_BODY
+    codes: tuple[Code, ...] = _ANY + (_WITH_QUERY if endpoint.body is None else _WITH_BODY)
     if isclass(endpoint.body):  # one command; those of an array have their problems to themselves
         codes += tuple(code for code in FaultCode if code not in _ANY)
     return codes
@@ -217,6 +240,8 @@ def _problem(
     names = []
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         names.append("Retry-After")
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        names += ["Accept", "Accept-Encoding"] if row.body is not None else ["Accept-Encoding"]
     if isclass(row.body) and set(codes) & set(row.codes):
         names.append("Idempotent-Replayed")
     if names:

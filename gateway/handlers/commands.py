@@ -4,26 +4,25 @@ import inspect
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta, Struct
 
 from gateway.answer import Answer, Item
+from gateway.body import BodyDecoder
 from gateway.desk import Caller, Desk
-from gateway.endpoint import Endpoint, decode_json
-from gateway.errors import Problem, RequestCode, RequestError, problem
+from gateway.endpoint import Endpoint
+from gateway.errors import Problem, RequestCode
 from gateway.series import Entry, Series
+from gateway.strict_json import check_length, read_array
 
 COMMANDS_MAX: Final = 1_000
 BODY_BYTES: Final = 1 << 20
 
 # One decode of the whole array where all of it is valid, which is the rule; else the items' raw
 # bytes, each decoded by itself, so that one bad item spoils no other.
-_all: Final = msgspec.json.Decoder(list[Entry])
-_raw: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_all: Final = BodyDecoder[list[Entry]](list[Entry])
+_one: Final = BodyDecoder[Entry](Entry)
 CommandList = Annotated[list[Entry], Meta(max_length=COMMANDS_MAX)]
 """The body as callers see it."""
-
-_one: Final[msgspec.json.Decoder[Entry]] = msgspec.json.Decoder(Entry)
 
 
 class CommandArray(Struct, frozen=True):
@@ -33,26 +32,18 @@ class CommandArray(Struct, frozen=True):
 
 
 def _decode(numbers: dict[str, str], body: bytes) -> CommandArray:
-    """Return the array; only what is no array, or too long, is refused whole."""
-    entries: list[Any]
-    try:
-        entries = _all.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        entries = decode_json(_raw, body)
-        if len(entries) <= COMMANDS_MAX:
-            entries = [_entry(raw) for raw in entries]
-    if len(entries) > COMMANDS_MAX:
-        raise RequestError(
-            RequestCode.ARRAY_TOO_LONG, f"{len(entries)} commands, at most {COMMANDS_MAX}"
-        )
+    """Return the array; what is no JSON, no array, too deep or too long is refused whole."""
+    entries: Sequence[Entry | Problem] | None = _all.attempt(body)
+    if entries is None:
+        entries = [_entry(*item) for item in read_array(body, COMMANDS_MAX)]
+    check_length(len(entries), COMMANDS_MAX)
     return CommandArray(entries)
 
 
-def _entry(raw: msgspec.Raw) -> Entry | Problem:
-    try:
-        return _one.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return problem(RequestCode.INVALID_REQUEST, str(error))
+def _entry(raw: bytes, parsed: Any) -> Entry | Problem:
+    """Return the command that an item is, or what is wrong with it; items are on level 2."""
+    entry = _one.attempt(raw)
+    return _one.problem(raw, parsed, 2) if entry is None else entry
 
 
 async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answer:

@@ -1,4 +1,4 @@
-"""docs/API.md is true: its examples are run in order against a node, its table is the code's."""
+"""docs/API.md is true: its examples are run in order against a node."""
 
 import json
 import re
@@ -10,7 +10,6 @@ import trio
 
 from gateway.answer import JSON
 from gateway.endpoint import Router
-from gateway.errors import CODES
 from gateway.table import ENDPOINTS
 from tests.e2e.process import make_store, node
 from tests.shards import SHARDS
@@ -97,14 +96,3 @@ def test_every_endpoint_has_an_example() -> None:
     read_by_programs = [each for each in ENDPOINTS if each.media_type == JSON]
     missing = [f"{each.method} {each.path}" for each in read_by_programs if each not in shown]
     assert missing == []
-
-
-def test_page_shows_the_codes_as_they_are() -> None:
-    rows = re.findall(
-        r"^\| `([A-Z_]+)` \| ([0-9, ]+) \| (.*) \| (.*) \|$", PAGE.read_text("utf-8"), re.M
-    )
-    table = []
-    for code, meaning in CODES.items():
-        statuses = [meaning.status, *([meaning.status_named] if meaning.status_named else [])]
-        table.append((code, ", ".join(map(str, statuses)), meaning.title, meaning.advice))
-    assert rows == table

@@ -141,6 +141,7 @@ async def test_client_that_leaves_cancels_nothing(tmp_path: Path) -> None:
         host, port = running.address.removeprefix("http://").split(":")
         stream = await trio.open_tcp_stream(host, int(port))
         head = f"POST /v1/commands HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        head += "Content-Type: application/json\r\n"
         head += f"Content-Length: {len(request.content)}\r\n\r\n"
         await stream.send_all(head.encode() + request.content)
         await stream.aclose()

@@ -50,8 +50,7 @@ def test_numbers_of_the_path_complete_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "amount",
-    [b"0", b"-1", b"1.0", b"1e2", b"true", b'"700"', b"null", b"1" + b"0" * 13 + b"1", b"9" * 400],
+    "amount", [b"0", b"-1", b"true", b'"700"', b"null", b"1" + b"0" * 13 + b"1"]
 )
 def test_amount_that_is_no_integer_in_range_is_refused(amount: bytes) -> None:
     with pytest.raises(RequestError) as refused:
@@ -67,35 +66,61 @@ def test_amount_that_is_no_integer_in_range_is_refused(amount: bytes) -> None:
         b"[]",
         b"{}",
         b'"text"',
-        BODY % b"1" + b" trailing",
-        BODY % b"NaN",
-        BODY % b"Infinity",
-        BODY.replace(b"M1", b"\xff\xfe") % b"1",
-        BODY.replace(b"M1", b"\\ud800") % b"1",
-        BODY.replace(b"M1", b"M\\u0000") % b"1",
-        BODY.replace(b"M1", b"M1\\n") % b"1",
         BODY.replace(b"M1", "М1".encode()) % b"1",
         BODY.replace(b"M1", b"M" * 65) % b"1",
         BODY.replace(b'"payer"', b'"extra":1,"payer"') % b"1",
-        b"[" * 100_000,
-        b'{"merchant_no":' * 100_000,
+        BODY.replace(b'"currency"', b'"Currency"') % b"1",
     ],
 )
-def test_hostile_body_is_refused_and_never_an_error(body: bytes) -> None:
+def test_body_that_does_not_fit_its_schema_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError) as refused:
         PAY.decode({}, body)
-    assert _code(refused) in {(422, "INVALID_REQUEST"), (400, "MALFORMED_JSON")}
+    assert _code(refused) == (422, "INVALID_REQUEST")
 
 
-@pytest.mark.parametrize("number", ["", "a b", "é", "x" * 65, "a%2Fb", "-a", "a\n"])
-def test_path_with_bad_number_is_refused(number: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [
+        ("", 404, "NOT_FOUND"),
+        ("x" * 65, 422, "INVALID_REQUEST"),
+        ("-a", 422, "INVALID_REQUEST"),
+        ("a~", 422, "INVALID_REQUEST"),
+        ("a%20b", 422, "INVALID_REQUEST"),
+        ("%C3%A9", 422, "INVALID_REQUEST"),
+        ("%EF%BC%91", 422, "INVALID_REQUEST"),
+        ("a%5Cb", 422, "INVALID_REQUEST"),
+        ("..", 422, "INVALID_REQUEST"),
+        ("a b", 400, "MALFORMED_PATH"),
+        ("é", 400, "MALFORMED_PATH"),
+        ("a%2Fb", 400, "MALFORMED_PATH"),
+        ("a%2fb", 400, "MALFORMED_PATH"),
+        ("a%", 400, "MALFORMED_PATH"),
+        ("a%2", 400, "MALFORMED_PATH"),
+        ("a%zz", 400, "MALFORMED_PATH"),
+        ("a%u0041", 400, "MALFORMED_PATH"),
+        ("a\n", 400, "MALFORMED_PATH"),
+        ("%ff", 400, "INVALID_UTF8"),
+        ("%C0%AF", 400, "INVALID_UTF8"),
+        ("%ED%A0%80", 400, "INVALID_UTF8"),
+        ("a%00", 400, "CONTROL_CHARACTER"),
+        ("a%0A", 400, "CONTROL_CHARACTER"),
+        ("a%C2%85", 400, "CONTROL_CHARACTER"),
+        ("e%CC%81", 400, "TEXT_NOT_NFC"),
+    ],
+)
+def test_path_with_bad_number_is_refused(number: str, status: int, code: str) -> None:
     def decode() -> None:
         endpoint, numbers = ROUTER.find("POST", f"/v1/payments/M1/{number}/reversals")
         endpoint.decode(numbers, b'{"reversal_no":"R1"}')
 
     with pytest.raises(RequestError) as refused:
         decode()
-    assert _code(refused) in {(422, "INVALID_REQUEST"), (404, "NOT_FOUND")}
+    assert _code(refused) == (status, code)
+
+
+def test_number_of_the_path_may_be_encoded_in_any_case() -> None:
+    _, numbers = ROUTER.find("POST", "/v1/payments/M%3A1/%4f%4F-1/reversals")
+    assert numbers == {"merchant_no": "M:1", "order_no": "OO-1"}
 
 
 def test_query_gives_integers_as_text() -> None:
@@ -104,25 +129,45 @@ def test_query_gives_integers_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "status", "code"),
     [
-        b"",
-        b"merchant_no=M1&limit=0",
-        b"merchant_no=M1&limit=101",
-        b"merchant_no=M1&limit=1.0",
-        b"merchant_no=M1&limit=1e1",
-        b"merchant_no=M1&limit=",
-        b"merchant_no=M1&merchant_no=M2",
-        b"merchant_no=M1&extra=1",
-        b"merchant_no",
-        b"merchant_no=%ff",
-        b"merchant_no=M1&" + b"&".join(b"a%d=1" % n for n in range(100)),
+        (b"", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=0", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=101", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=1.0", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=1e1", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=010", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=%2B10", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=-1", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=" + b"9" * 5_000, 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=%EF%BC%91", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&limit=", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&extra=1", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M+1", 422, "INVALID_REQUEST"),
+        (b"merchant_no=M1&merchant_no=M2", 400, "DUPLICATE_PARAMETER"),
+        (b"merchant_no=M1&merchant_no=M1", 400, "DUPLICATE_PARAMETER"),
+        (b"merchant_no=M1&merchant%5Fno=M2", 400, "DUPLICATE_PARAMETER"),
+        (b"merchant_no", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M1&", 400, "MALFORMED_QUERY"),
+        (b"&merchant_no=M1", 400, "MALFORMED_QUERY"),
+        (b"=M1", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M1%", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M1%2", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M1%zz", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M\xc3\xa9", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M\x00", 400, "MALFORMED_QUERY"),
+        (b"merchant_no=M1&" + b"&".join(b"a%d=1" % n for n in range(100)), 400, "MALFORMED_QUERY"),
+        (b"merchant_no=%ff", 400, "INVALID_UTF8"),
+        (b"merchant_no=%ED%A0%80", 400, "INVALID_UTF8"),
+        (b"merchant_no=M%00", 400, "CONTROL_CHARACTER"),
+        (b"merchant_no=M%E2%80%AE", 400, "CONTROL_CHARACTER"),
+        (b"merchant_no=e%CC%81", 400, "TEXT_NOT_NFC"),
     ],
 )
-def test_bad_query_is_refused(query: bytes) -> None:
+def test_bad_query_is_refused(query: bytes, status: int, code: str) -> None:
     with pytest.raises(RequestError) as refused:
         LIST.decode({}, query)
-    assert _code(refused) == (422, "INVALID_REQUEST")
+    assert _code(refused) == (status, code)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/nothing", "/v1/payments/", "//", "*"])

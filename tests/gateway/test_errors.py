@@ -62,7 +62,7 @@ def test_problem_leaves_out_what_does_not_apply() -> None:
         "title": "There is nothing at this path.",
         "status": 404,
         "code": "NOT_FOUND",
-        "detail": "See docs/API.md.",
+        "detail": CODES[RequestCode.NOT_FOUND].advice,
     }
 
 

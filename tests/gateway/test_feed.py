@@ -180,7 +180,6 @@ async def test_after_the_newest_there_is_nothing(after: int) -> None:
         "limit=0",
         "limit=1001",
         "limit=-5",
-        "after=1&after=2",
         "cursor=MQ",
     ],
 )
@@ -311,11 +310,10 @@ def _cursor(raw: bytes) -> str:
         "order=time&from=2026-01-05T08:00:00",  # no time zone
         "order=time&to=2026-02-30T08:00:00Z",
         "order=time&from=1767600000",
-        "order=time&from=2026-01-05T08:00:00Z&from=2026-01-05T08:00:00Z",
         "from=2026-01-05T08:00:00Z",
         "order=number&to=2026-01-05T08:00:00Z",
         "order=time&cursor=MQ",
-        "order=time&cursor=%00",
+        "order=time&cursor=%20",
         f"order=time&cursor={_cursor(b'O0001')}",
         f"order=time&cursor={_cursor(bytes(2))}",
         f"order=time&cursor={_cursor(BY_TIME + bytes(7))}",

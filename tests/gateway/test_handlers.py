@@ -424,7 +424,7 @@ async def test_pages_of_actors_give_each_once(kind: str) -> None:
         assert {each[f"{kind}_no"] for each in found} == numbers
 
 
-@pytest.mark.parametrize("cursor", ["%20", "!", "A", "é", "T1%0a"])
+@pytest.mark.parametrize("cursor", ["%20", "!", "A", "%C3%A9", "T1+"])
 async def test_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
     async with open_desk() as client:
         for path in ("/v1/payments?merchant_no=M1&", "/v1/accounts?"):
@@ -456,7 +456,7 @@ async def test_day_is_cut_once() -> None:
         assert (status, problem["code"]) == (404, "NO_SUCH_DAY_CUT")
 
 
-@pytest.mark.parametrize("date", ["", "2026-1-5", "05.01.2026", "2026-01-05\n", "٢٠٢٦-01-05"])
+@pytest.mark.parametrize("date", ["", "2026-1-5", "05.01.2026", "2026-01-05 ", "٢٠٢٦-01-05"])
 async def test_business_date_that_is_none_is_refused(date: str) -> None:
     async with open_desk() as client:
         status, problem = await client.post("/v1/day-cuts", {"business_date": date})

@@ -17,7 +17,11 @@ from gateway.server import Serving
 from tests.gateway.serving import addressed, connect, serving
 from tests.shards import SHARDS
 
-SLOW = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
+JSON = {"content-type": "application/json"}
+SLOW = (
+    b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 40\r\n\r\n"
+)
 BODY = b'{"merchant_no": "M1", "currency": "USD"}'
 ASK = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -190,11 +194,11 @@ async def test_full_node_refuses_commands_unread_and_hears_operators(tmp_path: P
                 nursery.start_soon(open_merchant, body)
             await trio.testing.wait_all_tasks_blocked(0.05)
             path = f"{running.address}/v1/commands"
-            answer = await client.post(path, content=b"this is not read")
+            answer = await client.post(path, content=b"this is not read", headers=JSON)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert answer.json()["code"] == "NODE_BUSY"
             path = f"{running.address}/v1/day-cuts"
             async with httpx2.AsyncClient() as operator:
-                answer = await operator.post(path, content=b"this is read")
+                answer = await operator.post(path, content=b"this is read", headers=JSON)
             assert answer.json()["code"] == "MALFORMED_JSON"
         assert {answer.status_code for answer in answers} == {201}

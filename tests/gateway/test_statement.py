@@ -170,7 +170,7 @@ async def test_cursor_never_shows_another_account_s_postings() -> None:
         "from_date=2026-1-5",
         "from_date=today",
         "to_date=2026-01-05T00:00:00Z",
-        "from_date=2026-01-05%0A",
+        "from_date=2026-01-05%20",
         "from=2026-01-05",
         "limit=0",
         "limit=101",
