@@ -65,6 +65,10 @@ check: setup
 states: setup
     .venv/bin/python -c "from actors.state_page import state_page; print(state_page(), end='')" > docs/STATES.md
 
+# Write docs/ERRORS.md anew from the table of codes (gateway/errors.py).
+errors: setup
+    .venv/bin/python -c "from gateway.error_page import error_page; print(error_page(), end='')" > docs/ERRORS.md
+
 # Format the code and mend what ruff can mend.
 fmt: setup
     .venv/bin/ruff check --fix

@@ -1,4 +1,6 @@
-"""The table of codes is whole, and a problem says what RFC 9457 wants it to say."""
+"""The table of codes is whole, what docs/ERRORS.md shows, and made into RFC 9457's problems."""
+
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -6,7 +8,25 @@ import pytest
 from actors.answers import Refused
 from actors.refusal import ABOUT_STATE, Refusal
 from engine.fault import ACTOR_BUSY, NODE_BUSY, OUTCOME_UNKNOWN, TIMEOUT, FaultCode
+from gateway.error_page import error_page
 from gateway.errors import CODES, RequestCode, faulted, problem, refused
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/ERRORS.md"
+
+
+def test_page_is_made_from_the_table() -> None:
+    assert PAGE.read_text("utf-8") == error_page(), "stale: run `./just errors`"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_page_shows_every_code_once_with_its_status(code: str) -> None:
+    meaning = CODES[code]  # type: ignore[index]
+    _, _, section = error_page().partition(f"\n## {meaning.status} ")
+    section = section.partition("\n## ")[0]
+    named = f", {meaning.status_named}" if meaning.status_named else ""
+    row = f'| <a id="{code}"></a>`{code}`{named} | {meaning.title} | {meaning.advice} |'
+    assert section.splitlines().count(row) == 1
+    assert error_page().count(f'"{code}"') == 1
 
 
 def test_table_holds_every_code_once() -> None:
