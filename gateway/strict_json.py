@@ -64,6 +64,14 @@ class _Object(list[tuple[str, Any]]):
     """An object as it was sent: its members in order, however often each is there."""
 
 
+class _Integer(str):
+    """An integer as it was sent: whoever sends half a million of them waits no longer for it."""
+
+
+class _Fraction(str):
+    """A number with a fraction or an exponent, as it was sent."""
+
+
 def text_blemish(text: str, *, lines: bool = False) -> Blemish | None:
     """Return what is wrong with a text, if anything.
 
@@ -106,15 +114,11 @@ def plain(json_text: bytes) -> bool:
         return False
 
 
-def _integer(digits: str) -> int | Blemish:
+def _number_blemish(digits: str) -> Blemish | None:
     # The length first: int() takes quadratic time, and gives up at 4,300 digits.
-    if len(digits) <= _INTEGER_DIGITS and _INTEGER_MIN <= (value := int(digits)) <= _INTEGER_MAX:
-        return value
+    if len(digits) <= _INTEGER_DIGITS and _INTEGER_MIN <= int(digits) <= _INTEGER_MAX:
+        return None
     return Blemish(RequestCode.NUMBER_TOO_LARGE, f"a number of {len(digits)} characters")
-
-
-def _fraction(number: str) -> Blemish:
-    return Blemish(RequestCode.NUMBER_NOT_INTEGER, f"`{number[:40]}`")
 
 
 def _constant(name: str) -> Any:
@@ -123,8 +127,8 @@ def _constant(name: str) -> Any:
 
 _decoder: Final = json.JSONDecoder(
     object_pairs_hook=_Object,
-    parse_int=_integer,
-    parse_float=_fraction,
+    parse_int=_Integer,
+    parse_float=_Fraction,
     parse_constant=_constant,
 )
 # White space is these four (RFC 8259, section 2).
@@ -153,7 +157,10 @@ def read_array(body: bytes, items_max: int) -> list[tuple[bytes, Any]]:
     text = _text(body)
     parsed = _read(text)
     if type(parsed) is not list:
-        raise RequestError(RequestCode.INVALID_REQUEST, "the body is no array")
+        found = blemish(parsed)
+        if found is None:
+            found = Blemish(RequestCode.INVALID_REQUEST, "the body is no array")
+        raise RequestError(found.code, found.detail)
     check_length(len(parsed), items_max)
     items = []
     end = 0
@@ -213,8 +220,10 @@ def blemish(
     kind = type(value)
     if kind is str:
         return text_blemish(value, lines=lines)
-    if kind is Blemish:
-        return value  # type: ignore[no-any-return]
+    if kind is _Integer:
+        return _number_blemish(value)
+    if kind is _Fraction:
+        return Blemish(RequestCode.NUMBER_NOT_INTEGER, f"`{value[:40]}`")
     if kind is _Object or kind is list:
         if depth > DEPTH_MAX:
             raise RequestError(RequestCode.NESTED_TOO_DEEPLY)

@@ -1,0 +1,163 @@
+"""Hostile bodies, by what is wrong with each: lexically, whatever schema would come after it.
+
+`WHOLE` are no JSON, or too deep, and spoil an array that they stand in; `ITEMS` are JSON, and
+spoil only themselves.
+"""
+
+from typing import Final
+
+DEEP: Final = 100_000
+
+WHOLE: Final[dict[str, list[bytes]]] = {
+    "BYTE_ORDER_MARK": [b"\xef\xbb\xbf{}", b"\xef\xbb\xbf[]", b"\xef\xbb\xbf"],
+    "INVALID_UTF8": [
+        b'{"a":"\xff"}',
+        b'{"\xff":1}',
+        b'{"a":"\xed\xa0\x80"}',  # half of a pair, as CESU-8 has it
+        b'{"a":"\xc0\xaf"}',  # a slash, longer than need be
+        b'{"a":"\xf4\x90\x80\x80"}',  # beyond U+10FFFF
+        b'{"a":"\xe4\xb8',
+        '{"a":1}'.encode("utf-16"),
+        "[]".encode("utf-32"),
+    ],
+    "NESTED_TOO_DEEPLY": [
+        b"[" * DEEP,
+        b'{"a":' * DEEP,
+        b"[" * DEEP + b"]" * DEEP,
+        b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+        b'[{"a":' * (DEEP // 2),
+        b"[" * 17 + b"]" * 17,
+        b'{"a":' * 17 + b"1" + b"}" * 17,
+        b'{"a":1,"a":' + b"[" * 16 + b"]" * 16 + b"}",
+    ],
+    "NUMBER_NOT_FINITE": [b'{"a":NaN}', b'{"a":Infinity}', b'{"a":-Infinity}', b"[NaN]"],
+    "CONTROL_CHARACTER": [
+        b'{"a":"\x00"}',
+        b'{"a":"\n"}',
+        b'{"a":"\t"}',
+        b'{"a":"x\ry"}',
+        b'{"a":"\x1f"}',
+        b'{"\x1b[31m":1}',
+    ],
+    "MALFORMED_JSON": [
+        b" ",
+        b"\x00",
+        b"{",
+        b"[",
+        b'{"a":1',
+        b'{"a":1,}',
+        b'{"a":1}{}',
+        b'{"a":1}\x00',
+        b'{"a":1} // no comments',
+        b"{'a':1}",
+        b"{a:1}",
+        b'{"a" 1}',
+        b'{"a":}',
+        b"{,}",
+        b"[1,]",
+        b"[1 2]",
+        b'{"a":01}',
+        b'{"a":+1}',
+        b'{"a":.5}',
+        b'{"a":1.}',
+        b'{"a":1e}',
+        b'{"a":-}',
+        b'{"a":0x10}',
+        b'{"a":1_000}',
+        '{"a":１}'.encode(),
+        b'{"a":tru}',
+        b'{"a":None}',
+        b'{"a":"\\x41"}',
+        b'{"a":"\\u12"}',
+        b'{"a":"\\u00g0"}',
+        b'{"a":"b}',
+        b"\x0c{}",
+        b"\xc2\xa0{}",
+    ],
+}
+ITEMS: Final[dict[str, list[bytes]]] = {
+    "DUPLICATE_MEMBER": [
+        b'{"a":1,"a":1}',
+        b'{"a":1,"a":2}',
+        b'{"a":1,"b":2,"a":3}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"\\u0061":1,"a":2}',
+        b'{"a/":1,"a\\/":2}',
+        b'{"a":1 , "a" :2}',
+        b'{"":1,"":2}',
+        b'{"metadata":{"k":"v","k":"v"}}',
+        b'{"metadata":{"k":"v","\\u006B":"w"}}',
+        '{"metadata":{"茶":"1","\\u8336":"2"}}'.encode(),
+        b'{"a":[{"b":[{"c":1,"c":1}]}]}',
+        b'{"amount_minor":1,"amount_minor":100000}',
+    ],
+    "NUMBER_NOT_INTEGER": [
+        b'{"a":1.0}',
+        b'{"a":0.1}',
+        b'{"a":1e2}',
+        b'{"a":1E+2}',
+        b'{"a":1e400}',
+        b'{"a":-1e400}',
+        b'{"a":1e-400}',
+        b'{"a":-0.0}',
+        b'{"a":[{"b":1.5}]}',
+        b'{"a":1.' + b"0" * 5_000 + b"}",
+    ],
+    "NUMBER_TOO_LARGE": [
+        b'{"a":%d}' % 10**30,
+        b'{"a":-%d}' % 10**30,
+        b'{"a":9223372036854775808}',
+        b'{"a":-9223372036854775809}',
+        b'{"a":1' + b"0" * 5_000 + b"}",
+        b'{"a":-1' + b"0" * 50_000 + b"}",
+    ],
+    "LONE_SURROGATE": [
+        b'{"a":"\\ud800"}',
+        b'{"a":"\\udfff"}',
+        b'{"a":"\\uD83D"}',
+        b'{"a":"\\ud800x"}',
+        b'{"a":"\\ud800\\u0041"}',
+        b'{"a":"\\udc5b\\ud83d"}',
+        b'{"a":"\\ud800\\ud800\\udc00"}',
+        b'{"\\ud800":1}',
+        b'{"metadata":{"\\ud800":"v"}}',
+    ],
+    "CONTROL_CHARACTER": [
+        b'{"a":"\\u0000"}',
+        b'{"a":"\\u001f"}',
+        b'{"a":"\\n"}',
+        b'{"a":"\\t"}',
+        b'{"a":"\\r"}',
+        b'{"a":"\\b"}',
+        b'{"a":"\\f"}',
+        b'{"a":"\\u007f"}',
+        b'{"a":"\x7f"}',
+        b'{"a":"\\u0085"}',
+        b'{"a":"\xc2\x85"}',
+        b'{"a":"\xc2\x9f"}',
+        b'{"a":"\\u2028"}',
+        '{"a":"\u2029"}'.encode(),
+        '{"a":"\u202e"}'.encode(),
+        b'{"a":"\\u2066"}',
+        b'{"a\\u0000":1}',
+        b'{"metadata":{"k\\u0007":"v"}}',
+        b'["\\u0000"]',
+    ],
+    "NONCHARACTER": [
+        b'{"a":"\\uffff"}',
+        b'{"a":"\\ufffe"}',
+        b'{"a":"\xef\xb7\x90"}',
+        b'{"a":"\\ud83f\\udffe"}',
+        b'{"a":"\xf4\x8f\xbf\xbf"}',
+        b'{"\\ufdef":1}',
+    ],
+    "TEXT_NOT_NFC": [
+        b'{"a":"e\xcc\x81"}',
+        b'{"a":"e\\u0301"}',
+        b'{"e\\u0301":1}',
+        '{"a":"\u212b"}'.encode(),  # the sign for ångström, which is the letter
+        '{"a":"\u1100\u1161"}'.encode(),  # Hangul, letter by letter
+        b'{"a":"q\\u0323\\u0307\\u0323"}',  # marks that are not in order
+        b'{"metadata":{"cafe\\u0301":"v"}}',
+    ],
+}
