@@ -94,7 +94,7 @@ class BodyDecoder(Generic[T]):
     def attempt(self, body: bytes) -> T | None:
         """Return the typed value of a body, or None where anything is wrong with it.
 
-        This is the hot path: 1 µs for a payment on top of 3 for msgspec and the command.
+        This is the hot path: for a payment 1.2 µs on top of the 1.8 that msgspec takes.
         """
         try:
             value = self._decode(body)
