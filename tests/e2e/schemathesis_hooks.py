@@ -19,11 +19,17 @@ _UNSAYABLE = re.compile(
             "the cursor is not one of ours",
             "the cursor is not of this list",
             "`from` and `to` take `order=time`",
-            "Expected `int.*`, got `float`.*",  # to JSON Schema, 1.0 is an integer
         )
     )
 )
 """Why a request may be refused that fits its schema: these rules no schema can say."""
+_UNSAYABLE_CODES = {
+    "TEXT_NOT_NFC",
+    "CONTROL_CHARACTER",
+    "NONCHARACTER",
+    "NUMBER_NOT_INTEGER",  # to JSON Schema, 1.0 is an integer
+}
+"""The same, where the code says it all."""
 _SOON_S = 5.0
 
 _EXAMPLES = {
@@ -70,8 +76,9 @@ def filter_failure(
     """Keep a failure, but for what was refused, or not waited for, as it should be."""
     if isinstance(failure, RejectedPositiveData):
         problem = json.loads(response.content)
-        understood = problem["code"] not in {"INVALID_REQUEST", "MALFORMED_JSON"}
-        return not understood and not _UNSAYABLE.fullmatch(problem.get("detail", ""))
+        code, detail = problem["code"], problem.get("detail", "")
+        refused = code == "INVALID_REQUEST" or response.status_code in {400, 415}
+        return refused and code not in _UNSAYABLE_CODES and not _UNSAYABLE.fullmatch(detail)
     if isinstance(failure, ServerError) and response.status_code == 504:
         return not _hurried(case)
     return True

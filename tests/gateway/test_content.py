@@ -8,9 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gateway.content import check_content
-from gateway.errors import RequestError
-from tests.gateway.serving import connect, serving
+from gateway.content import content_problem
+from tests.gateway.serving import addressed, connect, serving
 
 BODY = b'{"account_no":"A1","currency":"USD"}'
 JSON = "application/json"
@@ -29,56 +28,56 @@ JSON = "application/json"
     ],
 )
 def test_json_in_utf8_is_taken(content_type: str) -> None:
-    check_content([content_type], [], BODY)
-    check_content([content_type], ["identity"], BODY)
-    check_content([content_type], ["Identity"], BODY)
+    headers = {"content-type": content_type}
+    assert content_problem(headers, BODY) is None
+    assert content_problem(headers | {"content-encoding": "identity"}, BODY) is None
+    assert content_problem(headers | {"content-encoding": "Identity"}, BODY) is None
 
 
 @pytest.mark.parametrize(
-    "content_types",
+    "content_type",
     [
-        [],
-        [""],
-        ["text/plain"],
-        ["text/json"],
-        ["application/x-www-form-urlencoded"],
-        ["multipart/form-data; boundary=application/json"],
-        ["application/octet-stream"],
-        ["application/jsonp"],
-        ["application/problem+json"],
-        ["application/json-patch+json"],
-        ["application/json, text/plain"],
-        ["application/json; charset=utf-16"],
-        ["application/json; charset=utf-7; charset=utf-8"],
-        ["application/json; charset=iso-8859-1"],
-        ["application/json; version=1"],
-        ["x application/json"],
-        ["application/json\u00a0"],
-        [JSON, JSON],
-        [JSON, "text/plain"],
-        ["a" * 10_000],
-        ["application/json" + ";" * 10_000 + "x"],
+        None,
+        "",
+        "text/plain",
+        "text/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=application/json",
+        "application/octet-stream",
+        "application/jsonp",
+        "application/problem+json",
+        "application/json-patch+json",
+        "application/json, application/json",
+        "application/json, text/plain",
+        "application/json; charset=utf-16",
+        "application/json; charset=utf-7; charset=utf-8",
+        "application/json; charset=iso-8859-1",
+        'application/json; charset="utf-8',
+        "application/json; version=1",
+        "x application/json",
+        "application/json\u00a0",
+        "a" * 10_000,
+        "application/json" + "; " * 10_000 + "x",
+        "application/json" + " " * 10_000 + "x",
     ],
 )
-def test_any_other_media_type_is_refused_unless_there_is_no_body(content_types: list[str]) -> None:
-    with pytest.raises(RequestError) as refused:
-        check_content(content_types, [], BODY)
-    problem = refused.value.problem
+def test_any_other_media_type_is_refused_unless_there_is_no_body(content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    problem = content_problem(headers, BODY)
+    assert problem is not None
     assert (problem.status, problem.code) == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert len(problem.detail) < 200
-    check_content(content_types, [], b"")
+    assert content_problem(headers, b"") is None
 
 
 @pytest.mark.parametrize(
-    "codings",
-    [["gzip"], ["deflate"], ["br"], ["zstd"], ["identity, gzip"], ["identity", "gzip"], [""],
-     ["x"], ["aes128gcm"]],
-)  # fmt: skip
+    "coding",
+    ["gzip", "deflate", "br", "zstd", "identity, gzip", "identity, identity", "", "x"],
+)
 @pytest.mark.parametrize("body", [BODY, b""])
-def test_coding_is_refused_with_a_body_and_without(codings: list[str], body: bytes) -> None:
-    with pytest.raises(RequestError) as refused:
-        check_content([JSON], codings, body)
-    problem = refused.value.problem
+def test_coding_is_refused_with_a_body_and_without(coding: str, body: bytes) -> None:
+    problem = content_problem({"content-type": JSON, "content-encoding": coding}, body)
+    assert problem is not None
     assert (problem.status, problem.code) == (415, "UNSUPPORTED_CONTENT_ENCODING")
 
 
@@ -123,5 +122,5 @@ async def test_header_that_is_there_twice_counts_twice(tmp_path: Path) -> None:
     async with serving(tmp_path) as running:
         for header in (b"Content-Type: text/plain", b"Content-Encoding: gzip"):
             async with await connect(running) as stream:
-                await stream.send_all(twice % (header, len(BODY), BODY))
+                await stream.send_all(addressed(running, twice % (header, len(BODY), BODY)))
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 415")

@@ -197,7 +197,10 @@ async def test_request_under_way_is_not_timed_by_its_connection(tmp_path: Path) 
         for shard in running.node.shards:
             shard.hold_commits()
         body = b'{"merchant_no":"M1","currency":"USD"}'
-        head = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = (
+            b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
         await stream.send_all(addressed(running, head) + body)
         await trio.sleep(0.3)
         for shard in running.node.shards:

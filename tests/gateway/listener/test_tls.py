@@ -255,7 +255,10 @@ async def test_node_that_stops_answers_what_was_asked_over_tls(tmp_path: Path) -
         for shard in running.node.shards:
             shard.hold_commits()
         body = b'{"merchant_no":"M1","currency":"USD"}'
-        head = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = (
+            b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
         await asking.send_all(addressed(running, head) + body)
         await trio.testing.wait_all_tasks_blocked(0.05)
         running.stop()
@@ -295,7 +298,8 @@ async def test_client_that_leaves_within_tls_cancels_nothing(
         for path, asked in (("/v1/merchants", merchant), ("/v1/commands", array)):
             body = msgspec.json.encode(asked)
             stream = await connect_tls(running, signer.client())
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            head += f"Content-Length: {len(body)}\r\n\r\n"
             await stream.send_all(addressed(running, head.encode()) + body)
             await trio.testing.wait_all_tasks_blocked(0.05)
             await leave(stream)
