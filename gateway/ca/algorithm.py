@@ -11,6 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.ca.errors import CsrError, CsrReason
+from gateway.signatures.keys import has_small_order
 
 RSA_BITS: Final = (2048, 4096)
 RSA_EXPONENT: Final = 65537
@@ -31,10 +32,12 @@ def algorithm_of(key: object) -> tuple[Algorithm, PublicKey]:
     """Return the algorithm that a public key is used with, and the key.
 
     Raises:
-        CsrError: KEY_TYPE, RSA_SIZE, RSA_EXPONENT.
+        CsrError: KEY_TYPE, SMALL_ORDER, RSA_SIZE, RSA_EXPONENT.
     """
     match key:
         case ed25519.Ed25519PublicKey():
+            if has_small_order(key):
+                raise CsrError(CsrReason.SMALL_ORDER, "the Ed25519 key is a point of small order")
             return Algorithm.ED25519, key
         case ec.EllipticCurvePublicKey() if isinstance(key.curve, ec.SECP256R1):
             return Algorithm.ECDSA_P256, key

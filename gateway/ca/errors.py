@@ -70,6 +70,8 @@ class CsrReason(StrEnum):
     """The block is no PKCS#10 request."""
     KEY_TYPE = "key_type"
     """The key is not Ed25519, ECDSA P-256 or RSA."""
+    SMALL_ORDER = "small_order"
+    """The Ed25519 key is a point of small order: anyone can sign for it."""
     RSA_SIZE = "rsa_size"
     """The RSA key has fewer than 2048 or more than 4096 bits."""
     RSA_EXPONENT = "rsa_exponent"

@@ -173,6 +173,15 @@ def test_csr_with_a_key_of_an_unknown_type_is_refused() -> None:
     assert _refused(_pem(DER.replace(ed, unknown, 1))) is CsrReason.KEY_TYPE
 
 
+def test_csr_that_nobody_signed_for_a_key_of_small_order_is_refused() -> None:
+    """The point of order 1 with this signature verifies for every text, and so for a request."""
+    point = (1).to_bytes(32, "little")
+    der = DER.replace(_spki(ED25519)[-32:], point)
+    forged = der[:-64] + point + bytes(32)
+    assert x509.load_der_x509_csr(forged).is_signature_valid
+    assert _refused(_pem(forged)) is CsrReason.SMALL_ORDER
+
+
 @pytest.mark.parametrize("bits", [1024, 2047])
 def test_csr_with_an_rsa_key_too_small_is_refused(bits: int) -> None:
     key = rsa.generate_private_key(65537, bits)
