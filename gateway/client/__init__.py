@@ -1,0 +1,48 @@
+"""A client for merchants, and for the bank itself: typed, signed, and safe to repeat.
+
+`Client` waits, `AsyncClient` is for Trio; both do the same. Requests are signed with the caller's
+certificate, answers are believed if the bank has signed them for this very request, and whatever
+went wrong on the way is tried again under the same number. docs/CLIENT.md shows each.
+"""
+
+from actors.refusal import Refusal
+from gateway.ca.csr import new_csr, new_key
+from gateway.client.awaited import AsyncBankClient, AsyncClient
+from gateway.client.blocking import BankClient, Client
+from gateway.client.core import Item, Outcome
+from gateway.client.errors import (
+    BusyError,
+    FailedError,
+    NotAcceptedError,
+    OutcomeUnknownError,
+    PiaohaoError,
+    RefusedError,
+    UnreachableError,
+    UnreadableAnswerError,
+    UntrustedAnswerError,
+)
+from gateway.client.identity import Identity
+from gateway.client.terms import Terms
+
+__all__ = [
+    "AsyncBankClient",
+    "AsyncClient",
+    "BankClient",
+    "BusyError",
+    "Client",
+    "FailedError",
+    "Identity",
+    "Item",
+    "NotAcceptedError",
+    "Outcome",
+    "OutcomeUnknownError",
+    "PiaohaoError",
+    "Refusal",
+    "RefusedError",
+    "Terms",
+    "UnreachableError",
+    "UnreadableAnswerError",
+    "UntrustedAnswerError",
+    "new_csr",
+    "new_key",
+]

@@ -1,0 +1,252 @@
+"""The clients for Trio: `AsyncClient` for a merchant, `AsyncBankClient` for the bank itself.
+
+They have the methods of the synchronous ones, awaited. A client may be shared by tasks. A method
+that is cancelled leaves its command to the bank, which may carry it out; its number tells.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+import httpx2
+import trio
+
+from actors.answers import EventView
+from actors.commands import Command
+from gateway.ca.algorithm import PrivateKey
+from gateway.client.bank_calls import BankCalls
+from gateway.client.call import Call, Listing
+from gateway.client.core import PASSING, Item, Outcome
+from gateway.client.exchange import Came, Lost, Reply, Script, Send
+from gateway.client.identity import Identity
+from gateway.client.merchant_calls import MerchantCalls
+from gateway.client.method import AsyncIterated, Awaited
+from gateway.client.terms import Terms
+from gateway.client.way import ANSWER_BYTES, CONNECTIONS, Way, lost
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+
+class AsyncShell(Generic[C]):
+    """What both clients for Trio have in common.
+
+    Attributes:
+        calls: the same methods, which only say what is to be done; commands for `batch`.
+    """
+
+    def __init__(self, way: Way, calls: C) -> None:
+        self.calls = calls
+        self._way = way
+        self._core = way.core(trio.current_time)
+        self._http = httpx2.AsyncClient(verify=way.tls, trust_env=False, limits=CONNECTIONS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Hang up; what is under way fails."""
+        await self._http.aclose()
+
+    async def do(self, call: Call[T]) -> T:
+        """Make a call and return its result; the other methods do this for you."""
+        return await self._run(self._core.ask(call))
+
+    async def go_through(self, listing: Listing[T]) -> AsyncIterator[T]:
+        """Yield what is in a list, page by page."""
+        call: Call[Any] | None = listing(None)
+        while call is not None:
+            page = await self.do(call)
+            for item in page.items:
+                yield item
+            call = None if page.next_cursor is None else listing(page.next_cursor)
+
+    async def batch(self, commands: Iterable[Command | Call[Any]]) -> list[Outcome]:
+        """Have any number of commands carried out, in order; an error is an outcome, not raised.
+
+        Args:
+            commands: typed commands, or calls that `client.calls` made of them.
+        """
+        return await self._run(self._core.batch(commands))
+
+    async def send_array(self, body: bytes, put_off: frozenset[str] = PASSING) -> list[Item]:
+        """Have an encoded array of at most 1,000 commands carried out; bodies are left as they are.
+
+        Args:
+            put_off: codes of refusals after which it is sent again, besides 429, 503 and 504.
+        """
+        return await self._run(self._core.send_array(body, put_off))
+
+    async def _run(self, script: Script[T]) -> T:
+        reply: Reply = None
+        while True:
+            try:
+                step = script.send(reply)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Send):
+                reply = await self._exchange(step)
+            else:
+                await trio.sleep(step.seconds)
+                reply = None
+
+    async def _exchange(self, send: Send) -> Came | Lost:
+        request = self._http.build_request(**self._way.request(send))
+        assert request.url.raw_path == send.target.encode("ascii"), "it is signed as it is sent"
+        # httpx2 limits each wait for a piece; together they are limited here.
+        with trio.move_on_after(send.timeout_s):
+            try:
+                response = await self._http.send(request, stream=True)
+                try:
+                    chunks = []
+                    size = 0
+                    async for chunk in response.aiter_raw():
+                        chunks.append(chunk)
+                        size += len(chunk)
+                        if size > ANSWER_BYTES:
+                            return Lost(True, "the answer is too large")
+                finally:
+                    await response.aclose()
+            except httpx2.TransportError as error:
+                return lost(error)
+            return Came(response.status_code, response.headers, b"".join(chunks))
+        return Lost(True, "the answer did not come in time")
+
+
+class AsyncClient(AsyncShell[MerchantCalls]):
+    """A merchant's client.
+
+    Args:
+        address: the bank's, for example `https://bank.example:8443`.
+        identity: key and certificate; None for a bank on loopback that serves unsigned.
+        root: the bank's root certificate, as a file or PEM.
+        merchant_no: whose payments they are, where the certificate does not say it.
+        terms: how patient the client is.
+        tls: another judge of the bank's TLS certificate.
+
+    Raises:
+        ValueError: something of this does not go together.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        identity: Identity | None = None,
+        root: Path | str | bytes | None = None,
+        *,
+        merchant_no: str | None = None,
+        terms: Terms | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        calls = MerchantCalls.of(identity, merchant_no)
+        super().__init__(Way(address, identity, root, tls, terms or Terms()), calls)
+
+    pay = Awaited(MerchantCalls.pay)
+    get_payment = Awaited(MerchantCalls.get_payment)
+    payments = AsyncIterated(MerchantCalls.payments)
+    reverse = Awaited(MerchantCalls.reverse)
+    get_reversal = Awaited(MerchantCalls.get_reversal)
+
+    authorize = Awaited(MerchantCalls.authorize)
+    get_authorization = Awaited(MerchantCalls.get_authorization)
+    authorizations = AsyncIterated(MerchantCalls.authorizations)
+    increment = Awaited(MerchantCalls.increment)
+    get_increment = Awaited(MerchantCalls.get_increment)
+    capture = Awaited(MerchantCalls.capture)
+    get_capture = Awaited(MerchantCalls.get_capture)
+    void = Awaited(MerchantCalls.void)
+    get_void = Awaited(MerchantCalls.get_void)
+    release = Awaited(MerchantCalls.release)
+    get_release = Awaited(MerchantCalls.get_release)
+
+    refund = Awaited(MerchantCalls.refund)
+    get_refund = Awaited(MerchantCalls.get_refund)
+    refunds = AsyncIterated(MerchantCalls.refunds)
+    redirect_refund = Awaited(MerchantCalls.redirect_refund)
+    close_refund = Awaited(MerchantCalls.close_refund)
+
+    balance = Awaited(MerchantCalls.balance)
+    events = AsyncIterated(MerchantCalls.events)
+
+    async def follow(self, *, after: int = 0, every_s: float = 1.0) -> AsyncIterator[EventView]:
+        """Yield events for ever, those to come too; it asks again every so many seconds.
+
+        Args:
+            after: the sequence of the last event that you know, 0 for none.
+        """
+        while True:
+            async for event in self.events(after=after):
+                after = event.sequence
+                yield event
+            await trio.sleep(every_s)
+
+    async def renew(self, certificate_no: str, key: PrivateKey | None = None) -> Identity:
+        """Have the bank make your next certificate, and return the new identity: keep it.
+
+        This client goes on with the old one, which is valid for 15 more days.
+
+        Args:
+            certificate_no: your own number for it.
+            key: the new one, if you have made it yourself; a repetition has to give the same.
+        """
+        return await self._run(self._core.renew(self.calls, certificate_no, key))
+
+
+class AsyncBankClient(AsyncShell[BankCalls]):
+    """The bank's own client; the arguments are those of `AsyncClient`."""
+
+    def __init__(
+        self,
+        address: str,
+        identity: Identity | None = None,
+        root: Path | str | bytes | None = None,
+        *,
+        terms: Terms | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(Way(address, identity, root, tls, terms or Terms()), BankCalls())
+
+    open_account = Awaited(BankCalls.open_account)
+    get_account = Awaited(BankCalls.get_account)
+    accounts = AsyncIterated(BankCalls.accounts)
+    postings = AsyncIterated(BankCalls.postings)
+    freeze_account = Awaited(BankCalls.freeze_account)
+    unfreeze_account = Awaited(BankCalls.unfreeze_account)
+    close_account = Awaited(BankCalls.close_account)
+
+    fund = Awaited(BankCalls.fund)
+    get_funding = Awaited(BankCalls.get_funding)
+    withdraw = Awaited(BankCalls.withdraw)
+    get_withdrawal = Awaited(BankCalls.get_withdrawal)
+    transfer = Awaited(BankCalls.transfer)
+    get_transfer = Awaited(BankCalls.get_transfer)
+    transfers = AsyncIterated(BankCalls.transfers)
+
+    sign_agreement = Awaited(BankCalls.sign_agreement)
+    get_agreement = Awaited(BankCalls.get_agreement)
+    agreements = AsyncIterated(BankCalls.agreements)
+    change_agreement = Awaited(BankCalls.change_agreement)
+    cancel_agreement = Awaited(BankCalls.cancel_agreement)
+    set_limits = Awaited(BankCalls.set_limits)
+    get_limits = Awaited(BankCalls.get_limits)
+    freeze_amount = Awaited(BankCalls.freeze_amount)
+    unfreeze_amount = Awaited(BankCalls.unfreeze_amount)
+    get_freeze = Awaited(BankCalls.get_freeze)
+    freezes = AsyncIterated(BankCalls.freezes)
+
+    open_merchant = Awaited(BankCalls.open_merchant)
+    get_merchant = Awaited(BankCalls.get_merchant)
+    merchants = AsyncIterated(BankCalls.merchants)
+    suspend_merchant = Awaited(BankCalls.suspend_merchant)
+    activate_merchant = Awaited(BankCalls.activate_merchant)
+    close_merchant = Awaited(BankCalls.close_merchant)
+
+    cut_day = Awaited(BankCalls.cut_day)
+    get_day_cut = Awaited(BankCalls.get_day_cut)
+    node = Awaited(BankCalls.node)
+    codes = Awaited(BankCalls.codes)

@@ -1,0 +1,106 @@
+"""The way to a bank: its address, how TLS is checked, what is said when a connection fails.
+
+Both shells speak HTTP/1.1 over httpx2 with nothing taken from the environment: no proxy and no
+certificate that the program did not name. A client without an identity goes to loopback only.
+"""
+
+import ipaddress
+import random
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+from httpx2 import URL
+
+from gateway.client.core import Core
+from gateway.client.exchange import Lost, Send
+from gateway.client.identity import Identity
+from gateway.client.seal import Seal
+from gateway.client.terms import Terms
+from gateway.client.trust import Trust
+
+ANSWER_BYTES: Final = 16 << 20
+"""The largest answer that is taken: an array's has less than 2 MiB."""
+
+CONNECTIONS: Final = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
+
+NOT_SENT: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
+"""Failures after which the bank cannot have read anything of the request."""
+
+
+class Way:
+    """How to reach one bank.
+
+    Args:
+        address: for example `https://bank.example:8443`.
+        identity: whose requests they are; None for a bank on loopback that serves unsigned.
+        root: the bank's root certificate, a file or PEM; it is what answers and TLS rest on.
+        tls: another judge of the bank's TLS certificate, for example where a proxy ends TLS.
+        terms: how patient the client is.
+
+    Attributes:
+        address: without a slash at the end.
+
+    Raises:
+        ValueError: something of this does not go together.
+        OSError: the root's file cannot be read.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        identity: Identity | None,
+        root: Path | str | bytes | None,
+        tls: ssl.SSLContext | None,
+        terms: Terms,
+    ) -> None:
+        url = URL(address)
+        if url.scheme not in {"http", "https"} or not url.host or url.raw_path not in {b"", b"/"}:
+            raise ValueError(f"{address!r} is not an address like https://bank.example:8443")
+        self.address = str(url).rstrip("/")
+        self.terms = terms
+        self._seal: Seal | None = None
+        pem = None if root is None else root if isinstance(root, bytes) else Path(root).read_bytes()
+        if identity is not None:
+            if pem is None:
+                raise ValueError("the bank's root certificate is needed to believe its answers")
+            self._seal = Seal(identity, Trust(pem), url.scheme, url.netloc.decode("ascii"))
+        elif not _is_loopback(url.host):
+            raise ValueError("a client without an identity goes to a bank on loopback only")
+        self.tls = tls or ssl.create_default_context(cadata=None if pem is None else pem.decode())
+
+    def core(self, now: Callable[[], float]) -> Core:
+        """Return a core; `now` is the shell's monotonic time."""
+        return Core(self._seal, self.terms, now=now, wall=time.time, random=random.random)
+
+    def request(self, send: Send) -> dict[str, Any]:
+        """Return what httpx2 is to build a request from."""
+        connect_s = min(self.terms.connect_s, send.timeout_s)
+        return {
+            "method": send.method,
+            "url": self.address + send.target,
+            "headers": send.headers,
+            "content": send.body or None,
+            "timeout": httpx2.Timeout(send.timeout_s, connect=connect_s),
+        }
+
+
+def lost(error: httpx2.TransportError) -> Lost:
+    """Return what a failure says of the request: whether it may have arrived."""
+    return Lost(not isinstance(error, NOT_SENT), f"{type(error).__name__} {error}".rstrip())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
