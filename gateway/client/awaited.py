@@ -5,7 +5,8 @@ that is cancelled leaves its command to the bank, which may carry it out; its nu
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -16,7 +17,7 @@ from actors.answers import EventView
 from actors.commands import Command
 from gateway.ca.algorithm import PrivateKey
 from gateway.client.bank_calls import BankCalls
-from gateway.client.call import Call, Listing
+from gateway.client.call import Call, Listing, Page
 from gateway.client.core import PASSING, Item, Outcome
 from gateway.client.exchange import Came, Lost, Reply, Script, Send
 from gateway.client.identity import Identity
@@ -56,14 +57,9 @@ class AsyncShell(Generic[C]):
         """Make a call and return its result; the other methods do this for you."""
         return await self._run(self._core.ask(call))
 
-    async def go_through(self, listing: Listing[T]) -> AsyncIterator[T]:
-        """Yield what is in a list, page by page."""
-        call: Call[Any] | None = listing(None)
-        while call is not None:
-            page = await self.do(call)
-            for item in page.items:
-                yield item
-            call = None if page.next_cursor is None else listing(page.next_cursor)
+    def go_through(self, listing: Listing[T]) -> AsyncIterator[T]:
+        """Return an iterator over a list, page by page."""
+        return _Pages(self.do, listing)
 
     async def batch(self, commands: Iterable[Command | Call[Any]]) -> list[Outcome]:
         """Have any number of commands carried out, in order; an error is an outcome, not raised.
@@ -116,6 +112,32 @@ class AsyncShell(Generic[C]):
                 return lost(error)
             return Came(response.status_code, response.headers, b"".join(chunks))
         return Lost(True, "the answer did not come in time")
+
+
+class _Pages(Generic[T]):
+    """What is in a list. It holds nothing open, so it may be dropped halfway; an asynchronous
+    generator may not."""
+
+    def __init__(
+        self, do: Callable[[Call[Page[T]]], Awaitable[Page[T]]], listing: Listing[T]
+    ) -> None:
+        self._do = do
+        self._listing = listing
+        self._call: Call[Page[T]] | None = listing(None)
+        self._items: deque[T] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            if self._call is None:
+                raise StopAsyncIteration
+            page = await self._do(self._call)
+            self._items.extend(page.items)
+            cursor = page.next_cursor
+            self._call = None if cursor is None else self._listing(cursor)
+        return self._items.popleft()
 
 
 class AsyncClient(AsyncShell[MerchantCalls]):
@@ -173,17 +195,13 @@ class AsyncClient(AsyncShell[MerchantCalls]):
     balance = Awaited(MerchantCalls.balance)
     events = AsyncIterated(MerchantCalls.events)
 
-    async def follow(self, *, after: int = 0, every_s: float = 1.0) -> AsyncIterator[EventView]:
-        """Yield events for ever, those to come too; it asks again every so many seconds.
+    def follow(self, *, after: int = 0, every_s: float = 1.0) -> AsyncIterator[EventView]:
+        """Iterate over events for ever, those to come too, asking again every so many seconds.
 
         Args:
             after: the sequence of the last event that you know, 0 for none.
         """
-        while True:
-            async for event in self.events(after=after):
-                after = event.sequence
-                yield event
-            await trio.sleep(every_s)
+        return _Following(self, after, every_s)
 
     async def renew(self, certificate_no: str, key: PrivateKey | None = None) -> Identity:
         """Have the bank make your next certificate, and return the new identity: keep it.
@@ -195,6 +213,26 @@ class AsyncClient(AsyncShell[MerchantCalls]):
             key: the new one, if you have made it yourself; a repetition has to give the same.
         """
         return await self._run(self._core.renew(self.calls, certificate_no, key))
+
+
+class _Following:
+    """Events, and those to come."""
+
+    def __init__(self, client: AsyncClient, after: int, every_s: float) -> None:
+        self._client = client
+        self._after = after
+        self._every_s = every_s
+        self._known = client.events(after=after)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> EventView:
+        while (event := await anext(self._known, None)) is None:
+            await trio.sleep(self._every_s)
+            self._known = self._client.events(after=self._after)
+        self._after = event.sequence
+        return event
 
 
 class AsyncBankClient(AsyncShell[BankCalls]):
