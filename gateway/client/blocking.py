@@ -114,12 +114,14 @@ class Shell(Generic[C]):
             try:
                 chunks = []
                 size = 0
+                late = False
                 for chunk in response.iter_raw():
+                    # httpx2 limits each wait for a piece; together they are limited here.
+                    if size > ANSWER_BYTES or late:
+                        return Lost(True, "the answer is too large or too slow")
                     chunks.append(chunk)
                     size += len(chunk)
-                    # httpx2 limits each wait for a piece; together they are limited here.
-                    if size > ANSWER_BYTES or time.monotonic() > end:
-                        return Lost(True, "the answer is too large or too slow")
+                    late = time.monotonic() > end
             finally:
                 response.close()
         except httpx2.TransportError as error:

@@ -171,7 +171,7 @@ class Core:
 
     def _ask(self, call: Call[T], effort: Effort) -> Script[T]:
         while True:
-            reply = yield from self._exchange(call.method, call.target, call.body, effort.try_s())
+            reply = yield from self._exchange(call.method, call.target, call.body)
             problem = Problem()
             trouble: PiaohaoError
             if isinstance(reply, Lost):
@@ -195,7 +195,7 @@ class Core:
     def _until_settled(self, lookup: str, effort: Effort, trouble: PiaohaoError) -> Script[None]:
         """Look a command up until it is no longer under way, or is not there."""
         while True:
-            reply = yield from self._exchange("GET", lookup, b"", effort.try_s())
+            reply = yield from self._exchange("GET", lookup, b"")
             if isinstance(reply, Came) and _settled(reply):
                 return
             pause_s = effort.pause_s()
@@ -203,9 +203,7 @@ class Core:
                 raise _in_the_end(trouble, effort)
             yield Wait(pause_s)
 
-    def _exchange(
-        self, method: str, target: str, body: bytes, timeout_s: float
-    ) -> Script[Came | Lost]:
+    def _exchange(self, method: str, target: str, body: bytes) -> Script[Came | Lost]:
         """Send a request once and return the answer, if it is the bank's.
 
         Raises:
@@ -218,7 +216,7 @@ class Core:
         if seal is not None:
             nonce = secrets.token_urlsafe(18)
             headers |= seal.sign(method, target, body, now=self._wall(), nonce=nonce)
-        reply = yield Send(method, target, headers, body, timeout_s)
+        reply = yield Send(method, target, headers, body, self._terms.try_s)
         assert reply is not None
         if seal is None or isinstance(reply, Lost):
             return reply
@@ -228,14 +226,14 @@ class Core:
                 return Lost(True, f"a {reply.status} that the bank has not signed")
             raise UntrustedAnswerError("the bank has not signed the answer")
         if seal.trust.key(signature.keyid, self._wall()) is None:
-            yield from self._learn(seal, timeout_s)
+            yield from self._learn(seal)
         seal.verify(reply, signature, headers, now=self._wall())
         return reply
 
-    def _learn(self, seal: Seal, timeout_s: float) -> Script[None]:
+    def _learn(self, seal: Seal) -> Script[None]:
         """Fetch the bank's certificates; what comes is proved by the root, not by a signature."""
         headers = {"accept-encoding": "identity"}
-        reply = yield Send("GET", BANK_CERTIFICATES, headers, b"", timeout_s)
+        reply = yield Send("GET", BANK_CERTIFICATES, headers, b"", self._terms.try_s)
         if isinstance(reply, Came) and reply.status == 200:
             seal.trust.learn(reply.body, self._wall())
 

@@ -14,7 +14,7 @@ class Terms(Struct, frozen=True):
     """How patient a client is, in seconds.
 
     Attributes:
-        patience_s: how long a call is tried in all.
+        patience_s: for how long a call is tried again; the last try is let finish.
         try_s: how long one try may take; longer than the bank tries by itself (10 s), so that it
             can say what it knows.
         connect_s: how long a connection may take to be made.
@@ -47,10 +47,6 @@ class Effort:
         self._end = now() + terms.patience_s
         self._pause_s = terms.pause_s
         self.maybe_done = False
-
-    def try_s(self) -> float:
-        """Return how long the next try may take; a moment at least."""
-        return max(0.001, min(self._terms.try_s, self._end - self._now()))
 
     def pause_s(self, retry_after_s: float | None = None) -> float | None:
         """Return how long to wait before the next try, None where patience would be over."""

@@ -7,7 +7,7 @@ back is late. Requests are forwarded one by one to a node that serves unsigned, 
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import h11
@@ -72,42 +72,46 @@ class Front:
         self._http = httpx2.AsyncClient(trust_env=False)
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """Answer the requests of one connection."""
-        connection = h11.Connection(h11.SERVER)
+        """Answer the requests of one connection, until either side has enough of it."""
         async with stream:
-            while True:
-                head = await _next(stream, connection)
-                if not isinstance(head, h11.Request):
-                    return
-                target = head.target.decode()
-                asks_certificates = target == "/v1/bank-certificates"
-                mishap = Mishap()
-                if self.mishaps and not asks_certificates:
-                    mishap = self.mishaps.popleft()
-                self.targets.append(f"{head.method.decode()} {target}")
-                if mishap.unread:
-                    return
-                body = b""
-                while isinstance(event := await _next(stream, connection), h11.Data):
-                    body += bytes(event.data)
-                headers = {name.decode(): each.decode() for name, each in head.headers}
-                if asks_certificates and self.bank is not None:
-                    answer = Answer(200, {}, self.listed or self.bank.listed())
-                else:
-                    answer = await self._answer(head.method.decode(), target, headers, body, mishap)
-                if mishap.unheard:
-                    return
-                await trio.sleep(mishap.late_s)
-                mishap.tampered(answer)
-                self.answered.append(answer)
-                answer.headers["content-length"] = str(len(answer.body))
-                for out in (
-                    h11.Response(status_code=answer.status, headers=list(answer.headers.items())),
-                    h11.Data(data=answer.body),
-                    h11.EndOfMessage(),
-                ):
-                    await stream.send_all(connection.send(out) or b"")
-                connection.start_next_cycle()
+            with suppress(trio.BrokenResourceError):
+                await self._serve(stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        connection = h11.Connection(h11.SERVER)
+        while True:
+            head = await _next(stream, connection)
+            if not isinstance(head, h11.Request):
+                return
+            target = head.target.decode()
+            asks_certificates = target == "/v1/bank-certificates"
+            mishap = Mishap()
+            if self.mishaps and not asks_certificates:
+                mishap = self.mishaps.popleft()
+            self.targets.append(f"{head.method.decode()} {target}")
+            if mishap.unread:
+                return
+            body = b""
+            while isinstance(event := await _next(stream, connection), h11.Data):
+                body += bytes(event.data)
+            headers = {name.decode(): each.decode() for name, each in head.headers}
+            if asks_certificates and self.bank is not None:
+                answer = Answer(200, {}, self.listed or self.bank.listed())
+            else:
+                answer = await self._answer(head.method.decode(), target, headers, body, mishap)
+            if mishap.unheard:
+                return
+            await trio.sleep(mishap.late_s)
+            mishap.tampered(answer)
+            self.answered.append(answer)
+            answer.headers["content-length"] = str(len(answer.body))
+            for out in (
+                h11.Response(status_code=answer.status, headers=list(answer.headers.items())),
+                h11.Data(data=answer.body),
+                h11.EndOfMessage(),
+            ):
+                await stream.send_all(connection.send(out) or b"")
+            connection.start_next_cycle()
 
     async def _answer(
         self, method: str, target: str, headers: dict[str, str], body: bytes, mishap: Mishap
