@@ -41,7 +41,8 @@ class AsyncShell(Generic[C]):
         self.calls = calls
         self._way = way
         self._core = way.core(trio.current_time)
-        self._http = httpx2.AsyncClient(verify=way.tls, trust_env=False, limits=CONNECTIONS)
+        self._http = httpx2.AsyncHTTPTransport(verify=way.tls, trust_env=False, limits=CONNECTIONS)
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,6 +52,7 @@ class AsyncShell(Generic[C]):
 
     async def aclose(self) -> None:
         """Hang up; what is under way fails."""
+        self._closed = True
         await self._http.aclose()
 
     async def do(self, call: Call[T]) -> T:
@@ -78,6 +80,8 @@ class AsyncShell(Generic[C]):
         return await self._run(self._core.send_array(body, put_off))
 
     async def _run(self, script: Script[T]) -> T:
+        if self._closed:
+            raise RuntimeError("the client is closed")
         reply: Reply = None
         while True:
             try:
@@ -92,16 +96,16 @@ class AsyncShell(Generic[C]):
                 reply = None
 
     async def _exchange(self, send: Send) -> Came | Lost:
-        request = self._http.build_request(**self._way.request(send))
-        assert request.url.raw_path == send.target.encode("ascii"), "it is signed as it is sent"
+        request = self._way.request(send)
         # httpx2 limits each wait for a piece; together they are limited here.
         with trio.move_on_after(send.timeout_s):
             try:
-                response = await self._http.send(request, stream=True)
+                response = await self._http.handle_async_request(request)
                 try:
                     chunks = []
                     size = 0
-                    async for chunk in response.aiter_raw():
+                    assert isinstance(response.stream, httpx2.AsyncByteStream)
+                    async for chunk in response.stream:
                         chunks.append(chunk)
                         size += len(chunk)
                         if size > ANSWER_BYTES:

@@ -1,8 +1,8 @@
 """The synchronous clients: `Client` for a merchant, `BankClient` for the bank itself.
 
 A client may be shared by threads. Each method waits until its outcome is known, or raises a
-`PiaohaoError`; `start_array` alone does not wait, so that the next array can be made while the
-bank works.
+`PiaohaoError`; `start` and `start_array` do not wait, so that the next request can be made while
+the bank works.
 """
 
 import ssl
@@ -42,8 +42,9 @@ class Shell(Generic[C]):
         self.calls = calls
         self._way = way
         self._core = way.core(time.monotonic)
-        self._http = httpx2.Client(verify=way.tls, trust_env=False, limits=CONNECTIONS)
+        self._http = httpx2.HTTPTransport(verify=way.tls, trust_env=False, limits=CONNECTIONS)
         self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +54,7 @@ class Shell(Generic[C]):
 
     def close(self) -> None:
         """Hang up; what is under way fails."""
+        self._closed = True
         self._http.close()
         if self._threads is not None:
             self._threads.shutdown()
@@ -85,13 +87,22 @@ class Shell(Generic[C]):
         """
         return self._run(self._core.send_array(body, put_off))
 
+    def start(self, call: Call[T]) -> Future[T]:
+        """Begin to make a call and do not wait: `.result()` is what the method would return."""
+        return self._pool().submit(self.do, call)
+
     def start_array(self, body: bytes, put_off: frozenset[str] = PASSING) -> Future[list[Item]]:
         """Begin to send an array and do not wait: `.result()` is what `send_array` returns."""
+        return self._pool().submit(self.send_array, body, put_off)
+
+    def _pool(self) -> ThreadPoolExecutor:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(thread_name_prefix="piaohao-client")
-        return self._threads.submit(self.send_array, body, put_off)
+        return self._threads
 
     def _run(self, script: Script[T]) -> T:
+        if self._closed:
+            raise RuntimeError("the client is closed")
         reply: Reply = None
         while True:
             try:
@@ -106,16 +117,16 @@ class Shell(Generic[C]):
                 reply = None
 
     def _exchange(self, send: Send) -> Came | Lost:
-        request = self._http.build_request(**self._way.request(send))
-        assert request.url.raw_path == send.target.encode("ascii"), "it is signed as it is sent"
+        request = self._way.request(send)
         end = time.monotonic() + send.timeout_s
         try:
-            response = self._http.send(request, stream=True)
+            response = self._http.handle_request(request)
             try:
                 chunks = []
                 size = 0
                 late = False
-                for chunk in response.iter_raw():
+                assert isinstance(response.stream, httpx2.SyncByteStream)
+                for chunk in response.stream:
                     # httpx2 limits each wait for a piece; together they are limited here.
                     if size > ANSWER_BYTES or late:
                         return Lost(True, "the answer is too large or too slow")

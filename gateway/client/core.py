@@ -56,7 +56,7 @@ _UNKNOWN: Final = "OUTCOME_UNKNOWN"
 _UNDER_WAY: Final = "PROCESSING"
 
 
-class Item(Struct):
+class Item(Struct, gc=False):
     """What one command of an array was answered; the body is left as it came."""
 
     status: int
@@ -120,10 +120,9 @@ class Core:
         Raises:
             PiaohaoError: the array came to nothing, or commands of it were put off for too long.
         """
-        items = yield from self._array(body, put_off)
-        for item in items:
-            if item.status in REPEATABLE:
-                raise error_of(item.status, problem_in(item.body))
+        items, later = yield from self._array(body, put_off)
+        for status, problem in later:
+            raise error_of(status, problem)
         return items
 
     def batch(self, commands: Iterable[Command | Call[Any]]) -> Script[list[Outcome]]:
@@ -137,7 +136,9 @@ class Core:
         for array, body in _arrays(map(_command, commands)):
             if failure is None:
                 try:
-                    items = yield from self._array(body, PASSING)
+                    items, _ = yield from self._array(body, PASSING)
+                    if len(items) != len(array):
+                        raise UnreadableAnswerError("more or fewer answers than commands")
                 except PiaohaoError as error:
                     outcomes += [error] * len(array)
                     failure = UnreachableError(f"not sent, as what was before it failed: {error}")
@@ -239,8 +240,10 @@ class Core:
 
     # Arrays.
 
-    def _array(self, body: bytes, put_off: frozenset[str]) -> Script[list[Item]]:
-        """Return an array's answers; what is put off for longer than patience lasts stays so."""
+    def _array(
+        self, body: bytes, put_off: frozenset[str]
+    ) -> Script[tuple[list[Item], list[tuple[int, Problem]]]]:
+        """Return an array's answers, and of which of them patience has seen nothing better."""
         effort = self._effort()
         call: Call[list[Item]] = Call("POST", "/v1/commands", _items, body)
         while True:
@@ -248,15 +251,15 @@ class Core:
             # Few items are refused: the rest costs a comparison each, and is not decoded.
             refused = [(item.status, problem_in(item.body)) for item in items if item.status >= 400]
             later = [
-                problem
+                (status, problem)
                 for status, problem in refused
                 if status in REPEATABLE or problem.code in put_off
             ]
             if not later:
-                return items
-            pause_s = effort.pause_s(max(each.retry_after_s or 0 for each in later))
+                return items, later
+            pause_s = effort.pause_s(max(problem.retry_after_s or 0 for _, problem in later))
             if pause_s is None:
-                return items
+                return items, later
             yield Wait(pause_s)
 
 

@@ -38,6 +38,10 @@ def problem_in(body: msgspec.Raw | bytes) -> Problem:
         return Problem(NOT_A_PROBLEM)
 
 
+def _words(problem: Problem) -> str:
+    return f"{problem.title} {problem.detail}".strip()
+
+
 class PiaohaoError(Exception):
     """The base of all that the client raises on purpose."""
 
@@ -57,7 +61,7 @@ class RefusedError(PiaohaoError):
 
     def __init__(self, status: int, problem: Problem) -> None:
         about = f" ({problem.number})" if problem.number else ""
-        super().__init__(f"{problem.code}{about}: {problem.title} {problem.detail}".rstrip(": "))
+        super().__init__(f"{problem.code}{about}: {_words(problem)}".rstrip(": "))
         self.status = status
         self.code = problem.code
         self.title = problem.title
@@ -85,7 +89,7 @@ class BusyError(PiaohaoError):
     """
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.code}: {problem.title} {problem.detail}".rstrip(": "))
+        super().__init__(f"{problem.code}: {_words(problem)}".rstrip(": "))
         self.code = problem.code
         self.retry_after_s = problem.retry_after_s
 
@@ -98,7 +102,7 @@ class FailedError(PiaohaoError):
     """
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.code}: {problem.title} {problem.detail}".rstrip(": "))
+        super().__init__(f"{problem.code}: {_words(problem)}".rstrip(": "))
         self.code = problem.code
 
 

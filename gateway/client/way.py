@@ -1,7 +1,8 @@
 """The way to a bank: its address, how TLS is checked, what is said when a connection fails.
 
-Both shells speak HTTP/1.1 over httpx2 with nothing taken from the environment: no proxy and no
-certificate that the program did not name. A client without an identity goes to loopback only.
+Both shells speak HTTP/1.1 over a transport of httpx2's, without what a browser-like client adds:
+no cookies, no redirects, no proxy and no certificate that the program did not name. A client
+without an identity goes to loopback only.
 """
 
 import ipaddress
@@ -10,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx2
 from httpx2 import URL
@@ -82,16 +83,20 @@ class Way:
         """Return a core; `now` is the shell's monotonic time."""
         return Core(self._seal, self.terms, now=now, wall=time.time, random=random.random)
 
-    def request(self, send: Send) -> dict[str, Any]:
-        """Return what httpx2 is to build a request from."""
-        connect_s = min(self.terms.connect_s, send.timeout_s)
-        return {
-            "method": send.method,
-            "url": self.address + send.target,
-            "headers": send.headers,
-            "content": send.body or None,
-            "timeout": httpx2.Timeout(send.timeout_s, connect=connect_s),
-        }
+    def request(self, send: Send) -> httpx2.Request:
+        """Return the request as httpx2 has it."""
+        limit_s = send.timeout_s
+        connect_s = min(self.terms.connect_s, limit_s)
+        waits = {"connect": connect_s, "pool": limit_s, "read": limit_s, "write": limit_s}
+        request = httpx2.Request(
+            send.method,
+            self.address + send.target,
+            headers=send.headers,
+            content=send.body or None,
+            extensions={"timeout": waits},
+        )
+        assert request.url.raw_path == send.target.encode("ascii"), "it is signed as it is sent"
+        return request
 
 
 def lost(error: httpx2.TransportError) -> Lost:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -11,12 +11,13 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from bench import connection as connection_module
 from bench import demo_client
-from bench.connection import Connection, UnreachableError
+from bench.connection import node_at
 from bench.demo_client import Replay, percentile_ms
 from bench.demo_report import AnyReport, Finished, Planned, Progressed, decode_report
 from bench.journey import Basket
+from gateway.client import Terms
+from gateway.exits import UNREACHABLE, CommandError
 
 BASKETS = [
     Basket(1, 7, 1, "2017-01-01T08:00:00Z", 100, False),
@@ -24,6 +25,23 @@ BASKETS = [
     Basket(3, 7, 1, "2017-01-02T09:00:00Z", 0, False),
     Basket(4, 7, 1, "2017-01-02T09:00:00Z", 300, False),
 ]
+QUICK = Terms(pause_s=0.001, pause_max_s=0.01)
+NODE: dict[str, Any] = {
+    "business_date": "",
+    "version": "0",
+    "now": "",
+    "clock": "domain",
+    "durable_seq": [],
+    "incarnation": "",
+}
+DAY_CUT: dict[str, Any] = {
+    "business_date": "",
+    "state": "CLOSED",
+    "next_date": "",
+    "cut_at": "",
+    "closed_at": None,
+    "sums": {},
+}
 HANG_UP = (0, None)
 """The scripted answer that is none: the connection is closed."""
 
@@ -44,10 +62,10 @@ class Gateway:
         if scripted:
             return scripted.pop(0)
         if path == "/v1/node":
-            return 200, {"business_date": self.business_date, "version": "0"}
+            return 200, NODE | {"business_date": self.business_date}
         if path == "/v1/commands":
             return 200, [self._item(command) for command in body]
-        return 201, {}
+        return 201, DAY_CUT
 
     def _item(self, command: dict[str, Any]) -> dict[str, Any]:
         name = json.dumps(command)
@@ -97,6 +115,7 @@ def _replay(
     monkeypatch: pytest.MonkeyPatch,
     script: dict[str, list[tuple[int, Any]]],
     business_date: str = "2017-01-01",
+    terms: Terms = QUICK,
 ) -> tuple[Gateway, list[AnyReport], Finished]:
     reports: list[AnyReport] = []
 
@@ -104,10 +123,9 @@ def _replay(
         reports.append(decode_report(msgspec.json.encode(each)))
 
     monkeypatch.setattr(demo_client, "report", report)
-    monkeypatch.setattr(connection_module, "PAUSE_S", 0.001)
     gateway = Gateway(script, business_date)
-    with gateway.serving() as address, closing(Connection(address)) as connection:
-        finished = Replay(connection, BASKETS, len(BASKETS)).run()
+    with gateway.serving() as address, node_at(address, terms) as node:
+        finished = Replay(node, BASKETS, len(BASKETS)).run()
     return gateway, reports, finished
 
 
@@ -191,26 +209,26 @@ def test_refusals_are_counted_by_code_and_do_not_stop_the_replay(
 @pytest.mark.parametrize(
     ("path", "answer", "reason"),
     [
-        ("/v1/node", (404, {"code": "NOT_FOUND"}), "refuses GET /v1/node: 404 NOT_FOUND"),
-        ("/v1/commands", (413, {"code": "ARRAY_TOO_LONG"}), "413 ARRAY_TOO_LONG"),
-        ("/v1/day-cuts", (409, {"code": "DATE_NOT_OPEN", "detail": "no"}), "DATE_NOT_OPEN no"),
+        ("/v1/node", (404, {"code": "NOT_FOUND"}), "the node does not do it: NOT_FOUND"),
+        ("/v1/commands", (413, {"code": "ARRAY_TOO_LONG"}), "ARRAY_TOO_LONG"),
+        ("/v1/day-cuts", (409, {"code": "DATE_NOT_OPEN", "detail": "no"}), "DATE_NOT_OPEN: no"),
     ],
 )
 def test_request_that_is_refused_as_a_whole_ends_the_client(
     monkeypatch: pytest.MonkeyPatch, path: str, answer: tuple[int, Any], reason: str
 ) -> None:
-    with pytest.raises(UnreachableError, match=reason) as caught:
+    with pytest.raises(CommandError, match=reason) as caught:
         _replay(monkeypatch, {path: [answer]})
-    assert caught.value.code == 4
+    assert caught.value.code == UNREACHABLE
 
 
 def test_node_that_stays_away_ends_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "PATIENCE_S", 0.05)
-    with pytest.raises(UnreachableError, match="does not answer GET /v1/node"):
-        _replay(monkeypatch, {"/v1/node": [HANG_UP] * 1_000})
+    brief = Terms(patience_s=0.05, pause_s=0.001, pause_max_s=0.01)
+    with pytest.raises(CommandError, match="GET /v1/node: RemoteProtocolError"):
+        _replay(monkeypatch, {"/v1/node": [HANG_UP] * 1_000}, terms=brief)
     busy = [(200, [{"status": 503, "body": {"code": "NODE_BUSY"}}] * 2)] * 1_000
-    with pytest.raises(UnreachableError, match="NODE_BUSY"):
-        _replay(monkeypatch, {"/v1/commands": list(busy)})
+    with pytest.raises(CommandError, match="NODE_BUSY"):
+        _replay(monkeypatch, {"/v1/commands": list(busy)}, terms=brief)
 
 
 def test_percentile_weighs_arrays_by_their_commands() -> None:

@@ -26,7 +26,7 @@ from gateway.client.core import ARRAY_BYTES, ARRAY_MAX
 from gateway.client.method import AsyncIterated, Awaited, Blocking, Iterated
 from tests.gateway.client.bank import Bank
 from tests.gateway.client.front import Front, fronting
-from tests.gateway.client.hands import KINDS, PAYMENT, Hand, hand, open_business
+from tests.gateway.client.hands import PAYMENT, Hand, hand, open_business
 from tests.gateway.serving import serving
 
 BANK = Bank()
@@ -113,9 +113,8 @@ async def test_merchant_undoes_what_can_be_undone(tmp_path: Path) -> None:
         assert caught.value.current == waiting.state
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_refusal_is_an_error_that_says_what_the_bank_says(tmp_path: Path, kind: str) -> None:
-    async with signed(tmp_path, kind) as (one, _):
+async def test_refusal_is_an_error_that_says_what_the_bank_says(tmp_path: Path) -> None:
+    async with signed(tmp_path, "awaited") as (one, _):
         with pytest.raises(RefusedError) as caught:
             await one.do("pay", "O1", **PAYMENT | {"amount_minor": 10**9})
         refused = caught.value
@@ -131,12 +130,9 @@ async def test_refusal_is_an_error_that_says_what_the_bank_says(tmp_path: Path, 
         assert caught.value.code == Refusal.NO_SUCH_PAYMENT
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_batch_keeps_order_across_arrays_and_gives_errors_as_values(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_batch_keeps_order_across_arrays_and_gives_errors_as_values(tmp_path: Path) -> None:
     """A capture in the second array finds its hold in the first."""
-    async with signed(tmp_path, kind) as (one, front):
+    async with signed(tmp_path, "awaited") as (one, front):
         calls = one.client.calls
         commands: list[Any] = [calls.authorize("H1", **PAYMENT)]
         commands += [
@@ -168,11 +164,10 @@ async def test_batch_is_split_where_an_array_would_be_too_large(tmp_path: Path) 
     assert ARRAY_BYTES < 300 * 16 * 262
 
 
-@pytest.mark.parametrize("kind", KINDS)
 async def test_iterators_go_through_all_pages_and_ask_for_no_more_than_is_taken(
-    tmp_path: Path, kind: str
+    tmp_path: Path,
 ) -> None:
-    async with signed(tmp_path, kind) as (one, front):
+    async with signed(tmp_path, "blocking") as (one, front):
         calls = [
             one.client.calls.pay(f"O{number:03}", **PAYMENT | {"amount_minor": 1})
             for number in range(250)

@@ -19,6 +19,8 @@ from tests.gateway.client.front import Answer, Mishap, fronting
 from tests.gateway.client.hands import BRIEF, KINDS, PAYMENT, hand, open_business
 from tests.gateway.serving import serving
 
+pytestmark = pytest.mark.one_shard
+
 BANK = Bank()
 IDENTITY = BANK.certify("M1")
 PAY = "POST /v1/payments"
@@ -72,14 +74,13 @@ async def test_payment_comes_through_whatever_happens_and_only_once(
             assert len(set(front.nonces)) == len(front.nonces), "a try used the nonce of another"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_unknown_outcome_is_looked_up_until_it_is_settled(tmp_path: Path, kind: str) -> None:
+async def test_unknown_outcome_is_looked_up_until_it_is_settled(tmp_path: Path) -> None:
     """Then the same command gets the first outcome; one that is not there is sent again."""
     unknown = Mishap(instead=problem(504, "OUTCOME_UNKNOWN"))
     under_way = Mishap(instead=(200, b'{"object":"payment","state":"PROCESSING"}'))
     async with serving(tmp_path) as node, fronting(node.address, BANK, IDENTITY) as front:
         await open_business(node.address)
-        async with hand(kind, front.address, IDENTITY, BANK.root_pem) as one:
+        async with hand("awaited", front.address, IDENTITY, BANK.root_pem) as one:
             front.mishaps.extend([unknown, under_way, Mishap(unread=True), under_way])
             paid = await one.do("pay", "O1", **PAYMENT)
             asked = [each for each in front.targets if "certificates" not in each]
@@ -87,14 +88,11 @@ async def test_unknown_outcome_is_looked_up_until_it_is_settled(tmp_path: Path, 
             assert paid.state == "SUCCEEDED"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_number_used_for_something_else_is_told_after_a_lost_answer(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_number_used_for_something_else_is_told_after_a_lost_answer(tmp_path: Path) -> None:
     """A look by number would have shown the other payment as if it were this one."""
     async with serving(tmp_path) as node, fronting(node.address, None) as front:
         await open_business(node.address)
-        async with hand(kind, front.address) as one:
+        async with hand("awaited", front.address) as one:
             await one.do("pay", "O1", **PAYMENT)
             unknown = Mishap(instead=problem(504, "OUTCOME_UNKNOWN"))
             for mishap in (Mishap(unheard=True), unknown):
@@ -104,13 +102,12 @@ async def test_number_used_for_something_else_is_told_after_a_lost_answer(
                 assert caught.value.code == "NUMBER_USED"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_end_of_patience_says_what_is_known(tmp_path: Path, kind: str) -> None:
+async def test_end_of_patience_says_what_is_known(tmp_path: Path) -> None:
     """Unreachable or busy only where nothing can have happened."""
     busy = Mishap(instead=problem(503, "NODE_BUSY", retry_after_s=0))
     async with serving(tmp_path) as node, fronting(node.address, BANK, IDENTITY) as front:
         await open_business(node.address)
-        async with hand(kind, front.address, IDENTITY, BANK.root_pem, BRIEF) as one:
+        async with hand("blocking", front.address, IDENTITY, BANK.root_pem, BRIEF) as one:
             front.mishaps.extend([busy] * 1_000)
             with pytest.raises(BusyError) as caught:
                 await one.do("pay", "O1", **PAYMENT)
@@ -167,10 +164,7 @@ async def test_endless_answer_is_given_up(kind: str) -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_array_is_sent_again_until_nothing_of_it_is_put_off(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_array_is_sent_again_until_nothing_of_it_is_put_off(tmp_path: Path) -> None:
     """Lost or put off, it keeps its order, and is carried out once."""
     put_off = [
         {"status": 201, "body": {}},
@@ -179,7 +173,7 @@ async def test_array_is_sent_again_until_nothing_of_it_is_put_off(
     half = Mishap(instead=(200, msgspec.json.encode(put_off)))
     async with serving(tmp_path) as node, fronting(node.address, BANK, IDENTITY) as front:
         await open_business(node.address)
-        async with hand(kind, front.address, IDENTITY, BANK.root_pem) as one:
+        async with hand("awaited", front.address, IDENTITY, BANK.root_pem) as one:
             front.mishaps.extend([Mishap(unheard=True), half, Mishap(unread=True)])
             calls = one.client.calls
             commands = [
@@ -190,7 +184,7 @@ async def test_array_is_sent_again_until_nothing_of_it_is_put_off(
             assert (held.hold_no, captured.hold_state) == ("H1", "CAPTURED")
             assert front.targets.count("POST /v1/commands") == 4
             assert (await one.do("balance")).posted_minor == 2_599 - 10
-        async with hand(kind, front.address, IDENTITY, BANK.root_pem, BRIEF) as one:
+        async with hand("awaited", front.address, IDENTITY, BANK.root_pem, BRIEF) as one:
             front.mishaps.extend([half] * 1_000)
             outcomes = await one.do("batch", commands)
             assert isinstance(outcomes[1], BusyError)

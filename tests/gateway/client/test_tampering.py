@@ -14,6 +14,8 @@ from tests.gateway.client.hands import KINDS, PAYMENT, hand, open_business
 from tests.gateway.client.test_mishaps import problem
 from tests.gateway.serving import serving
 
+pytestmark = pytest.mark.one_shard
+
 BANK = Bank()
 IDENTITY = BANK.certify("M1")
 OTHER = Bank("Bank of Others")
@@ -113,14 +115,13 @@ async def test_answers_to_two_requests_cannot_be_swapped(tmp_path: Path) -> None
                     await one.do("get_payment", "O2")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_unknown_key_is_fetched_once_and_then_believed(tmp_path: Path, kind: str) -> None:
+async def test_unknown_key_is_fetched_once_and_then_believed(tmp_path: Path) -> None:
     """The bank may begin to sign with another key at any time."""
     bank = Bank()
     identity = bank.certify("M1")
     async with serving(tmp_path) as node, fronting(node.address, bank, identity) as front:
         await open_business(node.address)
-        async with hand(kind, front.address, identity, bank.root_pem) as one:
+        async with hand("awaited", front.address, identity, bank.root_pem) as one:
             asked = "GET /v1/bank-certificates"
             await one.do("balance")
             await one.do("balance")
