@@ -10,28 +10,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import chain
 
-import msgspec
-from msgspec import Struct
-
 from actors.commands import CaptureAuthorization, CreatePayment
-from bench.connection import AdvanceClock, Connection, Item, encode, problem_in
+from bench.connection import AdvanceClock, encode, node_at
 from bench.demo_report import Failed, Finished, Progressed, plan
 from bench.journey import Basket, find_data, read_baskets
 from bench.shopping import FIRST_DATE, Array, Cut, opening, replay
 from bench.tether import report, tie_to_parent
+from gateway.client import BankClient, Item
+from gateway.client.errors import problem_in
 from gateway.exits import CommandError
-
-
-class NodeView(Struct):
-    """What the client reads of the node's description."""
-
-    business_date: str
-
-
-_node = msgspec.json.Decoder(NodeView).decode
 
 
 class Replay:
@@ -42,8 +31,8 @@ class Replay:
         limit: how many of them to replay.
     """
 
-    def __init__(self, connection: Connection, baskets: list[Basket], limit: int) -> None:
-        self._connection = connection
+    def __init__(self, node: BankClient, baskets: list[Basket], limit: int) -> None:
+        self._node = node
         self._baskets = baskets
         self._limit = limit
         self._purchases = 0
@@ -55,27 +44,30 @@ class Replay:
         """Do all that is left to do.
 
         Raises:
-            UnreachableError: the node is away, or refuses an array or a cut as a whole.
+            PiaohaoError: the node is away, or refuses an array or a cut as a whole.
         """
         begun = time.perf_counter()
-        start = _node(self._connection.ask("GET", "/v1/node")).business_date
+        start = self._node.node().business_date
         baskets = self._baskets[: self._limit]
         report(plan(baskets, start))
         steps: Iterator[Array | Cut] = replay(baskets, start)
         if start == FIRST_DATE:
             steps = chain(opening(self._baskets), steps)
-        requests = map(_request, steps)
+        requests = (
+            (step, encode(step.items) if isinstance(step, Array) else b"") for step in steps
+        )
         request = next(requests, None)
         while request is not None:
-            step, path, body = request
+            step, body = request
             sent = time.perf_counter()
-            self._connection.send("POST", path, body)
-            request = next(requests, None)  # made while the node works
             if isinstance(step, Array):
-                items = self._connection.carried_out(path, body)
-                self._count(step, items, time.perf_counter() - sent)
+                answered = self._node.start_array(body)
+                request = next(requests, None)  # made while the node works
+                self._count(step, answered.result(), time.perf_counter() - sent)
             else:
-                self._connection.answer("POST", path, body)
+                cut = self._node.start(self._node.calls.cut_day(step.business_date))
+                request = next(requests, None)
+                cut.result()
         return Finished(
             seconds=time.perf_counter() - begun,
             purchases=self._purchases,
@@ -121,12 +113,6 @@ def percentile_ms(latencies_s: list[tuple[float, int]], share: float) -> float |
     return None
 
 
-def _request(step: Array | Cut) -> tuple[Array | Cut, str, bytes]:
-    if isinstance(step, Array):
-        return step, "/v1/commands", encode(step.items)
-    return step, "/v1/day-cuts", encode({"business_date": step.business_date})
-
-
 def main() -> int:
     """Replay, and return the exit code: 0 done, 2 no data, 4 the node is away or refuses."""
     parser = argparse.ArgumentParser(prog="python -m bench.demo_client")
@@ -135,8 +121,8 @@ def main() -> int:
     address = tie_to_parent()
     try:
         baskets = read_baskets(find_data())
-        with closing(Connection(address.get())) as connection:
-            report(Replay(connection, baskets, limit).run())
+        with node_at(address.get()) as node:
+            report(Replay(node, baskets, limit).run())
     except CommandError as error:
         report(Failed(error.code, str(error)))
         return error.code

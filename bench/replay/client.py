@@ -1,8 +1,8 @@
 """The replay's client: a process of its own that sends a file's rows through a node's gateway.
 
 It is tied to its parent (`bench.tether`). Step by step it sends what the plan puts together, each
-step when all of the one before is answered; what the next ones need to have been opened goes on a
-second connection meanwhile. When the date of the rows changes, so does the node's: the clock moves
+step when all of the one before is answered; what the next ones need to have been opened goes on
+its way meanwhile. When the date of the rows changes, so does the node's: the clock moves
 on to the end of the day, with all timers that are due by then, and the date is cut.
 """
 
@@ -10,77 +10,39 @@ import argparse
 import sys
 import time
 from collections import deque
+from concurrent.futures import Future
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
-from msgspec import Struct
-
 from actors.commands import Command, FundAccount
-from bench.connection import (
-    AdvanceClock,
-    Connection,
-    Item,
-    UnreachableError,
-    encode,
-    problem_in,
-)
+from bench.connection import AdvanceClock, encode, node_at
 from bench.replay.file import FileError, Fingerprint, Place, ReplayFile
 from bench.replay.floors import FLOORS_MAX, Floors
 from bench.replay.logbook import Logbook, Progress, RefusedRow
 from bench.replay.plan import END_OF_DAY, Plan, Settings, Step
 from bench.replay.report import Failed, Finished, Planned, Progressed
 from bench.tether import report, tie_to_parent
-from gateway.exits import INPUT, CommandError
+from gateway.client import BankClient, Item
+from gateway.client.errors import problem_in
+from gateway.client.views import NodeView
+from gateway.exits import INPUT, UNREACHABLE, CommandError
 
-_PUT_OFF: Final = frozenset({"IN_FLIGHT"})
-"""After a restart an original may still be busy with what is left of a row that was killed."""
-_PAGE: Final = 100
 _AHEAD: Final = 2
 """Steps that are made ahead: what the second one needs is opened while the first is carried out."""
 _SAVE_S: Final = 0.25
 """Seconds between two savings of the logbook: its pages are written once instead of many times."""
 
 
-class NodeView(Struct):
-    """What the client reads of the node's description."""
-
-    business_date: str
-    incarnation: str
-
-
-class AccountView(Struct):
-    """What the client reads of an account."""
-
-    account_no: str
-    available_minor: int
-
-
-class AccountPage(Struct):
-    """A page of accounts."""
-
-    items: list[AccountView]
-    next_cursor: str | None
-
-
-_node = msgspec.json.Decoder(NodeView).decode
-_accounts = msgspec.json.Decoder(AccountPage).decode
-
-
 class Replay:
-    """The replay of a file against one node.
-
-    Args:
-        address: the node's.
-    """
+    """The replay of a file against one node."""
 
     def __init__(
-        self, address: str, file: ReplayFile, logbook: Logbook, settings: Settings
+        self, node: BankClient, file: ReplayFile, logbook: Logbook, settings: Settings
     ) -> None:
-        self._rows_way = Connection(address)
-        self._openings_way = Connection(address)
+        self._node = node
+        self._openings: Future[list[Item]] | None = None  # those that are under way
         self._file = file
         self._logbook = logbook
         self._settings = settings
@@ -98,20 +60,19 @@ class Replay:
         self._saved_at = 0.0
 
     def close(self) -> None:
-        """Hang up, and let go of the file."""
-        self._rows_way.close()
-        self._openings_way.close()
+        """Let go of the file."""
         self._fingerprint.close()
 
     def run(self) -> Finished:
         """Do all that is left to do.
 
         Raises:
-            UnreachableError: the node is away, or refuses an array or a cut as a whole.
-            CommandError: the file, the logbook or the store is not one that fits the others.
+            PiaohaoError: the node is away, or refuses an array or a cut as a whole.
+            CommandError: the file, the logbook or the store is not one that fits the others, or
+                the node fails on a command.
         """
         begun = time.perf_counter()
-        node = _node(self._rows_way.ask("GET", "/v1/node"))
+        node = self._node.node()
         self._today = node.business_date
         place = self._place = self._begin(node)
         rows_before = self._rows
@@ -122,17 +83,14 @@ class Replay:
         while (step := ahead.popleft() if ahead else plan.next()) is not None:
             self._turn_to(step)
             self._open(step)
-            body = encode(step.items)
-            if step.covered and step.items:
-                self._rows_way.send("POST", "/v1/commands", body)
+            rows = self._start(step.items) if step.covered and step.items else None
             # While the node works: what it has done before is noted, what comes next is made.
             self._save(plan)
             self._look_ahead(plan, ahead)
             if not step.covered:
                 self._one_by_one(plan, step)
-            elif step.items:
-                items = self._rows_way.carried_out("/v1/commands", body, _PUT_OFF)
-                self._settle(plan, step, items)
+            elif rows is not None:
+                self._settle(plan, step, rows.result())
             if step.ends_date:
                 self._over = step.date
         self._save(plan, at_once=True)
@@ -186,16 +144,11 @@ class Replay:
 
     def _learn_floors(self) -> None:
         """Learn what there is in the accounts of a store that is gone on with."""
-        cursor = ""
-        for _ in range(FLOORS_MAX // _PAGE):
-            path = f"/v1/accounts?limit={_PAGE}{cursor}"
-            page = _accounts(self._rows_way.ask("GET", path))
-            for each in page.items:
-                self._floors.begin(f"account/{each.account_no}", each.available_minor)
-            if page.next_cursor is None:
+        for number, each in enumerate(self._node.accounts()):
+            if number == FLOORS_MAX:
+                self._known_all = False
                 return
-            cursor = f"&cursor={page.next_cursor}"
-        self._known_all = False
+            self._floors.begin(f"account/{each.account_no}", each.available_minor)
 
     # Step by step.
 
@@ -211,10 +164,13 @@ class Replay:
                 break
             self._open(each)
 
+    def _start(self, items: list[Command]) -> Future[list[Item]]:
+        return self._node.start_array(encode(items))
+
     def _send_openings(self, step: Step) -> None:
         step.sent = True
         if step.opening:
-            self._openings_way.send("POST", "/v1/commands", encode(step.opening))
+            self._openings = self._start(step.opening)
 
     def _open(self, step: Step) -> None:
         """Wait until all is open that a step needs, and whether the plan may reckon with it.
@@ -227,8 +183,8 @@ class Replay:
             self._send_openings(step)
         step.open = True
         if step.opening:
-            body = encode(step.opening)
-            items = self._openings_way.carried_out("/v1/commands", body, _PUT_OFF)
+            assert self._openings is not None, "they were sent"
+            items = self._openings.result()
             for command, item in zip(step.opening, items, strict=True):
                 self._check(command, item)
                 if isinstance(command, FundAccount) and (
@@ -242,9 +198,7 @@ class Replay:
     def _one_by_one(self, plan: Plan, step: Step) -> None:
         """Carry a step out without relying on what the plan took to be certain."""
         for item, task in zip(step.items, step.tasks, strict=True):
-            body = encode([item])
-            self._rows_way.send("POST", "/v1/commands", body)
-            answers = self._rows_way.carried_out("/v1/commands", body, _PUT_OFF)
+            answers = self._node.send_array(encode([item]))
             self._settle(plan, Step(items=[item], tasks=[task]), answers)
 
     def _settle(self, plan: Plan, step: Step, items: list[Item]) -> None:
@@ -259,7 +213,8 @@ class Replay:
             return None
         problem = problem_in(item.body)
         if item.status >= 500 or isinstance(command, AdvanceClock):
-            raise UnreachableError(f"the node fails: {problem.code} {problem.detail}".rstrip())
+            detail = f"the node fails: {problem.code} {problem.detail}".rstrip()
+            raise CommandError(UNREACHABLE, detail)
         return problem.code
 
     def _save(self, plan: Plan, *, at_once: bool = False) -> None:
@@ -299,10 +254,8 @@ class Replay:
         while self._today < step.date:
             if self._over < self._today:
                 end = AdvanceClock(f"{self._today}{END_OF_DAY}")
-                body = encode([end])
-                self._rows_way.send("POST", "/v1/commands", body)
-                self._check(end, *self._rows_way.carried_out("/v1/commands", body))
-            self._rows_way.ask("POST", "/v1/day-cuts", encode({"business_date": self._today}))
+                self._check(end, *self._node.send_array(encode([end])))
+            self._node.cut_day(self._today)
             self._today = (date.fromisoformat(self._today) + timedelta(days=1)).isoformat()
 
 
@@ -320,7 +273,8 @@ def main() -> int:
         with (
             ReplayFile(asked.file) as file,
             Logbook(asked.data) as logbook,
-            closing(Replay(address.get(), file, logbook, settings)) as replay,
+            node_at(address.get()) as node,
+            closing(Replay(node, file, logbook, settings)) as replay,
         ):
             finished = replay.run()
         report(finished)
