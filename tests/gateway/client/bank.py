@@ -1,12 +1,13 @@
 """A bank's certificates in memory: root, issuing CA, signers of answers, merchants."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.ca import profile
 from gateway.ca.authority import Authority, new_root
@@ -47,6 +48,18 @@ class Bank:
         issuing_pem = pem(self.issuing.certificate).decode()
         return msgspec.json.encode({"items": items, "issuing_pem": issuing_pem})
 
+    def tls(self, folder: Path) -> ssl.SSLContext:
+        """Return what a TLS server of the bank's on this machine needs; its key goes to a file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        hosts = ["localhost", "127.0.0.1"]
+        certificate = self.issuing.sign_tls(key.public_key(), hosts, now=self.now)
+        hidden = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file = folder / "tls.pem"
+        file.write_bytes(hidden + pem(certificate) + pem(self.issuing.certificate))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
     def certify(self, number: str, algorithm: str = "ed25519") -> Identity:
         """Return a merchant's new identity."""
         key = new_key(algorithm)
@@ -62,7 +75,3 @@ class Bank:
 
 def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
-
-
-LONG_AGO: Final = timedelta(days=3 * 365)
-"""After this long whatever signed answers has expired."""

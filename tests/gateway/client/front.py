@@ -4,11 +4,11 @@ It stands in for a bank's gateway that signs, on real sockets: what it cuts is c
 back is late. Requests are forwarded one by one to a node that serves unsigned, or to none.
 """
 
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 import h11
 import httpx2
@@ -59,7 +59,9 @@ class Front:
         answered: all answers as the client got them.
     """
 
-    def __init__(self, node: str, bank: Bank | None, identities: list[Identity]) -> None:
+    def __init__(
+        self, node: str, bank: Bank | None, identities: list[Identity], scheme: str
+    ) -> None:
         self.address = ""
         self.mishaps: deque[Mishap] = deque()
         self.targets: list[str] = []
@@ -68,16 +70,17 @@ class Front:
         self.listed: bytes | None = None
         self.bank = bank
         self._node = node
+        self._scheme = scheme
         self._keys = {each.keyid: each.key.public for each in identities}
         self._http = httpx2.AsyncClient(trust_env=False)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         """Answer the requests of one connection, until either side has enough of it."""
         async with stream:
             with suppress(trio.BrokenResourceError):
                 await self._serve(stream)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, stream: trio.abc.Stream) -> None:
         connection = h11.Connection(h11.SERVER)
         while True:
             head = await _next(stream, connection)
@@ -151,7 +154,7 @@ class Front:
             content_digest=headers.get("content-digest"),
             body=body,
             now=time.time(),
-            scheme="http",
+            scheme=self._scheme,
         )
         self.nonces.append(signature.nonce)
         return signature.header
@@ -160,25 +163,34 @@ class Front:
         await self._http.aclose()
 
 
-async def _next(stream: trio.SocketStream, connection: h11.Connection) -> h11.Event:
+async def _next(stream: trio.abc.Stream, connection: h11.Connection) -> h11.Event:
     while True:
         event = connection.next_event()
         if not isinstance(event, type):
             return event
         assert event is h11.NEED_DATA, "nobody sends a second request before the answer"
         try:
-            connection.receive_data(await stream.receive_some())
+            connection.receive_data(bytes(await stream.receive_some()))
         except (trio.BrokenResourceError, h11.RemoteProtocolError):
             return h11.ConnectionClosed()
 
 
 @asynccontextmanager
-async def fronting(node: str, bank: Bank | None, *identities: Identity) -> AsyncIterator[Front]:
-    """Stand before a node, for the length of a test."""
-    front = Front(node, bank, list(identities))
+async def fronting(
+    node: str, bank: Bank | None, *identities: Identity, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Front]:
+    """Stand before a node, for the length of a test; on `localhost` where there is TLS."""
+    front = Front(node, bank, list(identities), "http" if tls is None else "https")
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, front.serve, 0, host="127.0.0.1"))
-        front.address = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        if tls is None:
+            front.address = f"http://127.0.0.1:{port}"
+            nursery.start_soon(trio.serve_listeners, front.serve, listeners)
+        else:
+            front.address = f"https://localhost:{port}"
+            secure = [trio.SSLListener(each, tls, https_compatible=True) for each in listeners]
+            nursery.start_soon(trio.serve_listeners, front.serve, secure)
         try:
             yield front
         finally:

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.ca import profile
+from gateway.ca.authority import Authority
 from gateway.ca.profile import Draft
 from gateway.client.trust import Trust
 from tests.gateway.client.bank import Bank, pem
@@ -94,17 +95,20 @@ def test_issuing_ca_that_the_root_has_not_signed_vouches_for_nobody() -> None:
     assert _learned(other.listed(), other.keyid, BANK.root_pem + other.root_pem)
 
 
-def test_merchant_is_no_ca() -> None:
-    """A merchant's certificate in the place of the issuing CA's vouches for nobody."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    merchant = BANK.certify("M1", "ecdsa-p256-sha256")
-    subject = profile.subject("Bank of Tests", "bank", "Message signing")
+@pytest.mark.parametrize("by", [BANK.issuing, BANK.root], ids=["the issuing CA", "the root"])
+def test_holder_of_an_end_certificate_is_no_ca(by: Authority) -> None:
+    """Whoever has signed it: in the place of the issuing CA's it vouches for nobody."""
     begins, ends = profile.begin(BANK.now), BANK.now + timedelta(days=1)
-    draft = Draft(subject, key.public_key(), begins, ends, purposes=profile.SIGNING)
-    forged = profile.sign(draft, merchant.certificate.subject, merchant._raw)  # type: ignore[arg-type]
-    item = {"serial": profile.keyid(forged), "pem": pem(forged).decode()}
-    listed = {"items": [item], "issuing_pem": pem(merchant.certificate).decode()}
-    assert not _learned(msgspec.json.encode(listed), profile.keyid(forged))
+    theirs, forged = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    holder = profile.subject("Bank of Tests", "merchant", "M1")
+    end = Draft(holder, theirs.public_key(), begins, ends, purposes=profile.CLIENT)
+    theirs_certified = profile.sign(end, by.certificate.subject, by.private_key)
+    subject = profile.subject("Bank of Tests", "bank", "Message signing")
+    draft = Draft(subject, forged.public_key(), begins, ends, purposes=profile.SIGNING)
+    signer = profile.sign(draft, holder, theirs)
+    item = {"serial": profile.keyid(signer), "pem": pem(signer).decode()}
+    listed = {"items": [item], "issuing_pem": pem(theirs_certified).decode()}
+    assert not _learned(msgspec.json.encode(listed), profile.keyid(signer))
 
 
 @pytest.mark.parametrize(
