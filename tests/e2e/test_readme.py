@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gateway.client import AsyncBankClient
-from tests.gateway.client.bank import Bank
+from tests.gateway.client.bank import Bank, pem
 from tests.gateway.client.front import fronting
 from tests.gateway.serving import serving
 
@@ -38,7 +38,7 @@ async def test_merchant_prints_what_the_readme_says_however_often(tmp_path: Path
     bank = Bank()
     identity = bank.certify("M1")
     identity.write(key=tmp_path / "m1.key", certificate=tmp_path / "m1.pem")
-    (tmp_path / "root.pem").write_bytes(bank.root_pem)
+    (tmp_path / "root.pem").write_bytes(bank.root_pem + pem(bank.issuing.certificate))
     async with serving(tmp_path / "bank") as node, AsyncBankClient(node.address) as own:
         await own.open_merchant("M1", currency="CNY", fee_bps=38)
         await own.open_account("6217001", currency="CNY")
