@@ -126,8 +126,9 @@ class Front:
             status, content = mishap.instead
             answer = Answer(status, {}, content)
         else:
+            passed = {name: each for name, each in headers.items() if name == "content-type"}
             came = await self._http.request(
-                method, self._node + target, content=body or None, timeout=30
+                method, self._node + target, content=body or None, headers=passed, timeout=30
             )
             answer = Answer(came.status_code, {}, came.content)
         if self.bank is not None:
