@@ -70,12 +70,13 @@ class Connection:
         return bool(chunk)
 
 
-def request(commands: list[Command]) -> bytes:
-    """Return a whole request: one command, or several in an array."""
+def request(address: str, commands: list[Command]) -> bytes:
+    """Return a whole request to the node at `address`: one command, or several in an array."""
     path, body = single(commands[0]) if len(commands) == 1 else ("/v1/commands", commands)
     encoded = json.dumps(body).encode()
     return (
-        f"POST {path} HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: {address.removeprefix('http://')}\r\n"
+        "content-type: application/json\r\n"
         f"content-length: {len(encoded)}\r\n\r\n"
     ).encode() + encoded
 
@@ -96,6 +97,7 @@ class Load:
     """
 
     def __init__(self, running: NodeProcess, log: Log, seed: int, name: str, answers: int) -> None:
+        self._address = running.address
         self._port = int(running.address.rpartition(":")[2])
         self._log = log
         self._seed = seed
@@ -153,7 +155,7 @@ class Load:
             taken = True
             while taken:
                 commands = [next(errands)[0] for _ in range(PIPELINED)]
-                await _send(stream, b"".join(request([each]) for each in commands))
+                await _send(stream, b"".join(request(self._address, [each]) for each in commands))
                 for command in commands:
                     taken = self._note([command], await connection.answer() if taken else None)
 
@@ -161,7 +163,7 @@ class Load:
         """Send half a request, and the rest once the node is to stop."""
         stream = await trio.open_tcp_stream("127.0.0.1", self._port)
         command = next(iter(self._errands("half", worker)))[0]
-        whole = request([command])
+        whole = request(self._address, [command])
         async with stream:
             await _send(stream, whole[:-10])
             await self.stopping.wait()
@@ -169,7 +171,7 @@ class Load:
             self._note([command], await Connection(stream).answer())
 
     async def _ask(self, connection: Connection, commands: list[Command]) -> bool:
-        await _send(connection.stream, request(commands))
+        await _send(connection.stream, request(self._address, commands))
         return self._note(commands, await connection.answer())
 
     def _note(
