@@ -15,7 +15,6 @@ from typing import Any, Final
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
@@ -27,6 +26,7 @@ from gateway.listener.census import Census
 from gateway.listener.framing import Framing
 from gateway.listener.http1 import Http1
 from gateway.listener.names import Names
+from gateway.listener.tasks import Tasks
 from gateway.listener.tls import CLIENT_CERTIFICATE, Stream, client_certificate, shake_hands
 from gateway.patience import PATIENCE, Patience
 
@@ -105,6 +105,7 @@ class Connection:
         finally:
             self._house.census.leave(self)
             self.hang_up()
+            self._protocol = None  # it refers to this; only the garbage collector would free them
 
     def hang_up(self) -> None:
         """Close the socket at once; whoever waits for it finds out."""
@@ -113,8 +114,7 @@ class Connection:
     def retire(self) -> None:
         """Close it soon, unless a request is under way."""
         if self._busy is None and self._listening is not None:
-            self._ending = True
-            self._hear_until(-math.inf)
+            self._give_up()
 
     async def _serve(self) -> None:
         house = self._house
@@ -130,7 +130,7 @@ class Connection:
             self._stream = encrypted
             house.census.rest(self)
         state = {PATIENCE: self._patience, CLIENT_CERTIFICATE: client_certificate(self._stream)}
-        async with TaskGroup() as task_group:
+        async with Tasks() as task_group:
             self._protocol = Http1(
                 house.names,
                 house.app,
@@ -173,11 +173,19 @@ class Connection:
 
     async def _heard(self, data: bytes) -> None:
         self._house.census.work(self)
-        await self._patience.wait()
         framing = self._framing
-        sound = framing.feed(data)
-        if sound:
+        if not framing.in_body:
+            await self._patience.wait()
+        framing.take(data)
+        in_body = framing.in_body
+        while sound := framing.sound():
+            # One request at a time; see `http1`.
+            if not in_body:
+                await self._answered()
+            if self._ending:
+                return
             await self._protocol.handle(RawData(sound))
+            in_body = framing.in_body
         if framing.fault is not None:
             if not framing.in_body:
                 await self._answered()
@@ -233,9 +241,19 @@ class Connection:
                 with scope:
                     await self._stream.send_all(data)
             except _GONE:
+                self._give_up()
                 await self._protocol.handle(Closed())
             if scope.cancelled_caught:
+                self._give_up()
                 self.hang_up()
+
+    def _give_up(self) -> None:
+        """Hear and answer nothing any more."""
+        self._ending = True
+        self._hear_until(-math.inf)
+        if self._busy is not None:
+            self._busy.set()
+            self._busy = None
 
     async def _end(self) -> None:
         """Close the connection after what is being sent; a client that was refused is to read it.
@@ -243,10 +261,7 @@ class Connection:
         A socket that is closed with bytes in it that nobody has read resets the connection, and the
         client may lose what it has not read yet (RFC 9112, section 9.6).
         """
-        self._ending = True
-        if self._busy is not None:
-            self._busy.set()
-            self._busy = None
+        self._give_up()
         if self._protocol.unread:
             async with self._send_lock:
                 with suppress(trio.BusyResourceError, *_GONE):

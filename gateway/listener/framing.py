@@ -54,17 +54,23 @@ class Framing:
         """Whether the rest of a body is to come."""
         return self._step != Framing._head
 
-    def feed(self, data: bytes) -> bytes:
-        """Take what has come in; returns what can be let through, as far as it has no fault."""
-        passed = bytearray()
+    def take(self, data: bytes) -> None:
+        """Take what has come in."""
         if self.fault is None:
             self._held += data
-            try:
-                while self._held and self._step(self, passed):
-                    pass
-            except RequestError as fault:
-                self.fault = fault
-                self._held.clear()
+
+    def sound(self) -> bytes:
+        """Return what of it can be let through: of one request, with its end at most.
+
+        Nothing is left once it returns nothing, but for what is incomplete or has a fault.
+        """
+        passed = bytearray()
+        try:
+            while self._held and self._step(self, passed) and self.in_body:
+                pass
+        except RequestError as fault:
+            self.fault = fault
+            self._held.clear()
         return bytes(passed)
 
     def _pass(self, passed: bytearray, size: int) -> None:

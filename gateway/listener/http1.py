@@ -20,6 +20,30 @@ _READ: Final = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.IDLE})
 _TO_BE_ANSWERED: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 
 
+class _PausedError(Exception):
+    """A request has come in whole, and nothing is to be read until it is answered."""
+
+
+class _Pause:
+    """In place of the event that Hypercorn waits for until a request is answered.
+
+    It does so where it should read on, and for ever if the client has gone. As it is handed one
+    request at a time, nothing has to be waited for.
+    """
+
+    async def wait(self) -> None:
+        raise _PausedError
+
+    async def set(self) -> None:
+        """Nobody waits."""
+
+    async def clear(self) -> None:
+        """There is nothing to clear."""
+
+    def is_set(self) -> bool:
+        return False
+
+
 class Http1(H11Protocol):
     """One connection's HTTP.
 
@@ -35,6 +59,7 @@ class Http1(H11Protocol):
 
     def __init__(self, names: Names, *details: object) -> None:
         super().__init__(*details)  # type: ignore[arg-type]
+        self.can_read = _Pause()
         self.refused = False
         self._names = names
         self._head_only = False
@@ -47,6 +72,8 @@ class Http1(H11Protocol):
     async def handle(self, event: Event) -> None:
         try:
             await super().handle(event)
+        except _PausedError:
+            pass
         except RequestError as error:
             await self.refuse(error.problem)
 

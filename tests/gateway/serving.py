@@ -1,6 +1,7 @@
 """A node that serves for the length of a test, on a free port of loopback, and ways to reach it."""
 
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 import trio
+import trio.testing
 from msgspec import Struct
 
 from engine.limits import Limits
@@ -111,3 +113,20 @@ async def until_closed(stream: trio.abc.Stream) -> bytes:
         while data := bytes(await stream.receive_some(1 << 16)):
             received += data
     return received
+
+
+@asynccontextmanager
+async def no_task_is_left() -> AsyncIterator[None]:
+    """What begins within this has ended soon after it: as many tasks are there as before."""
+    before = trio.lowlevel.current_statistics().tasks_living
+    yield
+    with trio.fail_after(10):
+        while trio.lowlevel.current_statistics().tasks_living != before:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def reset(stream: trio.SocketStream) -> None:
+    """Leave without a word: what is on its way is lost."""
+    linger = struct.pack("ii", 1, 0)
+    stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+    await trio.aclose_forcefully(stream)

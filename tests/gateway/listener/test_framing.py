@@ -102,6 +102,15 @@ FAULTY = {
 }  # fmt: skip
 
 
+def _fed(framing: Framing, data: bytes) -> bytes:
+    """Return what of it passes, request by request."""
+    framing.take(data)
+    passed = b""
+    while sound := framing.sound():
+        passed += sound
+    return passed
+
+
 def _code(framing: Framing) -> str | None:
     return None if framing.fault is None else framing.fault.problem.code
 
@@ -109,13 +118,13 @@ def _code(framing: Framing) -> str | None:
 @pytest.mark.parametrize("data", SOUND)
 def test_sound_requests_pass_byte_by_byte_and_at_once(data: bytes) -> None:
     at_once = Framing(Bounds())
-    passed = at_once.feed(data)
+    passed = _fed(at_once, data)
     assert at_once.fault is None
     assert passed == data.removeprefix(b"\r\n")
     assert not at_once.in_head
     assert not at_once.in_body
     slowly = Framing(Bounds())
-    assert b"".join(slowly.feed(data[n : n + 1]) for n in range(len(data))) == passed
+    assert b"".join(_fed(slowly, data[n : n + 1]) for n in range(len(data))) == passed
     assert slowly.heads == at_once.heads
 
 
@@ -124,15 +133,28 @@ def test_fault_is_found_and_nothing_of_it_passes(data: bytes) -> None:
     """What is sound before it does pass, and nothing at all after it."""
     for before in (b"", HEAD):
         framing = Framing(Bounds())
-        passed = framing.feed(before + data)
+        passed = _fed(framing, before + data)
         assert _code(framing) == FAULTY[data]
         in_body = data.startswith(CHUNKED)
         assert passed.startswith(before + CHUNKED) if in_body else passed == before
-        assert framing.feed(HEAD) == b""
+        assert _fed(framing, HEAD) == b""
     slowly = Framing(Bounds())
     for n in range(0, len(data), 5):
-        slowly.feed(data[n : n + 5])
+        _fed(slowly, data[n : n + 5])
     assert slowly.fault is not None
+
+
+def test_requests_pass_one_by_one() -> None:
+    framing = Framing(Bounds())
+    requests = [
+        HEAD,
+        POST + b"Content-Length: 3\r\n\r\nabc",
+        CHUNKED + b"1\r\na\r\n0\r\n\r\n",
+        HEAD,
+    ]
+    framing.take(b"".join(requests))
+    assert [framing.sound() for _ in requests] == requests
+    assert framing.sound() == b""
 
 
 def test_whole_block_is_bounded_like_a_part_of_one() -> None:
@@ -142,7 +164,7 @@ def test_whole_block_is_bounded_like_a_part_of_one() -> None:
     h11_alone.receive_data(head)
     assert isinstance(h11_alone.next_event(), h11.Request)
     framing = Framing(Bounds())
-    assert framing.feed(head) == b""
+    assert _fed(framing, head) == b""
     assert _code(framing) == "HEADERS_TOO_LARGE"
 
 
@@ -155,7 +177,7 @@ def test_it_is_known_what_is_to_come() -> None:
         (b"3\r\nab", False, True),
         (b"c\r\n0\r\n\r\nG", True, False),
     ]:
-        framing.feed(data)
+        _fed(framing, data)
         assert (framing.in_head, framing.in_body) == (in_head, in_body)
     assert framing.heads == 1
 
@@ -202,7 +224,7 @@ def _heard(data: bytes) -> tuple[int, int, bool]:
 def test_h11_reads_what_passes_in_the_same_way(data: bytes) -> None:
     """It finds no fault in it, and requests begin and end for it where they do for us."""
     framing = Framing(Bounds())
-    passed = framing.feed(data)
+    passed = _fed(framing, data)
     begun, ended, faulty = _heard(passed)
     if b"HTTP/1.0" in passed:
         return
@@ -214,11 +236,11 @@ def test_h11_reads_what_passes_in_the_same_way(data: bytes) -> None:
 @given(_TRAFFIC, st.lists(st.integers(0, 200), max_size=8))
 def test_pieces_in_which_it_comes_make_no_difference(data: bytes, cuts: list[int]) -> None:
     whole, pieces = Framing(Bounds()), Framing(Bounds())
-    passed = whole.feed(data)
+    passed = _fed(whole, data)
     ends = sorted({min(cut, len(data)) for cut in cuts} | {len(data)})
     begin, again = 0, b""
     for end in ends:
-        again += pieces.feed(data[begin:end])
+        again += _fed(pieces, data[begin:end])
         begin = end
     assert again == passed
     assert (whole.fault is None) == (pieces.fault is None)

@@ -1,0 +1,139 @@
+"""Who is connected: how many there may be, of one address and at all, and who goes for whom."""
+
+import resource
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.listener.bounds import Bounds
+from gateway.listener.census import Census
+from gateway.server import Serving
+from tests.gateway.serving import addressed, connect, read_answer, serving, until_closed
+
+GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class _Guest:
+    def __init__(self) -> None:
+        self.gone = False
+
+    def hang_up(self) -> None:
+        self.gone = True
+
+
+def _arrive(census: Census[_Guest], *hosts: str) -> list[_Guest]:
+    guests = []
+    for host in hosts:
+        guest = _Guest()
+        guest.gone = not census.admit(guest, host)
+        guests.append(guest)
+    return guests
+
+
+def test_longest_idle_one_goes_for_a_new_one() -> None:
+    census: Census[_Guest] = Census(Bounds(connections_max=3))
+    first, second, third = _arrive(census, "10.0.0.1", "10.0.0.2", "10.0.0.3")
+    census.work(first)
+    census.work(second)
+    census.rest(second)
+    census.rest(first)
+    arrived = _arrive(census, "10.0.0.4")
+    assert [each.gone for each in (first, second, third, *arrived)] == [False, False, True, False]
+    arrived += _arrive(census, "10.0.0.5")
+    assert [each.gone for each in (first, second, *arrived)] == [False, True, False, False]
+    assert len(census) == 3
+
+
+def test_new_one_is_turned_away_where_all_are_at_work() -> None:
+    census: Census[_Guest] = Census(Bounds(connections_max=2))
+    guests = _arrive(census, "10.0.0.1", "10.0.0.2")
+    for each in guests:
+        census.work(each)
+    assert _arrive(census, "10.0.0.3")[0].gone
+    census.leave(guests[0])
+    census.leave(guests[0])
+    assert not _arrive(census, "10.0.0.3")[0].gone
+    assert not any(each.gone for each in guests)
+
+
+def test_one_address_takes_nothing_from_another() -> None:
+    census: Census[_Guest] = Census(Bounds(connections_max=10, connections_per_peer=2))
+    other = _arrive(census, "10.0.0.1")[0]
+    flood = _arrive(census, *["10.0.0.2"] * 20)
+    assert [each.gone for each in flood] == [True] * 18 + [False] * 2
+    for each in flood[-2:]:
+        census.work(each)
+    assert _arrive(census, "10.0.0.2")[0].gone
+    assert not other.gone
+    for each in (*flood, other):
+        census.leave(each)
+    assert len(census) == 0
+    assert not census._of_peer
+    assert not census._idle
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("10.0.0.1", "::ffff:10.0.0.1", True),
+        ("2001:db8::1", "2001:db8::2:0:0:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+        ("127.0.0.1", "127.0.0.1", False),  # loopback is not counted
+        ("::1", "::1", False),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1", False),
+    ],
+)
+def test_peer_is_an_address_or_a_network(one: str, other: str, same: bool) -> None:
+    census: Census[_Guest] = Census(Bounds(connections_per_peer=1))
+    guests = _arrive(census, one, other)
+    assert [each.gone for each in guests] == [same, False]
+
+
+def test_connections_are_as_many_as_files_allow() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert Bounds(connections_max=10).connections() == 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1_000), hard))
+    try:
+        assert Bounds().connections() == 872
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _asks(running: Serving, stream: trio.SocketStream) -> int:
+    await stream.send_all(addressed(running, GOOD))
+    return (await read_answer(stream)).status
+
+
+async def test_idle_connection_is_closed_for_a_new_one(tmp_path: Path) -> None:
+    """Those that are at work stay; where none is idle the new one is closed at once."""
+    bounds = Bounds(connections_max=2)
+    async with serving(tmp_path, bounds=bounds) as running, AsyncExitStack() as stack:
+        idle = await stack.enter_async_context(await connect(running))
+        assert await _asks(running, idle) == 200
+        at_work = await stack.enter_async_context(await connect(running))
+        await at_work.send_all(b"GET /")
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        new = await stack.enter_async_context(await connect(running))
+        await new.send_all(b"GET /")
+        assert await until_closed(idle) == b""
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        turned_away = await stack.enter_async_context(await connect(running))
+        assert await until_closed(turned_away) == b""
+        await at_work.send_all(addressed(running, GOOD).removeprefix(b"GET /"))
+        assert (await read_answer(at_work)).status == 200
+
+
+async def test_one_address_has_its_own_share_of_connections(tmp_path: Path) -> None:
+    bounds = Bounds(connections_per_peer=3, counts_loopback=True)
+    async with serving(tmp_path, bounds=bounds) as running, AsyncExitStack() as stack:
+        other = await stack.enter_async_context(await connect(running, "127.0.0.2"))
+        flood = [await stack.enter_async_context(await connect(running)) for _ in range(10)]
+        for each in flood[:7]:
+            assert await until_closed(each) == b""
+        for each in (other, *flood[7:]):
+            assert await _asks(running, each) == 200
