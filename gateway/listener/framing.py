@@ -7,17 +7,21 @@ and 6) is a fault that ends the connection. Bodies pass as they come, chunks by 
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from gateway.errors import RequestCode, RequestError
 from gateway.listener.bounds import Bounds
 
 _END: Final = b"\r\n"
-_FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
-"""Control characters but HTAB, and each half of a line's end without the other."""
+_CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D})
+"""Control characters but HTAB and those of a line's end."""
 _REQUEST_LINE: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [\x21-\x7e]+ HTTP/([0-9]\.[0-9])")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
+# One expression for all fields, one for those that matter here: line by line it took 50 µs.
+_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)*")
+_FRAMING_FIELD: Final = re.compile(
+    rb"^(host|content-length|transfer-encoding):([^\r]*)\r$", re.IGNORECASE | re.MULTILINE
+)
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?")
 
@@ -82,6 +86,7 @@ class Framing:
         held = self._held
         while held.startswith(_END):  # RFC 9112, section 2.2: after a body, from old clients
             del held[:2]
+            self._seen = 0
         end = self._block()
         line_end = held.find(_END)
         if max(line_end, 0 if line_end >= 0 else len(held)) > self._bounds.line_bytes:
@@ -94,7 +99,8 @@ class Framing:
         version = _version(bytes(held[:line_end]))
         if not end:
             return False
-        self._begin_body(self._fields(held[line_end + 2 : end - 2]), version)
+        self._check_fields(line_end + 2, end - 2)
+        self._begin_body(line_end + 2, end - 2, version)
         self._pass(passed, end)
         self.heads += 1
         return True
@@ -109,7 +115,7 @@ class Framing:
         end = held.find(b"\r\n\r\n", max(0, self._seen - 3)) + 4
         end = end if end > 3 else 0
         size = end or len(held)
-        if _FORBIDDEN.search(held, max(0, self._seen - 1), size):
+        if not _is_text(held, self._seen, size):
             raise RequestError(
                 RequestCode.MALFORMED_REQUEST, "a control character, or a line that LF alone ends"
             )
@@ -120,25 +126,33 @@ class Framing:
         self._seen = size
         return end
 
-    def _fields(self, lines: bytes | bytearray) -> list[tuple[bytes, bytes]]:
-        """Return names, in lower case, and values of lines that each have their end."""
-        count = lines.count(_END)
-        if count > self._bounds.fields_max:
+    def _check_fields(self, begin: int, end: int) -> None:
+        """Check lines that are held, each with its end.
+
+        Raises:
+            RequestError: HEADERS_TOO_LARGE, MALFORMED_REQUEST.
+        """
+        if self._held.count(_END, begin, end) > self._bounds.fields_max:
             raise RequestError(
                 RequestCode.HEADERS_TOO_LARGE, f"at most {self._bounds.fields_max} fields"
             )
-        found = []
-        for line in bytes(lines).split(_END)[:count]:
-            field = _FIELD.fullmatch(line)
-            if field is None:  # folded lines and blanks before the colon among them
-                raise RequestError(RequestCode.MALFORMED_REQUEST, "a line that is no header field")
-            found.append((field[1].lower(), field[2].strip(b" \t")))
-        return found
+        if not _FIELDS.fullmatch(self._held, begin, end):
+            # Folded lines and blanks before the colon are among them.
+            raise RequestError(RequestCode.MALFORMED_REQUEST, "a line that is no header field")
 
-    def _begin_body(self, fields: list[tuple[bytes, bytes]], version: bytes) -> None:
-        _one(fields, b"host", needed=True)
-        length = _one(fields, b"content-length")
-        coding = _one(fields, b"transfer-encoding")
+    def _begin_body(self, begin: int, end: int, version: bytes) -> None:
+        """Find out from the fields between, which are checked, what follows them."""
+        fields: dict[bytes, bytes] = {}
+        found = _FRAMING_FIELD.findall(self._held[begin:end])
+        for name, value in found:
+            fields[name.lower()] = value.strip(b" \t")
+        if len(fields) < len(found) or b"host" not in fields:
+            raise RequestError(
+                RequestCode.MALFORMED_REQUEST,
+                "Host is wanted once, Content-Length and Transfer-Encoding at most once",
+            )
+        length = fields.get(b"content-length")
+        coding = fields.get(b"transfer-encoding")
         if coding is not None:
             if length is not None or version == b"1.0":
                 raise RequestError(
@@ -168,7 +182,7 @@ class Framing:
         longest = self._bounds.chunk_line_bytes
         end = self._held.find(_END, 0, longest + 2)
         if end < 0:
-            if len(self._held) > longest + 1 or _FORBIDDEN.search(self._held):
+            if len(self._held) > longest + 1 or not _is_text(self._held, 0, len(self._held)):
                 raise RequestError(
                     RequestCode.MALFORMED_REQUEST, f"a chunk's line has at most {longest} bytes"
                 )
@@ -206,7 +220,7 @@ class Framing:
         end = 2 if self._held.startswith(_END) else self._block()
         if not end:
             return False
-        self._fields(self._held[: end - 2])
+        self._check_fields(0, end - 2)
         self._pass(passed, end)
         self._step = Framing._head
         return True
@@ -226,11 +240,18 @@ def _version(line: bytes) -> bytes:
     return found[1]
 
 
-def _one(
-    fields: Iterable[tuple[bytes, bytes]], wanted: bytes, *, needed: bool = False
-) -> bytes | None:
-    """Return the value of a field that may be there once, even if it said the same again."""
-    values = [value for name, value in fields if name == wanted]
-    if len(values) > 1 or (needed and not values):
-        raise RequestError(RequestCode.MALFORMED_REQUEST, f"{wanted.decode()} is wanted once")
-    return values[0] if values else None
+def _is_text(held: bytearray, begin: int, end: int) -> bool:
+    """Return whether what lies between has no control characters and no half of a line's end.
+
+    An expression with lookarounds for all of it took 65 µs a header, this takes 8.
+    """
+    if begin and held[begin - 1] == 0x0D:
+        begin -= 1
+    line_ends = held.count(_END, begin, end)
+    text = held[begin:end]
+    open_end = begin < end and held[end - 1] == 0x0D  # its LF may come yet
+    return (
+        held.count(b"\n", begin, end) == line_ends
+        and held.count(b"\r", begin, end) == line_ends + open_end
+        and len(text.translate(None, _CONTROLS)) == len(text)
+    )
