@@ -187,8 +187,6 @@ class Connection:
             await self._protocol.handle(RawData(sound))
             in_body = framing.in_body
         if framing.fault is not None:
-            if not framing.in_body:
-                await self._answered()
             await self._refuse(framing.fault.problem)
         elif framing.in_head and self._heads_timed != framing.heads:
             self._heads_timed = framing.heads
@@ -200,6 +198,9 @@ class Connection:
             await self._busy.wait()
 
     async def _refuse(self, found: Problem) -> None:
+        """Say what is wrong with the request that comes in, after what was asked before it."""
+        if not self._framing.in_body:
+            await self._answered()
         if not self._ending:
             await self._protocol.refuse(found)
 
@@ -247,10 +248,10 @@ class Connection:
                 self._give_up()
                 self.hang_up()
 
-    def _give_up(self) -> None:
-        """Hear and answer nothing any more."""
+    def _give_up(self, deadline: float = -math.inf) -> None:
+        """Answer nothing any more, and hear nothing beyond the deadline."""
         self._ending = True
-        self._hear_until(-math.inf)
+        self._hear_until(deadline)
         if self._busy is not None:
             self._busy.set()
             self._busy = None
@@ -261,13 +262,13 @@ class Connection:
         A socket that is closed with bytes in it that nobody has read resets the connection, and the
         client may lose what it has not read yet (RFC 9112, section 9.6).
         """
-        self._give_up()
         if self._protocol.unread:
+            self._give_up(trio.current_time() + self._house.bounds.linger_s)
             async with self._send_lock:
                 with suppress(trio.BusyResourceError, *_GONE):
                     await self._socket.send_eof()
-            self._hear_until(trio.current_time() + self._house.bounds.linger_s)
         else:
+            self._give_up()
             await self._close()
         await self._protocol.handle(Closed())
 

@@ -16,7 +16,7 @@ from storage.folder import Folder
 from tests.shards import SHARDS
 
 PIAOHAO: Final = (sys.executable, "-c", "from gateway.cli import main; main()")
-READY: Final = re.compile(r"piaohao serves (.+) on (http://127\.0\.0\.1:[0-9]+)\n")
+READY: Final = re.compile(r"piaohao serves (.+) on (https?://127\.0\.0\.1:[0-9]+)\n")
 BEGINS: Final = datetime(2026, 1, 5, 8, tzinfo=UTC)
 LIMIT_S: Final = 30.0
 """After this a process that should have done something counts as hanging."""

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from tests.e2e.process import make_store, node, piaohao
+from tests.gateway.certificates import Signer
 from tests.shards import SHARDS
 
 ACCOUNT = {"account_no": "A1", "currency": "USD"}
@@ -22,6 +23,39 @@ async def test_serve_answers_at_the_address_that_it_prints(tmp_path: Path) -> No
         assert answer.json()["clock"] == "wall"
         assert await running.end() == 0
     assert running.errors == b""
+
+
+async def test_serve_speaks_tls_and_reads_its_files_again(tmp_path: Path) -> None:
+    """By the name that it was given; SIGHUP has new connections see the new certificate."""
+    await make_store(tmp_path / "bank")
+    signer = Signer(tmp_path)
+    certificate, key = signer.sign("server")
+    files = ("--tls-certificate", str(certificate), "--tls-key", str(key))
+    options = ("--name", "bank.example", "--tls-client-ca", str(signer.file))
+    async with node(tmp_path / "bank", *files, *options) as running:
+        assert running.address.startswith("https://")
+
+        async def ask() -> Any:
+            async with httpx2.AsyncClient(verify=signer.client()) as client:
+                path = f"{running.address}/v1/node"
+                answer = await client.get(path, headers={"host": "bank.example"})
+                assert answer.status_code == 200
+                assert (await client.get(path)).status_code == 421
+                stream = answer.extensions["network_stream"]
+                return stream.get_extra_info("ssl_object").getpeercert()["serialNumber"]
+
+        first = await ask()
+        signer.sign("server")
+        running.process.send_signal(signal.SIGHUP)
+        with trio.fail_after(20):
+            while await ask() == first:
+                pass
+        key.unlink()
+        running.process.send_signal(signal.SIGHUP)
+        with trio.fail_after(20):
+            while b"TLS' files are used as they were" not in running.errors:
+                assert await ask() != first
+        assert await running.end() == 0
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

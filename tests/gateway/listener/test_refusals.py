@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from gateway.errors import CODES, RequestCode
 from gateway.listener.bounds import Bounds
@@ -86,6 +87,7 @@ async def test_refused_client_reads_its_refusal_though_it_sends_on(tmp_path: Pat
                 head = b"POST /v1/commands HTTP/1.1\r\nHost: elsewhere\r\n" + length + b"\r\n"
                 await stream.send_all(head + b"a" * 500_000)
                 assert (await read_answer(stream)).code == "MISDIRECTED_REQUEST"
+                assert await stream.receive_some() == b"", "closed, not reset"
 
 
 async def test_head_is_refused_without_a_body(tmp_path: Path) -> None:
@@ -206,6 +208,48 @@ async def test_request_under_way_is_not_timed_by_its_connection(tmp_path: Path) 
         for shard in running.node.shards:
             shard.let_commits()
         assert (await read_answer(stream)).status == 201
+
+
+async def test_answer_under_way_comes_before_a_refusal_of_what_follows(tmp_path: Path) -> None:
+    """A second header that is late, or has a fault, is no answer to the first request."""
+    body = b'{"merchant_no":"M1","currency":"USD"}'
+    head = b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with serving(tmp_path, bounds=Bounds(head_s=0.05)) as running:
+        for more, code in [(b"GET ", "HEADERS_TIMEOUT"), (b"GET /\r\n", "MALFORMED_REQUEST")]:
+            async with await connect(running) as stream:
+                for shard in running.node.shards:
+                    shard.hold_commits()
+                await stream.send_all(addressed(running, head) + body)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                await stream.send_all(more)
+                await trio.sleep(0.2)
+                for shard in running.node.shards:
+                    shard.let_commits()
+                with trio.fail_after(20):
+                    received = await until_closed(stream)
+                first, _, second = received[1:].partition(b"HTTP/1.1 ")
+                assert first.startswith(b"TTP/1.1 20"), received
+                assert code.encode() in second
+
+
+async def test_client_that_sends_on_is_told_that_its_time_is_over(tmp_path: Path) -> None:
+    """It sends steadily, and more than it may; what it is told is not lost on the way."""
+    async with serving(tmp_path, bounds=Bounds(body_s=0.1)) as running:
+        for _ in range(5):
+            async with await connect(running) as stream, trio.open_nursery() as nursery:
+                head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+                await stream.send_all(addressed(running, head))
+
+                async def send_on(stream: trio.SocketStream = stream) -> None:
+                    with suppress(trio.BrokenResourceError):
+                        for _ in range(1_000):
+                            await stream.send_all(b" " * 100)
+                            await trio.sleep(0.001)
+
+                nursery.start_soon(send_on)
+                assert (await read_answer(stream)).code == "BODY_TIMEOUT"
+                assert await stream.receive_some() == b"", "closed, not reset"
+                nursery.cancel_scope.cancel()
 
 
 async def test_client_that_does_not_read_is_hung_up_on(tmp_path: Path) -> None:
