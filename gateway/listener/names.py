@@ -22,11 +22,8 @@ _HOST: Final = re.compile(
     r"(?P<host>\[[0-9a-f:.]{2,45}\]|[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
-_PATH: Final = re.compile(
-    rb"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
-    rb"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
-)
-"""A path with or without a query, as RFC 3986 spells them."""
+_PATH: Final = re.compile(rb"/[!-\"$-~]*")
+"""A path with or without a query, and no fragment; `gateway.target` reads what is in it."""
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 
 

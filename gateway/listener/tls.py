@@ -31,8 +31,9 @@ class TlsFiles:
 
     Args:
         certificate: PEM, the server's own first, then those between it and a root.
-        key: PEM, not encrypted.
+        key: PEM.
         client_ca: PEM; clients may show a certificate that one of these has signed.
+        password: of the key, if it is encrypted.
 
     Attributes:
         context: for the listener.
@@ -41,10 +42,18 @@ class TlsFiles:
         TlsFileError: see there.
     """
 
-    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        client_ca: Path | None = None,
+        *,
+        password: str | bytes = "",
+    ) -> None:
         self._certificate = certificate
         self._key = key
         self._client_ca = client_ca
+        self._password = password  # without one OpenSSL would ask the terminal
         self.context = self._read()
 
     def read_again(self) -> None:
@@ -56,7 +65,7 @@ class TlsFiles:
             TlsFileError: nothing has changed.
         """
         self._read()
-        self.context.load_cert_chain(self._certificate, self._key)
+        self.context.load_cert_chain(self._certificate, self._key, self._password)
 
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -69,8 +78,7 @@ class TlsFiles:
             for each in (self._certificate, self._key, self._client_ca):
                 if each is not None:
                     each.read_bytes()  # OpenSSL does not say which one it could not read
-            # Without a password OpenSSL would ask the terminal for one.
-            context.load_cert_chain(self._certificate, self._key, password="")
+            context.load_cert_chain(self._certificate, self._key, self._password)
         except OSError as error:
             raise self._error(error, f"--tls-certificate {self._certificate}") from None
         if self._client_ca is not None:

@@ -38,7 +38,8 @@ async def _byte_after_upgrade(running: Serving, stream: Client) -> None:
 
 
 async def _http2_client_that_leaves(running: Serving, stream: Client) -> None:
-    await stream.send_all(PREFACE)
+    get = b"\0\0\3\1\5\0\0\0%c\x82\x84\x86"  # HEADERS: GET /, and the stream's end
+    await stream.send_all(PREFACE + get % 1 + get % 3 + get % 5)
 
 
 async def _upgrade_to_http2(running: Serving, stream: Client) -> None:

@@ -150,7 +150,8 @@ async def test_client_that_leaves_with_more_to_ask_leaves_nothing(
 ) -> None:
     """Hypercorn's connection waits for ever for an answer that nobody sends any more."""
     request = (
-        b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nContent-Length: 37\r\n\r\n"
+        b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 37\r\n\r\n"
         b'{"merchant_no":"M1","currency":"USD"}'
     )
     async with serving(tmp_path) as running:

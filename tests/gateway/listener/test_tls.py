@@ -314,6 +314,14 @@ async def test_client_that_leaves_within_tls_cancels_nothing(
         assert found["posted_minor"] == 50
 
 
+async def test_key_may_be_encrypted(tmp_path: Path) -> None:
+    signer = Signer(tmp_path)
+    files = TlsFiles(*signer.sign("server", password=b"secret"), password=b"secret")
+    files.read_again()
+    async with serving(tmp_path / "bank", tls=files.context) as running:
+        await _is_well(running, signer.client())
+
+
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     signer = Signer(tmp_path)
     certificate, key = signer.sign("server")
