@@ -161,7 +161,10 @@ class TransferView(View, frozen=True, tag="transfer"):
 
 
 class MerchantView(View, frozen=True, tag="merchant"):
-    """A merchant; `posted_minor` is its receivable after fees."""
+    """A merchant; `posted_minor` is its receivable after fees.
+
+    `opened_at` is when it was opened, or applied.
+    """
 
     merchant_no: str
     status: str
@@ -171,6 +174,44 @@ class MerchantView(View, frozen=True, tag="merchant"):
     posted_minor: int
     fees_minor: int
     opened_at: str
+
+
+class ProfileView(View, frozen=True, tag="merchant_profile"):
+    """How a merchant that has applied was taken on; for the bank, as it names its operators."""
+
+    merchant_no: str
+    status: str
+    legal_name: str
+    contact: str
+    reason: str | None
+    contract_no: str | None
+    applied_at: str
+    submitted_at: str | None
+    submitted_by: str | None
+    decided_at: str | None
+    decided_by: str | None
+    signed_at: str | None
+    signed_by: str | None
+
+
+class CertificateView(View, frozen=True, tag="certificate"):
+    """A certificate; `merchant_no` is None for one of the bank's own.
+
+    One that is ACTIVE is valid from `not_before` to `ends_at`, which comes earlier once it has been
+    renewed. `pem` is the certificate itself, where it was asked for.
+    """
+
+    merchant_no: str | None
+    certificate_no: str
+    serial: str
+    alg: str
+    state: str
+    code: Refusal | None
+    not_before: str
+    ends_at: str
+    revoked_at: str | None
+    reason: str | None
+    pem: str | UnsetType = UNSET
 
 
 class PaymentView(View, frozen=True, tag="payment"):
@@ -316,6 +357,7 @@ Outcome = (
     | UnfreezeView
     | TransferView
     | MerchantView
+    | CertificateView
     | PaymentView
     | AuthorizationView
     | OperationView

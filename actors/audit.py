@@ -34,8 +34,13 @@ reversals               a payment is reversed exactly if a reversal of it succee
 remedies                a refund is redirected, or was closed, exactly if a remedy of it says so
 pending-queue           a merchant's queue holds its refunds that wait for funds, oldest first
 merchant-book           a merchant's two ledgers are the sums of its payments and the rest
-merchant-counts         what a merchant counts as under way and open is so
+merchant-counts         what a merchant, or the bank, counts as under way and open is so
 closed-merchant         a closed merchant is owed nothing, and nothing of it is under way
+closing-merchant        a merchant that is closing has something that it waits for
+certificate             a holder's registration agrees with its certificate, once nothing of it
+                        is in flight, and is found by the serial
+live-certificates       a holder's roster names those that have not ended or been revoked
+profile                 a merchant that has not been activated has a profile, of its status
 at-rest                 what waits for an answer has a message on its way, and so has a queue of
                         refunds whose first one is covered
 timers                  every open hold and every refund that waits has its timer, and no other
@@ -57,6 +62,8 @@ from actors.account import CLEARING, Account
 from actors.agreement import Allowance
 from actors.authorization import OPEN_STATES as OPEN_AUTHORIZATIONS
 from actors.authorization import Authorization
+from actors.certificate import Certificate
+from actors.certificate_audit import CertificateAudit
 from actors.event import (
     OUTCOMES,
     PAGE_EVENTS,
@@ -70,8 +77,9 @@ from actors.event import (
 )
 from actors.freeze import Freeze, Unfreeze
 from actors.hold import OPEN_STATES, Hold, rest_minor
+from actors.lifecycle import Profile
 from actors.limits import LimitsChange
-from actors.merchant import Merchant
+from actors.merchant import Merchant, has_liabilities
 from actors.messages import CreditTransfer, ExpireHold, ExpireRefund, ResumeRefunds
 from actors.method import METHODS, MethodLimit
 from actors.money import BALANCE_MAX, share_minor
@@ -79,8 +87,10 @@ from actors.operation import Operation
 from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import WAIT_NS, Refund
+from actors.registration import Bank, Named, Registered, Roster
 from actors.remedy import AT_ONCE, Remedy
 from actors.signing import Agreement, AgreementChange
+from actors.tally import Tally, Violation
 from actors.transfer import Transfer
 from engine.kind import RecordKind
 from engine.message import Envelope
@@ -89,6 +99,8 @@ PostingRow = tuple[int, str, int, str, int, int, str, str]
 """(sequence, account, amount, currency, balance after, previous, reference, business date)"""
 
 
+_UNTRIED: Final = frozenset({"DRAFT", "AUDITING", "REJECTED", "TO_BE_SIGNED", "PROVISIONING"})
+"""The statuses of a merchant that has applied and was never activated."""
 _ABNORMAL: Final = EventType.PAYMENT_REFUND_ABNORMAL
 
 
@@ -112,53 +124,6 @@ class StoreView(NamedTuple):
     timers: Iterable[tuple[int, str, str]] | None = None
 
 
-class Violation(NamedTuple):
-    """Something that must hold and does not.
-
-    Attributes:
-        invariant: its name in the table above.
-        table: where it was met: actors, records, journal or messages.
-        key: what it is about, for people: an address, a ledger account, a record's name.
-        detail: the figures that do not fit.
-    """
-
-    invariant: str
-    table: str
-    key: str
-    detail: str
-
-
-class _Tally:
-    """Two sides that must come to the same: one adds, the other takes off, the rest is wrong."""
-
-    def __init__(self, invariant: str, table: str, *figures: str) -> None:
-        self._invariant = invariant
-        self._table = table
-        self._figures = figures
-        self._open: dict[str, tuple[int, ...]] = {}
-
-    def add(self, key: str, *amounts: int) -> None:
-        """Count amounts, one for each figure; what comes to zero is forgotten."""
-        before = self._open.get(key)
-        if before is not None:
-            amounts = tuple(map(sum, zip(before, amounts, strict=True)))
-        if any(amounts):
-            self._open[key] = amounts
-        elif before is not None:
-            del self._open[key]
-
-    def take(self, key: str, *amounts: int) -> None:
-        """Count amounts of the other side."""
-        self.add(key, *(-amount for amount in amounts))
-
-    def left(self) -> Iterator[Violation]:
-        """Yield what did not come to zero."""
-        for key, amounts in self._open.items():
-            off = zip(self._figures, amounts, strict=True)
-            detail = ", ".join(f"{figure} off by {amount}" for figure, amount in off if amount)
-            yield Violation(self._invariant, self._table, key, detail)
-
-
 def audit(view: StoreView) -> Iterator[Violation]:
     """Yield every violation of the invariants; nothing where all is well."""
     return _Audit(view).violations()
@@ -170,25 +135,27 @@ class _Audit:
         self._sums: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._in_flight: set[tuple[str, str]] = set()
         self._ledgers: dict[str, tuple[int, int, str]] = {}
-        self._held = _Tally("held", "actors", "held_minor", "holds_open")
-        self._out = _Tally("transfers-out", "actors", "transfers_out")
-        self._frozen = _Tally("frozen", "actors", "frozen_minor")
-        self._unfreezes = _Tally("unfreezes", "records", "released")
-        self._changes = _Tally("agreement-changes", "records", "changes", "cancelled")
-        self._counts = _Tally("merchant-counts", "actors", "in_flight", "authorizations_open")
-        self._books = _Tally("merchant-book", "actors", "posted_minor", "fees_minor")
-        self._refunds = _Tally("refunds", "records", "refunded_minor", "refunding_minor", "refunds")
-        self._operations = _Tally(
+        self._held = Tally("held", "actors", "held_minor", "holds_open")
+        self._out = Tally("transfers-out", "actors", "transfers_out")
+        self._frozen = Tally("frozen", "actors", "frozen_minor")
+        self._unfreezes = Tally("unfreezes", "records", "released")
+        self._changes = Tally("agreement-changes", "records", "changes", "cancelled")
+        self._counts = Tally("merchant-counts", "actors", "in_flight", "authorizations_open")
+        self._books = Tally("merchant-book", "actors", "posted_minor", "fees_minor")
+        self._refunds = Tally("refunds", "records", "refunded_minor", "refunding_minor", "refunds")
+        self._operations = Tally(
             "operations", "records", "captured_minor", "captures", "incremented", "increments"
         )
-        self._reversals = _Tally("reversals", "records", "reversals")
-        self._remedies = _Tally("remedies", "records", "remedies")
-        self._pending = _Tally("pending-queue", "actors", "count", "first_minor")
+        self._reversals = Tally("reversals", "records", "reversals")
+        self._remedies = Tally("remedies", "records", "remedies")
+        self._pending = Tally("pending-queue", "actors", "count", "first_minor")
         self._links: dict[tuple[str, str, str], tuple[str, int]] = {}
-        self._timers = _Tally("timers", "timers", "timers", "due_ns")
+        self._certificates = CertificateAudit(self._in_flight)
+        self._applied: dict[str, str] = {}
+        self._timers = Tally("timers", "timers", "timers", "due_ns")
         self._expiring: set[str] = set()
-        self._pages = _Tally("events-gapless", "records", "pages", "their first sequences")
-        self._events = _Tally("events", "records", "events", "amount_minor", "numbers' checksums")
+        self._pages = Tally("events-gapless", "records", "pages", "their first sequences")
+        self._events = Tally("events", "records", "events", "amount_minor", "numbers' checksums")
         self._tallies = (
             self._held,
             self._out,
@@ -227,6 +194,9 @@ class _Audit:
         for (merchant, hold_no), (key, _) in self._projections.items():
             if (merchant, hold_no) not in self._in_flight:
                 yield Violation("projection", "records", key, "has no other side")
+        yield from self._certificates.left()
+        for address, status in self._applied.items():
+            yield Violation("profile", "actors", address, f"{status}, and has none")
         for (merchant, before, after), (side, _) in self._links.items():
             detail = f"{before or 'its start'} and {after or 'its end'}: only {side} says so"
             yield Violation("pending-queue", "records", merchant, detail)
@@ -257,7 +227,9 @@ class _Audit:
         elif isinstance(message.body, ExpireRefund):
             self._expiring.add(f"{message.to} pending/{message.body.refund_no}")
         self._in_flight.update(_concerns(message))
-        self._addressed.update((message.sender, message.to))
+        # What a holder says to its certificate is not a thing of the holder's that is under way.
+        certificate = message.to.startswith("certificate/")
+        self._addressed.update((message.to,) if certificate else (message.sender, message.to))
 
     def _posting(self, posting: PostingRow) -> Iterator[Violation]:
         sequence, account, amount, currency, after, previous, _, business_date = posting
@@ -339,6 +311,10 @@ class _Audit:
         if merchant.status == "CLOSED" and (merchant.in_flight or merchant.authorizations_open):
             detail = f"{merchant.in_flight} in flight, {merchant.authorizations_open} open"
             yield Violation("closed-merchant", "actors", address, detail)
+        if merchant.status == "CLOSING" and not has_liabilities(merchant):
+            yield Violation("closing-merchant", "actors", address, "nothing is open with it")
+        if merchant.status in _UNTRIED:
+            self._applied[address] = merchant.status
         self._counts.add(address, merchant.in_flight, merchant.authorizations_open)
         self._books.add(address, merchant.posted_minor, merchant.fees_minor)
         pending = merchant.pending
@@ -362,6 +338,13 @@ class _Audit:
             yield Violation("balance", "actors", account, detail)
         if currency != kept_in:
             yield Violation("ledger-currency", "actors", account, f"{currency}, not {kept_in}")
+
+    def _certificate(self, address: str, certificate: Certificate) -> Iterator[Violation]:
+        return self._certificates.certificate(address, certificate)
+
+    def _bank(self, address: str, bank: Bank) -> Iterator[Violation]:
+        self._counts.add(address, bank.in_flight, 0)
+        yield from ()
 
     # An account's records
 
@@ -615,6 +598,27 @@ class _Audit:
         kind = type(original).__name__.lower()
         self._refunds.add(f"{address} {kind} {name}", refunded, refunding, original.refunds)
 
+    def _profile(self, address: str, name: str, profile: Profile, key: str) -> Iterator[Violation]:
+        status = self._applied.pop(address, "")
+        if status and bool(profile.contract_no) != (status == "PROVISIONING"):
+            yield Violation("profile", "records", key, f"{status}, contract {profile.contract_no}")
+
+    # A holder's records
+
+    def _registered(
+        self, address: str, name: str, registered: Registered, key: str
+    ) -> Iterator[Violation]:
+        if registered.state == "PROCESSING":
+            self._counts.take(address, 1, 0)
+            yield from self._waits(address, name, key)
+        yield from self._certificates.registered(address, name, registered, key)
+
+    def _named(self, address: str, name: str, named: Named, key: str) -> Iterator[Violation]:
+        return self._certificates.named(address, name, named)
+
+    def _roster(self, address: str, name: str, roster: Roster, key: str) -> Iterator[Violation]:
+        return self._certificates.roster(address, roster)
+
     # What two sides say
 
     def _project(
@@ -645,10 +649,11 @@ def _concerns(message: Envelope) -> Iterator[tuple[str, str]]:
     """Yield (address, name) of the thing for whose sake a message is on its way."""
     body = message.body
     ends = (message.sender, message.to)
-    for field in ("order_no", "hold_no", "refund_no"):
+    for field in ("order_no", "hold_no", "refund_no", "certificate_no"):
         name = getattr(body, field, None)
         if name is not None:
-            yield from ((end, name) for end in ends if end.startswith("merchant/"))
+            yield from ((end, name) for end in ends if end.startswith(("merchant/", "bank/")))
+    yield from ((end, "") for end in ends if end.startswith("certificate/"))
     if isinstance(body, ResumeRefunds):
         yield message.to, ""
     name = getattr(body, "name", None)
@@ -659,6 +664,8 @@ def _concerns(message: Envelope) -> Iterator[tuple[str, str]]:
 _STATES: Final[Mapping[type[Struct], Callable[[_Audit, str, Any], Iterator[Violation]]]] = {
     Account: _Audit._account,
     Merchant: _Audit._merchant,
+    Certificate: _Audit._certificate,
+    Bank: _Audit._bank,
 }
 
 _RECORDS: Final[
@@ -678,4 +685,8 @@ _RECORDS: Final[
     Refund: _Audit._refund,
     Remedy: _Audit._remedy,
     EventPage: _Audit._page,
+    Profile: _Audit._profile,
+    Registered: _Audit._registered,
+    Named: _Audit._named,
+    Roster: _Audit._roster,
 }

@@ -212,8 +212,15 @@ def _operate(
     Refusals: those of `merchant.admit`; IN_FLIGHT; bound: NO_SUCH_HOLD, and STATE_CONFLICT for
     an authorization that FAILED, as the account has never heard of it.
     """
-    takes = kind in {"increment", "capture"}
-    content = admit(turn, command, OPERATIONS[kind], number, first_operation, takes=takes)
+    content = admit(
+        turn,
+        command,
+        OPERATIONS[kind],
+        number,
+        first_operation,
+        takes=kind in {"increment", "capture"},
+        reserved=kind == "capture",
+    )
     if content is None:
         return
     authorization = turn.get(AUTHORIZATIONS, hold_no)

@@ -6,12 +6,13 @@ one that owns that number: `first_actor`.
 """
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
+from msgspec.structs import replace
 
-from actors.note import Description, Metadata, with_note
+from actors.note import Description, Line, Metadata, Text, with_note
 from engine import address
 
 # Python's `$` also matches before a newline at the end; this shuts that door.
@@ -25,6 +26,21 @@ AmountMinor = Annotated[int, Meta(ge=1, le=10**13, description="minor units")]
 FeeBps = Annotated[int, Meta(ge=0, le=10_000)]
 Method = Literal["agreement", "authorization", "transfer", "withdrawal"]
 ValidityS = Annotated[int, Meta(ge=1, le=30 * 86_400, description="seconds, at most 30 days")]
+
+Serial = Annotated[
+    str, Meta(pattern="^[0-9a-f]{1,40}$" + _END, description="a certificate's, in lower-case hex")
+]
+RequestDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$" + _END, description="SHA-256, hex")]
+Algorithm = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha512"]
+RevocationReason = Literal[
+    "unspecified",
+    "keyCompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+]
+"""Those of RFC 5280, section 5.3.1, that end a certificate of a holder's for good."""
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
@@ -153,6 +169,58 @@ class OpenMerchant(Command, frozen=True, tag="open_merchant"):
     over_capture: bool = False
 
 
+class ApplyMerchant(Command, frozen=True, tag="apply_merchant"):
+    """Note who would like to be a merchant, on which terms; it does no business before ACTIVE."""
+
+    merchant_no: Number
+    currency: Currency
+    legal_name: Line
+    contact: Line
+    fee_bps: FeeBps = 0
+    over_capture: bool = False
+
+
+class AmendMerchant(Command, frozen=True, tag="amend_merchant"):
+    """Set everything that was applied for anew, before it is submitted."""
+
+    merchant_no: Number
+    currency: Currency
+    legal_name: Line
+    contact: Line
+    fee_bps: FeeBps = 0
+    over_capture: bool = False
+
+
+class SubmitMerchant(Command, frozen=True, tag="submit_merchant"):
+    """Hand an application over to be audited; `operator` says who does, for the record."""
+
+    merchant_no: Number
+    operator: Text = ""
+
+
+class ApproveMerchant(Command, frozen=True, tag="approve_merchant"):
+    """Find nothing against a merchant; now the contract is to be signed."""
+
+    merchant_no: Number
+    operator: Text = ""
+
+
+class RejectMerchant(Command, frozen=True, tag="reject_merchant"):
+    """Turn an application down for ever."""
+
+    merchant_no: Number
+    reason: Line
+    operator: Text = ""
+
+
+class SignMerchant(Command, frozen=True, tag="sign_merchant"):
+    """The contract is signed: the merchant may have a certificate and be activated with it."""
+
+    merchant_no: Number
+    contract_no: Number
+    operator: Text = ""
+
+
 class SuspendMerchant(Command, frozen=True, tag="suspend_merchant"):
     """Let a merchant take nothing new; refunds, reversals, voids and releases go on."""
 
@@ -160,15 +228,70 @@ class SuspendMerchant(Command, frozen=True, tag="suspend_merchant"):
 
 
 class ActivateMerchant(Command, frozen=True, tag="activate_merchant"):
-    """Take a suspension back."""
+    """Let a merchant that has a certificate begin, or take a suspension back."""
 
     merchant_no: Number
 
 
 class CloseMerchant(Command, frozen=True, tag="close_merchant"):
-    """Close a merchant with which nothing is open any more, for ever."""
+    """End a merchant: it takes nothing new, and is closed for ever once nothing is open with it."""
 
     merchant_no: Number
+
+
+class RevokeCertificate(Command, frozen=True, tag="revoke_certificate"):
+    """End a merchant's certificate at once and for ever."""
+
+    merchant_no: Number
+    serial: Serial
+    reason: RevocationReason = "unspecified"
+
+
+class Issued(Struct, frozen=True):
+    """What the bank's CA has made of a request: a certificate, and what the domain needs of it.
+
+    Attributes:
+        spki: the public key as DER of its SubjectPublicKeyInfo, at most 600 bytes.
+        not_before_ns, not_after_ns: nanoseconds since 1970-01-01 UTC.
+        certificate: all of it as DER, at most 4 KiB.
+    """
+
+    serial: str
+    alg: Algorithm
+    spki: bytes
+    not_before_ns: int
+    not_after_ns: int
+    certificate: bytes
+
+
+class RegisterCertificate(Command, frozen=True, tag="register_certificate"):
+    """Make a certificate that the CA has signed known as a merchant's.
+
+    Never a caller's: only the gateway makes it, after the CA has signed. `request` is the SHA-256
+    of what was to be signed (the CSR), `renews` the serial of the certificate that it replaces.
+    """
+
+    merchant_no: Number
+    certificate_no: Number
+    request: RequestDigest
+    issued: Issued
+    renews: Serial | None = None
+
+
+class RegisterBankCertificate(Command, frozen=True, tag="register_bank_certificate"):
+    """Make a certificate that the CA has signed known as the bank's own; never a caller's."""
+
+    certificate_no: Number
+    request: RequestDigest
+    issued: Issued
+    renews: Serial | None = None
+
+
+class RevokeBankCertificate(Command, frozen=True, tag="revoke_bank_certificate"):
+    """End a certificate of the bank's own at once and for ever; never a caller's."""
+
+    serial: Serial
+    reason: RevocationReason = "unspecified"
 
 
 class CreatePayment(Command, frozen=True, tag="create_payment"):
@@ -298,9 +421,16 @@ AccountCommand = (
 )
 MerchantCommand = (
     OpenMerchant
+    | ApplyMerchant
+    | AmendMerchant
+    | SubmitMerchant
+    | ApproveMerchant
+    | RejectMerchant
+    | SignMerchant
     | SuspendMerchant
     | ActivateMerchant
     | CloseMerchant
+    | RevokeCertificate
     | CreatePayment
     | ReversePayment
     | CreateAuthorization
@@ -315,6 +445,14 @@ MerchantCommand = (
 )
 AnyCommand = AccountCommand | FundAccount | MerchantCommand
 
+Registration = RegisterCertificate | RegisterBankCertificate
+BankCommand = Registration | RevokeBankCertificate
+"""What only the gateway itself makes, on the CA's word: none of `AnyCommand`, so that no caller
+can say it, alone or in an array."""
+
+BANK: Final = "bank/main"
+"""Address of the actor that owns the bank's own certificates and their numbers."""
+
 # Metadata in whatever order is the same metadata.
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _sha256 = hashlib.sha256
@@ -323,6 +461,23 @@ _sha256 = hashlib.sha256
 def digest(command: Command) -> bytes:
     """Return the SHA-256 of the command's canonical typed form (32 bytes), and its note."""
     return with_note(_sha256(_encode(command)).digest(), command)
+
+
+_NOTHING: Final = Issued("", "ed25519", b"", 0, 0, b"")
+
+
+def request_digest(command: Registration) -> bytes:
+    """Return the digest of what was asked for, without what the CA has made of it.
+
+    Somebody who asks again has brought about another certificate meanwhile; it is the same
+    command all the same, and gets the first one.
+    """
+    return digest(replace(command, issued=_NOTHING))
+
+
+def content(command: Command) -> bytes:
+    """Return what a number is bound to, of any command; slower than `digest`."""
+    return request_digest(command) if isinstance(command, Registration) else digest(command)
 
 
 def clearing_account(currency: str) -> str:
@@ -336,4 +491,6 @@ def first_actor(command: Command) -> str:
         return f"account/{clearing_account(command.currency)}"
     if isinstance(command, AccountCommand):
         return f"account/{command.account_no}"
+    if isinstance(command, RegisterBankCertificate | RevokeBankCertificate):
+        return BANK
     return f"merchant/{command.merchant_no}"  # type: ignore[attr-defined]

@@ -6,10 +6,12 @@ from actors import (
     account,
     agreement,
     authorization,
+    certificate,
     commands,
     event,
     freeze,
     hold,
+    lifecycle,
     limits,
     merchant,
     messages,
@@ -17,6 +19,7 @@ from actors import (
     payment,
     redirect,
     refund,
+    registration,
     remedy,
     signing,
     transfer,
@@ -69,6 +72,15 @@ ACCOUNT: Final = ActorKind(
     newest_postings=lambda state: (state.posted_last,),
 )
 
+_REGISTERED: Final = (
+    registration.CERTIFICATES,
+    registration.SERIALS,
+    registration.ROSTERS,
+)
+"""The records of whoever has certificates."""
+
+_last = merchant.then_end_closing
+
 MERCHANT: Final = ActorKind(
     "merchant",
     merchant.Merchant,
@@ -80,12 +92,22 @@ MERCHANT: Final = ActorKind(
         remedy.REDIRECTS,
         remedy.CLOSINGS,
         event.EVENTS,
+        lifecycle.PROFILES,
+        *_REGISTERED,
     ),
     commands={
-        commands.OpenMerchant: merchant.open_merchant,
-        commands.SuspendMerchant: merchant.suspend_merchant,
-        commands.ActivateMerchant: merchant.activate_merchant,
-        commands.CloseMerchant: merchant.close_merchant,
+        commands.OpenMerchant: lifecycle.open_merchant,
+        commands.ApplyMerchant: lifecycle.apply_merchant,
+        commands.AmendMerchant: lifecycle.amend_merchant,
+        commands.SubmitMerchant: lifecycle.submit_merchant,
+        commands.ApproveMerchant: lifecycle.approve_merchant,
+        commands.RejectMerchant: lifecycle.reject_merchant,
+        commands.SignMerchant: lifecycle.sign_merchant,
+        commands.SuspendMerchant: lifecycle.suspend_merchant,
+        commands.ActivateMerchant: lifecycle.activate_merchant,
+        commands.CloseMerchant: lifecycle.close_merchant,
+        commands.RegisterCertificate: registration.register_certificate,
+        commands.RevokeCertificate: registration.revoke_certificate,
         commands.CreatePayment: payment.create_payment,
         commands.ReversePayment: payment.reverse_payment,
         commands.CreateAuthorization: authorization.create_authorization,
@@ -99,23 +121,52 @@ MERCHANT: Final = ActorKind(
         commands.CloseRefund: redirect.close_refund,
     },
     messages={
-        # What brings money to the merchant has refunds that wait for it gone on with.
+        # What brings money to the merchant has refunds that wait for it gone on with; that or
+        # anything else that ends may be the last that a merchant which is closing waits for.
         messages.PaymentDebited: refund.then_resume(payment.payment_debited),
-        messages.PaymentDeclined: payment.payment_declined,
-        messages.ReversalCredited: payment.reversal_credited,
+        messages.PaymentDeclined: _last(payment.payment_declined),
+        messages.ReversalCredited: _last(payment.reversal_credited),
         messages.ReversalReturned: refund.then_resume(payment.reversal_returned),
-        messages.RefundCredited: refund.refund_credited,
+        messages.RefundCredited: _last(refund.refund_credited),
         messages.RefundReturned: refund.then_resume(refund.refund_returned),
         messages.ResumeRefunds: refund.resume_refunds,
-        messages.ExpireRefund: refund.expire_refund,
+        messages.ExpireRefund: _last(refund.expire_refund),
         messages.HoldPlaced: authorization.hold_placed,
-        messages.HoldDeclined: authorization.hold_declined,
+        messages.HoldDeclined: _last(authorization.hold_declined),
         messages.OperationApplied: refund.then_resume(authorization.operation_applied),
-        messages.OperationRefused: authorization.operation_refused,
-        messages.HoldEnded: authorization.hold_ended,
+        messages.OperationRefused: _last(authorization.operation_refused),
+        messages.HoldEnded: _last(authorization.hold_ended),
+        messages.CertificateAdded: _last(registration.certificate_added),
+        messages.CertificateRefused: _last(registration.certificate_refused),
     },
     hub=True,
     newest_postings=lambda state: (state.posted_last, state.fees_last),
 )
 
-KINDS: Final = Kinds((ACCOUNT, MERCHANT), transfer.suspend)
+CERTIFICATE: Final = ActorKind(
+    "certificate",
+    certificate.Certificate,
+    (),
+    commands={},
+    messages={
+        messages.AddCertificate: certificate.add_certificate,
+        messages.EndCertificate: certificate.end_certificate,
+        messages.WithdrawCertificate: certificate.withdraw_certificate,
+    },
+)
+
+BANK: Final = ActorKind(
+    "bank",
+    registration.Bank,
+    _REGISTERED,
+    commands={
+        commands.RegisterBankCertificate: registration.register_bank_certificate,
+        commands.RevokeBankCertificate: registration.revoke_bank_certificate,
+    },
+    messages={
+        messages.CertificateAdded: registration.certificate_added,
+        messages.CertificateRefused: registration.certificate_refused,
+    },
+)
+
+KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK), transfer.suspend)

@@ -3,31 +3,45 @@
 `merchant/M1/receivable` is what the bank owes the merchant, `merchant/M1/fees` what the merchant
 paid the bank; the fee moves from one to the other in the turn that credits the money, so there
 is no shared account that all payments would queue for. Neither ever goes below zero. Payments,
-authorizations, operations and refunds are records of their own, in their own modules.
+authorizations, operations and refunds are records of their own, in their own modules; how a
+merchant comes and goes is in `actors.lifecycle`.
 """
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from actors.answers import MerchantView, Outcome, Refused, Replayed, instant
-from actors.commands import (
-    ActivateMerchant,
-    CloseMerchant,
-    MerchantCommand,
-    OpenMerchant,
-    SuspendMerchant,
-    digest,
-)
+from actors.answers import MerchantView, Outcome, Refused, instant
+from actors.commands import MerchantCommand, digest
 from actors.outcome import B, repeat
 from actors.refusal import Refusal
-from actors.states import MERCHANT, allowed, move
-from engine.kind import RecordKind
+from actors.states import MERCHANT, move
+from engine.kind import Handler, RecordKind
 from engine.turn import Turn
 
-MerchantStatus = Literal["ACTIVE", "SUSPENDED", "CLOSED"]
+MerchantStatus = Literal[
+    "DRAFT",
+    "AUDITING",
+    "REJECTED",
+    "TO_BE_SIGNED",
+    "PROVISIONING",
+    "ACTIVE",
+    "SUSPENDED",
+    "CLOSING",
+    "CLOSED",
+]
+
+_DOES_NOTHING: Final[Mapping[str, Refusal]] = {
+    "DRAFT": Refusal.MERCHANT_NOT_ACTIVE,
+    "AUDITING": Refusal.MERCHANT_NOT_ACTIVE,
+    "REJECTED": Refusal.MERCHANT_NOT_ACTIVE,
+    "TO_BE_SIGNED": Refusal.MERCHANT_NOT_ACTIVE,
+    "PROVISIONING": Refusal.MERCHANT_NOT_ACTIVE,
+    "CLOSED": Refusal.MERCHANT_CLOSED,
+}
+"""A status in which no business is done → why it is refused."""
 
 
 class Pending(Struct, frozen=True, array_like=True, gc=False):
@@ -55,10 +69,11 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         over_capture: whether holds may be captured up to 115 %.
         posted_minor, posted_last: balance and newest posting of the receivable, 0 if none.
         fees_minor, fees_last: the same of the fee account.
-        digest: of the command that opened it.
+        digest: of the command that opened it, or applied for it.
+        opened_ns: when that was.
         pending: refunds that wait for funds, None if there are none.
-        in_flight: how many payments and operations of its have no outcome yet, and refunds no
-            final one.
+        in_flight: how many payments, operations and certificates of its have no outcome yet, and
+            refunds no final one.
         authorizations_open: how many authorizations are PROCESSING, HELD or PARTIALLY_CAPTURED.
         events, tail: sequence of its newest event, 0 if none; the newest events themselves, as
             many as do not fill a page yet (`actors.event`).
@@ -90,67 +105,31 @@ def existing(turn: Turn[Merchant]) -> Merchant:
     return merchant
 
 
-def open_merchant(turn: Turn[Merchant], command: OpenMerchant) -> None:
-    """Open a merchant. Refusals: NUMBER_USED."""
-    merchant = turn.state
-    content = digest(command)
-    if merchant is None:
-        merchant = Merchant(
-            currency=command.currency,
-            fee_bps=command.fee_bps,
-            over_capture=command.over_capture,
-            digest=content,
-            opened_ns=turn.now_ns,
-        )
-        turn.become(merchant)
-        turn.answer(first_merchant(turn.number, merchant))
-    elif merchant.digest == content:
-        turn.answer(Replayed(first_merchant(turn.number, merchant)))
-    else:
-        turn.answer(Refused(Refusal.NUMBER_USED, turn.number))
+def has_liabilities(merchant: Merchant) -> bool:
+    """Return whether something is owed to the merchant, open with it, or under way.
 
-
-def suspend_merchant(turn: Turn[Merchant], command: SuspendMerchant) -> None:
-    """Suspend the merchant. Refusals: MERCHANT_NOT_FOUND, STATE_CONFLICT (it is closed)."""
-    _change_status(turn, "suspend_merchant", "SUSPENDED")
-
-
-def activate_merchant(turn: Turn[Merchant], command: ActivateMerchant) -> None:
-    """Take a suspension back. Refusals as for suspending."""
-    _change_status(turn, "activate_merchant", "ACTIVE")
-
-
-def close_merchant(turn: Turn[Merchant], command: CloseMerchant) -> None:
-    """Close the merchant for ever, if nothing is owed to it, open with it, or under way.
-
-    Whatever is under way counts in `in_flight` or `authorizations_open`, so no message can come
-    for a merchant that is closed. Refusals: MERCHANT_NOT_FOUND, OPEN_LIABILITIES.
+    Whatever is under way counts in `in_flight` or `authorizations_open`, so where this is false no
+    message can come any more.
     """
-    _change_status(turn, "close_merchant", "CLOSED")
-
-
-def _change_status(turn: Turn[Merchant], cause: str, target: MerchantStatus) -> None:
-    """Bring the merchant to a status; asking for the one that it has already changes nothing."""
-    merchant = turn.state
-    if merchant is None:
-        turn.answer(Refused(Refusal.MERCHANT_NOT_FOUND, turn.number))
-        return
-    if merchant.status != target:
-        permitted = allowed(MERCHANT, cause)
-        if merchant.status not in permitted:
-            code = Refusal.STATE_CONFLICT
-            turn.answer(Refused(code, turn.number, merchant.status, permitted))
-            return
-        if target == "CLOSED" and _has_liabilities(merchant):
-            turn.answer(Refused(Refusal.OPEN_LIABILITIES, turn.number))
-            return
-        merchant = replace(merchant, status=move(MERCHANT, merchant.status, cause, target))
-        turn.become(merchant)
-    turn.answer(view_merchant(turn.number, merchant))
-
-
-def _has_liabilities(merchant: Merchant) -> bool:
     return bool(merchant.in_flight or merchant.authorizations_open or merchant.posted_minor)
+
+
+def end_closing(turn: Turn[Merchant]) -> None:
+    """Close a merchant that is CLOSING, if nothing is open with it any more; ends a turn."""
+    merchant = existing(turn)
+    if merchant.status == "CLOSING" and not has_liabilities(merchant):
+        closed = move(MERCHANT, merchant.status, "close_merchant", "CLOSED")
+        turn.become(replace(merchant, status=closed))
+
+
+def then_end_closing(handler: Handler) -> Handler:
+    """Return a handler of what may be the last thing that a merchant which is CLOSING waits for."""
+
+    def handle(turn: Turn[Any], message: Any) -> None:
+        handler(turn, message)
+        end_closing(turn)
+
+    return handle
 
 
 def count(turn: Turn[Merchant], *, in_flight: int = 0, authorizations: int = 0) -> None:
@@ -178,17 +157,20 @@ def admit(
     outcome: Callable[[str, str, B], Outcome],
     *,
     takes: bool,
+    reserved: bool = False,
 ) -> bytes | None:
     """Begin a command's first turn: does the merchant decide on it now?
 
     If not, it is answered here, and nothing is bound: MERCHANT_NOT_FOUND, a repetition or
-    NUMBER_USED (`outcome.repeat`), MERCHANT_CLOSED, MERCHANT_SUSPENDED.
+    NUMBER_USED (`outcome.repeat`), MERCHANT_CLOSED, MERCHANT_NOT_ACTIVE, MERCHANT_CLOSING,
+    MERCHANT_SUSPENDED.
 
     Args:
         kind, number: the record that would bind the outcome.
         outcome: rebuilds a first outcome from such a record.
-        takes: the command takes money from a payer, which a suspended merchant may not; giving
-            money back goes on.
+        takes: the command takes money from a payer, which a merchant that is suspended or closing
+            may not; giving money back goes on.
+        reserved: what it takes was reserved before; that a closing merchant may take.
 
     Returns:
         The command's digest, to be bound with what is decided; None if it is answered.
@@ -203,11 +185,14 @@ def admit(
         repeat(turn, kind, number, number, content, first, outcome)
         return None
     if merchant.status != "ACTIVE":
-        if merchant.status == "CLOSED":
-            turn.answer(Refused(Refusal.MERCHANT_CLOSED, number))
-            return None
+        code = _DOES_NOTHING.get(merchant.status)
         if takes:
-            turn.answer(Refused(Refusal.MERCHANT_SUSPENDED, number))
+            if merchant.status == "SUSPENDED":
+                code = Refusal.MERCHANT_SUSPENDED
+            elif merchant.status == "CLOSING" and not reserved:
+                code = Refusal.MERCHANT_CLOSING
+        if code is not None:
+            turn.answer(Refused(code, number))
             return None
     return content
 
@@ -298,15 +283,3 @@ def view_merchant(merchant_no: str, merchant: Merchant) -> MerchantView:
         fees_minor=merchant.fees_minor,
         opened_at=instant(merchant.opened_ns),
     )
-
-
-def first_merchant(merchant_no: str, merchant: Merchant) -> MerchantView:
-    """Return the merchant as it was when it had just been opened."""
-    opened = Merchant(
-        merchant.currency,
-        merchant.fee_bps,
-        merchant.over_capture,
-        merchant.digest,
-        merchant.opened_ns,
-    )
-    return view_merchant(merchant_no, opened)

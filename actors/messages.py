@@ -1,4 +1,4 @@
-"""Messages between account and merchant actors, and the timers of holds and refunds.
+"""Messages between actors, and the timers of holds and refunds.
 
 Whoever asks is told the outcome: every question here has answers named in its docstring. Money
 never stands in a body; it travels in the envelope, where the runtime can count it. Numbers in a
@@ -223,3 +223,42 @@ class TakeSuspense(Message, frozen=True):
     """To a suspense account, with the money of a message that an operator discarded."""
 
     reference: str
+
+
+# Certificates; `certificate_no` is the holder's own number
+
+
+class AddCertificate(Message, frozen=True):
+    """Holder to certificate: exist. CertificateAdded or CertificateRefused."""
+
+    certificate_no: str
+    alg: str
+    spki: bytes
+    not_before_ns: int
+    ends_ns: int
+
+
+class CertificateAdded(Message, frozen=True):
+    """The certificate exists and is the holder's."""
+
+    certificate_no: str
+
+
+class CertificateRefused(Message, frozen=True):
+    """There is a certificate of this serial already; nothing of it has changed."""
+
+    certificate_no: str
+    code: Refusal
+
+
+class EndCertificate(Message, frozen=True):
+    """Holder to certificate: end at this time, as you have been renewed."""
+
+    ends_ns: int
+
+
+class WithdrawCertificate(Message, frozen=True):
+    """Holder to certificate: be revoked. It answers the caller itself, once that is durable."""
+
+    revoked_ns: int
+    reason: str

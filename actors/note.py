@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 _TEXT: Final = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*$(?!\n)"
 
 Text = Annotated[str, Meta(max_length=256, pattern=_TEXT)]
+Line = Annotated[str, Meta(min_length=1, max_length=256, pattern=_TEXT)]
 Key = Annotated[str, Meta(min_length=1, max_length=40, pattern=_TEXT)]
 
 Description = Annotated[Text, Meta(description="at most 256 characters")] | UnsetType

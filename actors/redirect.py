@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from actors.account import is_internal
 from actors.answers import Refused
 from actors.commands import CloseRefund, RedirectRefund
-from actors.merchant import Merchant, admit, existing
+from actors.merchant import Merchant, admit, end_closing, existing
 from actors.outcome import bind
 from actors.refund import REFUNDS, Refund, close, send
 from actors.refusal import Refusal
@@ -82,6 +82,7 @@ def close_refund(turn: Turn[Merchant], command: CloseRefund) -> None:
     turn.put(CLOSINGS, number, remedy)
     turn.answer(first_remedy(turn.number, number, remedy))
     close(turn, command.refund_no, refund, "close_refund", number)
+    end_closing(turn)
 
 
 def _refuse(kind: RemedyKind, refund: Refund | None) -> Refusal | None:

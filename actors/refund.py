@@ -26,7 +26,16 @@ from actors.answers import Outcome, RefundView, Refused, instant, instant_if
 from actors.authorization import AUTHORIZATIONS, Authorization
 from actors.commands import RefundAuthorization, RefundPayment
 from actors.event import REFUND_STATES, append_event
-from actors.merchant import Merchant, Pending, admit, count, credit, debit, existing
+from actors.merchant import (
+    Merchant,
+    Pending,
+    admit,
+    count,
+    credit,
+    debit,
+    end_closing,
+    existing,
+)
 from actors.messages import (
     CreditRefund,
     ExpireRefund,
@@ -433,8 +442,9 @@ def resume_refunds(turn: Turn[Merchant], message: ResumeRefunds) -> None:
 def then_resume(handler: Handler) -> Handler:
     """Return a handler of what brings money to a merchant: refunds that wait for it go on.
 
-    In the same turn, so that nobody comes in between. Where none waits, which is the rule, it
-    costs a call and a comparison, 0.1 µs.
+    In the same turn, so that nobody comes in between. It may also be the last thing that a merchant
+    waited for which is CLOSING. Where neither is so, which is the rule, it costs a call and two
+    comparisons, 0.1 µs.
     """
 
     def handle(turn: Turn[Any], message: Any) -> None:
@@ -442,6 +452,8 @@ def then_resume(handler: Handler) -> Handler:
         merchant: Any = turn.state
         if merchant.pending is not None:
             _resume(turn)
+        if merchant.status == "CLOSING":
+            end_closing(turn)
 
     return handle
 

@@ -15,7 +15,12 @@ from actors.refusal import Refusal
 _NUMBERED: Final = (Refusal.NUMBER_USED, Refusal.IN_FLIGHT)
 """Whatever takes more than one turn; so many repetitions may join it, and no more."""
 
-_MERCHANT: Final = (Refusal.MERCHANT_NOT_FOUND, *_NUMBERED, Refusal.MERCHANT_CLOSED)
+_MERCHANT: Final = (
+    Refusal.MERCHANT_NOT_FOUND,
+    *_NUMBERED,
+    Refusal.MERCHANT_CLOSED,
+    Refusal.MERCHANT_NOT_ACTIVE,
+)
 """Whatever a merchant does under a number of its own."""
 
 _ACCOUNT: Final = (Refusal.ACCOUNT_NOT_FOUND, Refusal.ACCOUNT_CLOSED, Refusal.ACCOUNT_INTERNAL)
@@ -32,6 +37,7 @@ _USE: Final = (
 
 _NEW_DEBIT: Final = (
     *_MERCHANT,
+    Refusal.MERCHANT_CLOSING,
     Refusal.MERCHANT_SUSPENDED,
     *_ACCOUNT,
     Refusal.CURRENCY_MISMATCH,
@@ -83,6 +89,18 @@ _AMENDMENT: Final = (
     Refusal.ACCOUNT_NOT_FOUND,
 )
 
+_STEP: Final = (Refusal.MERCHANT_NOT_FOUND, Refusal.STATE_CONFLICT)
+"""What brings a merchant to a status."""
+
+_REGISTRATION: Final = (
+    *_NUMBERED,
+    Refusal.CERTIFICATE_NOT_FOUND,
+    Refusal.CERTIFICATE_REVOKED,
+    Refusal.CERTIFICATE_ENDED,
+    Refusal.CERTIFICATE_LIMIT,
+    Refusal.CERTIFICATE_EXISTS,
+)
+
 _REFUSALS: Final[Mapping[type[Command], tuple[Refusal, ...]]] = {
     commands.OpenAccount: (Refusal.RESERVED_NUMBER, Refusal.NUMBER_USED),
     commands.FundAccount: (
@@ -114,9 +132,19 @@ _REFUSALS: Final[Mapping[type[Command], tuple[Refusal, ...]]] = {
         Refusal.ACCOUNT_NOT_FOUND,
     ),
     commands.OpenMerchant: (Refusal.NUMBER_USED,),
-    commands.SuspendMerchant: (Refusal.MERCHANT_NOT_FOUND, Refusal.STATE_CONFLICT),
-    commands.ActivateMerchant: (Refusal.MERCHANT_NOT_FOUND, Refusal.STATE_CONFLICT),
-    commands.CloseMerchant: (Refusal.MERCHANT_NOT_FOUND, Refusal.OPEN_LIABILITIES),
+    commands.ApplyMerchant: (Refusal.NUMBER_USED,),
+    commands.AmendMerchant: _STEP,
+    commands.SubmitMerchant: _STEP,
+    commands.ApproveMerchant: _STEP,
+    commands.RejectMerchant: _STEP,
+    commands.SignMerchant: _STEP,
+    commands.SuspendMerchant: _STEP,
+    commands.ActivateMerchant: (*_STEP, Refusal.CERTIFICATE_MISSING),
+    commands.CloseMerchant: _STEP,
+    commands.RegisterCertificate: (*_STEP, *_REGISTRATION),
+    commands.RegisterBankCertificate: _REGISTRATION,
+    commands.RevokeCertificate: (Refusal.MERCHANT_NOT_FOUND, Refusal.CERTIFICATE_NOT_FOUND),
+    commands.RevokeBankCertificate: (Refusal.CERTIFICATE_NOT_FOUND,),
     commands.CreatePayment: _NEW_DEBIT,
     commands.ReversePayment: (
         *_MERCHANT,
@@ -130,6 +158,7 @@ _REFUSALS: Final[Mapping[type[Command], tuple[Refusal, ...]]] = {
     commands.CreateAuthorization: _NEW_DEBIT,
     commands.IncrementAuthorization: (
         *_OPERATION,
+        Refusal.MERCHANT_CLOSING,
         Refusal.MERCHANT_SUSPENDED,
         Refusal.HOLD_PARTLY_CAPTURED,
         Refusal.INCREMENT_LIMIT,

@@ -18,6 +18,8 @@ class Refusal(StrEnum):
     RESERVED_NUMBER                 customers' accounts may not be named like internal ones
     NUMBER_USED                     the number names a command with other content
     MERCHANT_CLOSED                 the merchant does no business any more
+    MERCHANT_NOT_ACTIVE             the merchant has not been activated
+    MERCHANT_CLOSING                the merchant comes to its end and takes nothing new
     MERCHANT_SUSPENDED              the merchant may give money back, but not take any
     NO_SUCH_PAYMENT                 the merchant has no payment of this number
     NO_SUCH_HOLD                    the merchant has no authorization of this number
@@ -31,6 +33,12 @@ class Refusal(StrEnum):
     HOLD_ALREADY_CAPTURED           the hold was captured in full, or its rest was released
     HOLD_PARTLY_CAPTURED            only an untouched hold can be voided or incremented
     STATE_CONFLICT                  any other state in which the command is not legal
+    CERTIFICATE_MISSING             a merchant is activated only with a certificate
+    CERTIFICATE_NOT_FOUND           the merchant, or the bank, has no certificate of this serial
+    CERTIFICATE_REVOKED             the certificate was revoked, and is not renewed
+    CERTIFICATE_ENDED               the certificate's time is over, and it is not renewed
+    CERTIFICATE_LIMIT               10 certificates of the merchant are valid
+    CERTIFICATE_EXISTS              there is a certificate of this serial
     REVERSAL_WINDOW_PASSED          the payment's business date is over
     REFUND_WINDOW_PASSED            more than 365 days since the money was taken
     CAPTURE_LIMIT                   50 captures of this hold are done
@@ -47,7 +55,7 @@ class Refusal(StrEnum):
     ACCOUNT_INTERNAL                internal accounts are not a caller's to use
     SAME_ACCOUNT                    a transfer goes to another account than it comes from
     HOLDS_OPEN                      the account has open holds
-    OPEN_LIABILITIES                something of the account or merchant is not settled yet
+    OPEN_LIABILITIES                something of the account is not settled yet
     ACCOUNT_NOT_EMPTY               the account has money in it
     AGREEMENT_IN_FORCE              the payer has an agreement with the merchant already
     AGREEMENT_NOT_FOUND             the payer signed no agreement with the merchant
@@ -64,6 +72,8 @@ class Refusal(StrEnum):
     RESERVED_NUMBER = "RESERVED_NUMBER"
     NUMBER_USED = "NUMBER_USED"
     MERCHANT_CLOSED = "MERCHANT_CLOSED"
+    MERCHANT_NOT_ACTIVE = "MERCHANT_NOT_ACTIVE"
+    MERCHANT_CLOSING = "MERCHANT_CLOSING"
     MERCHANT_SUSPENDED = "MERCHANT_SUSPENDED"
     NO_SUCH_PAYMENT = "NO_SUCH_PAYMENT"
     NO_SUCH_HOLD = "NO_SUCH_HOLD"
@@ -77,6 +87,12 @@ class Refusal(StrEnum):
     HOLD_ALREADY_CAPTURED = "HOLD_ALREADY_CAPTURED"
     HOLD_PARTLY_CAPTURED = "HOLD_PARTLY_CAPTURED"
     STATE_CONFLICT = "STATE_CONFLICT"
+    CERTIFICATE_MISSING = "CERTIFICATE_MISSING"
+    CERTIFICATE_NOT_FOUND = "CERTIFICATE_NOT_FOUND"
+    CERTIFICATE_REVOKED = "CERTIFICATE_REVOKED"
+    CERTIFICATE_ENDED = "CERTIFICATE_ENDED"
+    CERTIFICATE_LIMIT = "CERTIFICATE_LIMIT"
+    CERTIFICATE_EXISTS = "CERTIFICATE_EXISTS"
     REVERSAL_WINDOW_PASSED = "REVERSAL_WINDOW_PASSED"
     REFUND_WINDOW_PASSED = "REFUND_WINDOW_PASSED"
     CAPTURE_LIMIT = "CAPTURE_LIMIT"

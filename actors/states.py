@@ -258,19 +258,75 @@ ACCOUNT: Final = Machine(
     ),
 )
 
+_CLOSABLE: Final = ("DRAFT", "AUDITING", "TO_BE_SIGNED", "PROVISIONING", "ACTIVE", "SUSPENDED")
+_WITH_LIABILITIES: Final = ("PROVISIONING", "ACTIVE", "SUSPENDED", "CLOSING")
+
 MERCHANT: Final = Machine(
     "merchant",
-    "A merchant's status.",
-    ("ACTIVE", "SUSPENDED", "CLOSED"),
+    "A merchant's status. One that is CLOSING comes to CLOSED in the turn in which the last thing"
+    " ends that was open with it, whatever that is; `close_merchant` stands for all of these.",
+    (
+        "DRAFT",
+        "AUDITING",
+        "REJECTED",
+        "TO_BE_SIGNED",
+        "PROVISIONING",
+        "ACTIVE",
+        "SUSPENDED",
+        "CLOSING",
+        "CLOSED",
+    ),
     (
         (START, "open_merchant", "ACTIVE"),
-        ("ACTIVE", "suspend_merchant", "SUSPENDED"),
-        ("SUSPENDED", "suspend_merchant", "SUSPENDED"),
+        (START, "apply_merchant", "DRAFT"),
+        ("DRAFT", "amend_merchant", "DRAFT"),
+        ("DRAFT", "submit_merchant", "AUDITING"),
+        ("AUDITING", "submit_merchant", "AUDITING"),
+        ("AUDITING", "approve_merchant", "TO_BE_SIGNED"),
+        ("TO_BE_SIGNED", "approve_merchant", "TO_BE_SIGNED"),
+        ("AUDITING", "reject_merchant", "REJECTED"),
+        ("TO_BE_SIGNED", "sign_merchant", "PROVISIONING"),
+        ("PROVISIONING", "register_certificate", "PROVISIONING"),
+        ("ACTIVE", "register_certificate", "ACTIVE"),
+        ("SUSPENDED", "register_certificate", "SUSPENDED"),
+        ("PROVISIONING", "activate_merchant", "ACTIVE"),
         ("ACTIVE", "activate_merchant", "ACTIVE"),
         ("SUSPENDED", "activate_merchant", "ACTIVE"),
-        ("ACTIVE", "close_merchant", "CLOSED"),
-        ("SUSPENDED", "close_merchant", "CLOSED"),
-        ("CLOSED", "close_merchant", "CLOSED"),
+        ("ACTIVE", "suspend_merchant", "SUSPENDED"),
+        ("SUSPENDED", "suspend_merchant", "SUSPENDED"),
+        *((each, "close_merchant", "CLOSING") for each in _WITH_LIABILITIES),
+        *((each, "close_merchant", "CLOSED") for each in (*_CLOSABLE, "CLOSING", "CLOSED")),
+    ),
+)
+
+REGISTRATION: Final = Machine(
+    "registration",
+    "A certificate under its holder's own number; it may have ended without being revoked.",
+    ("PROCESSING", "ACTIVE", "REVOKED", "FAILED"),
+    (
+        (START, "register_certificate", "PROCESSING"),
+        (START, "register_certificate", "FAILED"),
+        (START, "register_bank_certificate", "PROCESSING"),
+        (START, "register_bank_certificate", "FAILED"),
+        ("PROCESSING", "CertificateAdded", "ACTIVE"),
+        ("PROCESSING", "CertificateRefused", "FAILED"),
+        ("ACTIVE", "revoke_certificate", "REVOKED"),
+        ("REVOKED", "revoke_certificate", "REVOKED"),
+        ("ACTIVE", "revoke_bank_certificate", "REVOKED"),
+        ("REVOKED", "revoke_bank_certificate", "REVOKED"),
+    ),
+)
+
+CERTIFICATE: Final = Machine(
+    "certificate",
+    "What requests are verified against, under the certificate's serial.",
+    ("ACTIVE", "REVOKED"),
+    (
+        (START, "AddCertificate", "ACTIVE"),
+        ("ACTIVE", "EndCertificate", "ACTIVE"),
+        ("REVOKED", "EndCertificate", "REVOKED"),
+        ("ACTIVE", "WithdrawCertificate", "REVOKED"),
+        ("REVOKED", "WithdrawCertificate", "REVOKED"),
     ),
 )
 
@@ -298,5 +354,7 @@ MACHINES: Final = (
     FREEZE,
     ACCOUNT,
     MERCHANT,
+    REGISTRATION,
+    CERTIFICATE,
     BUSINESS_DATE,
 )

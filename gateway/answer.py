@@ -91,9 +91,16 @@ LIFECYCLE: Final = (
     commands.FreezeAccount,
     commands.UnfreezeAccount,
     commands.CloseAccount,
+    commands.AmendMerchant,
+    commands.SubmitMerchant,
+    commands.ApproveMerchant,
+    commands.RejectMerchant,
+    commands.SignMerchant,
     commands.SuspendMerchant,
     commands.ActivateMerchant,
     commands.CloseMerchant,
+    commands.RevokeCertificate,
+    commands.RevokeBankCertificate,
 )
 STATUS: Final[Mapping[type[Struct], int]] = {
     type_: 200 if type_ in LIFECYCLE else 201
@@ -101,6 +108,7 @@ STATUS: Final[Mapping[type[Struct], int]] = {
         *commands.AccountCommand.__args__,
         *commands.MerchantCommand.__args__,
         commands.FundAccount,
+        *commands.BankCommand.__args__,
     )
 }
 """Type of a command → status when it is carried out: 201 for what it has created."""

@@ -10,7 +10,7 @@ from typing import Literal
 import trio
 from msgspec import Struct
 
-from actors.commands import AnyCommand, first_actor
+from actors.commands import AnyCommand, BankCommand, first_actor
 from engine.clock import DomainClock
 from engine.marks import Mark
 from engine.node import Node
@@ -50,7 +50,7 @@ class Desk:
         self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"
         self.version = metadata.version("piaohao")
 
-    async def execute(self, caller: Caller, command: AnyCommand) -> Answer:
+    async def execute(self, caller: Caller, command: AnyCommand | BankCommand) -> Answer:
         """Have one command carried out and return its outcome.
 
         The engine has the command before the first checkpoint: a caller that leaves cancels the

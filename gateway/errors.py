@@ -50,6 +50,8 @@ class RequestCode(StrEnum):
     UNSUPPORTED_CONTENT_ENCODING = "UNSUPPORTED_CONTENT_ENCODING"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    NO_SUCH_CERTIFICATE = "NO_SUCH_CERTIFICATE"
+    NO_SUCH_PROFILE = "NO_SUCH_PROFILE"
     NO_SUCH_OPERATION = "NO_SUCH_OPERATION"
     NO_SUCH_TRANSFER = "NO_SUCH_TRANSFER"
     NO_SUCH_DAY_CUT = "NO_SUCH_DAY_CUT"
@@ -115,6 +117,15 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.NO_SUCH_FREEZE: Meaning(
         404, "No amount of the account was frozen under this `freeze_no`.", _CORRECT
     ),
+    Refusal.CERTIFICATE_NOT_FOUND: Meaning(
+        404, "The merchant has no certificate of this serial.", "Correct the serial."
+    ),
+    RequestCode.NO_SUCH_CERTIFICATE: Meaning(
+        404, "The merchant has no certificate of this number.", "Correct the number."
+    ),
+    RequestCode.NO_SUCH_PROFILE: Meaning(
+        404, "The merchant was opened without having applied.", "There is nothing to be done."
+    ),
     RequestCode.NO_SUCH_OPERATION: Meaning(
         404,
         "The payment, authorization, refund or agreement has no operation of this number.",
@@ -138,6 +149,16 @@ CODES: Final[Mapping[Code, Meaning]] = {
         409,
         "The merchant is closed for ever.",
         "Look-ups go on; nothing else can be done under this merchant.",
+    ),
+    Refusal.MERCHANT_NOT_ACTIVE: Meaning(
+        409,
+        "The merchant has not been activated.",
+        "Ask the bank; the number may be used again.",
+    ),
+    Refusal.MERCHANT_CLOSING: Meaning(
+        409,
+        "The merchant comes to its end: it takes nothing new.",
+        "Refunds, captures, voids and releases go on; for the rest there is nothing to be done.",
     ),
     Refusal.MERCHANT_SUSPENDED: Meaning(
         409,
@@ -166,6 +187,29 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     Refusal.STATE_CONFLICT: Meaning(
         409, "The original is not in a state in which this can be done.", _LOOK
+    ),
+    Refusal.CERTIFICATE_MISSING: Meaning(
+        409,
+        "The merchant has no valid certificate yet.",
+        "Have a certificate signed, then activate the merchant.",
+    ),
+    Refusal.CERTIFICATE_REVOKED: Meaning(
+        409,
+        "The certificate to be renewed was revoked.",
+        "Have one signed under a new number, without renewing.",
+    ),
+    Refusal.CERTIFICATE_ENDED: Meaning(
+        409,
+        "The time of the certificate to be renewed is over.",
+        "Have one signed under a new number, without renewing.",
+    ),
+    Refusal.CERTIFICATE_LIMIT: Meaning(
+        409,
+        "As many certificates are valid as may be: 10 of a merchant.",
+        "Revoke one, then have one signed under a new number.",
+    ),
+    Refusal.CERTIFICATE_EXISTS: Meaning(
+        409, "A certificate has this serial already.", "Have one signed under a new number."
     ),
     Refusal.REVERSAL_WINDOW_PASSED: Meaning(
         409,
@@ -197,8 +241,8 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     Refusal.OPEN_LIABILITIES: Meaning(
         409,
-        "Something of the account or merchant is not settled yet.",
-        "Close it once nothing is frozen, open, under way or owed any more.",
+        "Something of the account is not settled yet.",
+        "Close it once nothing is frozen or under way any more.",
     ),
     Refusal.AGREEMENT_IN_FORCE: Meaning(
         409,

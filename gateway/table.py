@@ -6,6 +6,7 @@ from gateway.handlers import (
     accounts,
     agreements,
     authorizations,
+    certificates,
     commands,
     day_cuts,
     documents,
@@ -29,6 +30,7 @@ _API: Final = (
     *limits.ENDPOINTS,
     *freezes.ENDPOINTS,
     *merchants.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,
 )

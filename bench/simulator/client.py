@@ -27,6 +27,8 @@ CLOSING_ACCOUNTS: Final = ("B0", "B1", "B2")
 """They pay all that they have to the waiting merchant, and are closed: refunds go astray."""
 CLOSING_MINOR: Final = 200
 OPENING_MINOR: Final = 3_000
+TOO_MUCH_MINOR: Final = 1_000_000
+"""More than anybody ever has."""
 RECENT: Final = 12
 
 NOTHING_HAPPENED: Final = frozenset(FaultCode) - {FaultCode.OUTCOME_UNKNOWN}
@@ -105,6 +107,8 @@ def _record(command: Any) -> tuple[str, str]:
             return "t", f"transfer/{command.transfer_no}"
         case commands.WithdrawFunds():
             return "t", f"withdrawal/{command.withdrawal_no}"
+        case commands.RegisterCertificate():
+            return "n", command.certificate_no
         case commands.FundAccount():
             return "t", f"funding/{command.account_no}/{command.funding_no}"
     raise TypeError(type(command).__name__)
@@ -145,6 +149,8 @@ class Wishes:
         self._refunds: list[str] = []
         self._freezes: list[tuple[str, str]] = []
         self._agreements: dict[tuple[str, str], str] = {}
+        self.certificates: list[tuple[str, str]] = []
+        """(merchant, serial) of all whose registration was asked for."""
 
     def next(self) -> Command:
         """Return a new command."""
@@ -179,6 +185,8 @@ class Wishes:
             return commands.RedirectRefund(WAITING_MERCHANT, refund_no, number, account)
         if kind in ("freeze", "unfreeze"):
             return self._set_aside(kind, number, account, amount)
+        if kind == "certify":
+            return self._certify(number, chance.choice(MERCHANTS))
         if kind in ("limit", "agree", "cancel"):
             return self._allow(kind, number, account, merchant)
         if kind in ("refund", "reverse"):
@@ -201,6 +209,15 @@ class Wishes:
             return commands.FreezeAmount(account, number, amount)
         account, freeze_no = self._chance.choice(self._freezes or [(account, "none")])
         return commands.UnfreezeAmount(account, number, freeze_no)
+
+    def _certify(self, number: str, merchant: str) -> Command:
+        """Register a certificate; it may renew one that there may not be."""
+        serial = f"{int(number):06x}"
+        mine = [known for owner, known in self.certificates if owner == merchant]
+        renews = self._chance.choice(mine[-3:]) if mine and self._chance.random() < 0.5 else None
+        self.certificates.append((merchant, serial))
+        made = commands.Issued(serial, "ed25519", b"key", 0, 2**62, b"certificate")
+        return commands.RegisterCertificate(merchant, number, number.zfill(64), made, renews)
 
     def _allow(self, kind: str, number: str, account: str, merchant: str) -> Command:
         """Set limits, or end an agreement with a merchant and sign another."""
@@ -291,6 +308,7 @@ _KINDS: Final = {
     "limit": 2,
     "agree": 3,
     "cancel": 1,
+    "certify": 3,
 }
 """What is asked how often."""
 

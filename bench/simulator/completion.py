@@ -5,6 +5,7 @@
 - `nothing-happened`: what callers were told had not happened, has not.
 - `spells`: nothing leaves a frozen account, a suspended merchant takes nothing, and nobody is told
   so without reason.
+- `revocations`: a certificate whose revocation was answered is revoked.
 - `verify`: the store passes the same verification as `piaohao verify` makes.
 """
 
@@ -19,7 +20,7 @@ from actors.commands import (
     CreatePayment,
     CreateTransfer,
     WithdrawFunds,
-    digest,
+    content,
 )
 from actors.refusal import Refusal
 from bench.simulator.checkers import OPEN_HOLDS
@@ -80,14 +81,14 @@ class Completion:
             record = world.checkers.records.get(key)
             if one.outcome is not None or one.unsure or record is None:
                 continue
-            content = digest(one.command)
+            asked_for = content(one.command)
             may_have_happened = any(
                 (each.address, each.tag, each.name) == key
-                and digest(each.command) == content
+                and content(each.command) == asked_for
                 and (each.outcome is not None or each.unsure)
                 for each in world.everything
             )
-            if record.digest == content and not may_have_happened:
+            if record.digest == asked_for and not may_have_happened:
                 world.fail("nothing-happened", f"{one.name}, and it is {record}")
 
     def spells_kept(self) -> None:
@@ -115,6 +116,14 @@ class Completion:
                 )
             ):
                 self._world.fail("spells", f"{command} was refused: {one.outcome}")
+
+    def revocations_kept(self) -> None:
+        """See that whatever somebody was told is revoked, is."""
+        world = self._world
+        for serial in world.revoked:
+            certificate = world.checkers.states.get(f"certificate/{serial}")
+            if certificate is None or certificate.status != "REVOKED":
+                world.fail("revocations", f"{serial} was revoked, and it is {certificate}")
 
     async def check(self) -> None:
         """Look at everything that is left."""

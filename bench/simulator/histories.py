@@ -81,7 +81,7 @@ def _merged(everything: list[Asked]) -> list[Asked]:
     the same command, whoever thought of it."""
     merged: dict[tuple[str, str, str, bytes], Asked] = {}
     for asked in everything:
-        key = (asked.address, asked.tag, asked.name, commands.digest(asked.command))
+        key = (asked.address, asked.tag, asked.name, commands.content(asked.command))
         first = merged.setdefault(key, asked)
         if first is not asked:
             told = first if first.ended <= asked.ended else asked
@@ -171,6 +171,7 @@ class _Histories:
                 | commands.ChangeAgreement()
                 | commands.CancelAgreement()
                 | commands.SetAccountLimits()
+                | commands.RegisterCertificate()
             ):
                 pass  # What they change, no history follows.
             case commands.RefundPayment():

@@ -483,6 +483,27 @@ _RULES: Final = (
         "if False:",
     ),
     _one(
+        "closing-never-ends",
+        "a merchant that is closing stays so when nothing is open with it any more",
+        "actors.merchant:end_closing",
+        'merchant.status == "CLOSING"',
+        "False",
+    ),
+    _one(
+        "revocation-forgotten",
+        "a certificate says that it is revoked, and is not",
+        "actors.certificate:withdraw_certificate",
+        "turn.become(certificate)",
+        "pass",
+    ),
+    _one(
+        "renewed-certificate-stays",
+        "a certificate that was renewed is valid as long as before",
+        "actors.certificate:end_certificate",
+        "ends_ns=message.ends_ns",
+        "ends_ns=certificate.ends_ns",
+    ),
+    _one(
         "frozen-is-spendable",
         "a frozen amount counts as available",
         "actors.account:available_minor",

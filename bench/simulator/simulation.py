@@ -26,8 +26,10 @@ from actors.commands import (
     CloseAccount,
     CloseMerchant,
     Command,
+    CreatePayment,
     FreezeAccount,
     FundAccount,
+    RevokeCertificate,
     SuspendMerchant,
     UnfreezeAccount,
     first_actor,
@@ -41,6 +43,7 @@ from bench.simulator.client import (
     CURRENCY,
     MERCHANTS,
     OPENING_MINOR,
+    TOO_MUCH_MINOR,
     Asked,
     Wishes,
     asked,
@@ -304,7 +307,8 @@ class _Simulation:
         while True:
             await trio.sleep(chance.expovariate(0.5))
             happening = chance.choices(
-                (self._cut, self._release, self._spell, self._close), (6, 6, 3, 3)
+                (self._cut, self._release, self._spell, self._close, self._revoke),
+                (6, 6, 3, 3, 2),
             )[0]
             await happening(chance)
 
@@ -324,10 +328,24 @@ class _Simulation:
             spell.over = trio.current_time()
 
     async def _close(self, chance: Chance) -> None:
-        """Close an account or a merchant, if nothing speaks against it."""
+        """Close an account, if nothing speaks against it, or a merchant, while somebody tries to
+        pay it what nobody has: it is closed when that has come to nothing."""
         number = chance.choice((*CLOSING_ACCOUNTS, CLOSING_MERCHANT))
         merchant = number == CLOSING_MERCHANT
+        if merchant and self._nursery is not None and self._world.step < self._steps:
+            payer = chance.choice(ACCOUNTS)
+            paying = CreatePayment(number, self._number(), payer, TOO_MUCH_MINOR, CURRENCY)
+            self._nursery.start_soon(self._pursue, asked(self._world.step, paying))
+            await trio.sleep(chance.choice((0.001, 0.01, 0.1)))
         await self._order(CloseMerchant(number) if merchant else CloseAccount(number))
+
+    async def _revoke(self, chance: Chance) -> None:
+        """Revoke one of the newest certificates, if there is any."""
+        known = self._wishes.certificates[-10:]
+        if known:
+            merchant, serial = chance.choice(known)
+            if await self._order(RevokeCertificate(merchant, serial)):
+                self._world.revoked.append(serial)
 
     async def _order(self, command: Command) -> bool:
         """Give an order that has no number; returns whether it was answered that it is done."""
@@ -388,6 +406,7 @@ class _Simulation:
         await completion.at_rest()
         completion.nothing_happened()
         completion.spells_kept()
+        completion.revocations_kept()
         await completion.verified()
         for number in (*ACCOUNTS, "M0", "M1", "M2"):
             self._read(number)

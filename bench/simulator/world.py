@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from actors.answers import Refused, Replayed
-from actors.commands import digest
+from actors.commands import content
 from actors.kinds import KINDS
 from actors.outcome import Bound
 from actors.refusal import Refusal
@@ -109,6 +109,7 @@ class World:
         requests: those that carry marks.
         effects: what faults and clients brought about, and how often.
         spells: when accounts were frozen and merchants suspended.
+        revoked: serials of the certificates whose revocation was answered.
     """
 
     def __init__(self, seed: int, shards: int, faults: Faults, trace: Trace) -> None:
@@ -123,6 +124,7 @@ class World:
         self.everything: list[Asked] = []
         self.effects: Counter[str] = Counter()
         self.spells: list[Spell] = []
+        self.revoked: list[str] = []
         self.boots = 0
         self.commits = 0
         self.offset_ns = 0
@@ -355,7 +357,7 @@ class World:
         """Check an answer as it leaves: what it rests on is durable, and it is the one outcome."""
         key = (asked.address, asked.tag, asked.name)
         record = self.checkers.records.get(key)
-        mine = record is not None and record.digest == digest(asked.command)
+        mine = record is not None and record.digest == content(asked.command)
         if isinstance(outcome, Fault | Refused):
             self.effects[f"told {outcome.code}"] += 1
         else:
@@ -427,7 +429,11 @@ UNBOUND: Final = frozenset(
 
 CLOSED: Final = Fault(FaultCode.INTERNAL, 0)
 """Stands for a refusal that is not bound and that nothing will change."""
-FOR_EVER: Final = (Refusal.ACCOUNT_CLOSED, Refusal.MERCHANT_CLOSED)
+FOR_EVER: Final = (
+    Refusal.ACCOUNT_CLOSED,
+    Refusal.MERCHANT_CLOSED,
+    Refusal.MERCHANT_CLOSING,
+)
 FOR_NOW: Final = frozenset(
     {
         Refusal.IN_FLIGHT,
@@ -435,6 +441,7 @@ FOR_NOW: Final = frozenset(
         Refusal.ACCOUNT_CLOSED,
         Refusal.MERCHANT_SUSPENDED,
         Refusal.MERCHANT_CLOSED,
+        Refusal.MERCHANT_CLOSING,
     }
 )
 """Refusals that, where they are not bound to a number, leave it free for another try."""

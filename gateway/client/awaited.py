@@ -198,6 +198,9 @@ class AsyncClient(AsyncShell[MerchantCalls]):
 
     balance = Awaited(MerchantCalls.balance)
     events = AsyncIterated(MerchantCalls.events)
+    certificates = AsyncIterated(MerchantCalls.certificates)
+    get_certificate = Awaited(MerchantCalls.get_certificate)
+    revoke_certificate = Awaited(MerchantCalls.revoke_certificate)
 
     def follow(self, *, after: int = 0, every_s: float = 1.0) -> AsyncIterator[EventView]:
         """Iterate over events for ever, those to come too, asking again every so many seconds.
@@ -282,11 +285,19 @@ class AsyncBankClient(AsyncShell[BankCalls]):
     freezes = AsyncIterated(BankCalls.freezes)
 
     open_merchant = Awaited(BankCalls.open_merchant)
+    apply_merchant = Awaited(BankCalls.apply_merchant)
+    amend_merchant = Awaited(BankCalls.amend_merchant)
+    submit_merchant = Awaited(BankCalls.submit_merchant)
+    approve_merchant = Awaited(BankCalls.approve_merchant)
+    reject_merchant = Awaited(BankCalls.reject_merchant)
+    sign_merchant = Awaited(BankCalls.sign_merchant)
+    get_profile = Awaited(BankCalls.get_profile)
     get_merchant = Awaited(BankCalls.get_merchant)
     merchants = AsyncIterated(BankCalls.merchants)
     suspend_merchant = Awaited(BankCalls.suspend_merchant)
     activate_merchant = Awaited(BankCalls.activate_merchant)
     close_merchant = Awaited(BankCalls.close_merchant)
+    revoke_certificate = Awaited(BankCalls.revoke_certificate)
 
     cut_day = Awaited(BankCalls.cut_day)
     get_day_cut = Awaited(BankCalls.get_day_cut)

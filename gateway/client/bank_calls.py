@@ -12,14 +12,19 @@ from actors.answers import (
     AccountView,
     AgreementChangeView,
     AgreementView,
+    CertificateView,
     FreezeView,
     LimitsChangeView,
     MerchantView,
+    ProfileView,
     TransferView,
     UnfreezeView,
 )
 from actors.commands import (
     ActivateMerchant,
+    AmendMerchant,
+    ApplyMerchant,
+    ApproveMerchant,
     CancelAgreement,
     ChangeAgreement,
     CloseAccount,
@@ -31,8 +36,13 @@ from actors.commands import (
     Method,
     OpenAccount,
     OpenMerchant,
+    RejectMerchant,
+    RevocationReason,
+    RevokeCertificate,
     SetAccountLimits,
     SignAgreement,
+    SignMerchant,
+    SubmitMerchant,
     SuspendMerchant,
     UnfreezeAccount,
     UnfreezeAmount,
@@ -239,7 +249,7 @@ class BankCalls:
     def open_merchant(
         self, merchant_no: str, *, currency: str, fee_bps: int = 0, over_capture: bool = False
     ) -> Call[MerchantView]:
-        """Open a merchant.
+        """Open a merchant whose onboarding happened elsewhere.
 
         Args:
             fee_bps: of what it takes, in basis points.
@@ -247,6 +257,58 @@ class BankCalls:
         """
         command = OpenMerchant(merchant_no, currency, fee_bps, over_capture)
         return order(command, MerchantView)
+
+    def apply_merchant(
+        self,
+        merchant_no: str,
+        *,
+        currency: str,
+        legal_name: str,
+        contact: str,
+        fee_bps: int = 0,
+        over_capture: bool = False,
+    ) -> Call[MerchantView]:
+        """Note who would like to be a merchant, on which terms."""
+        command = ApplyMerchant(merchant_no, currency, legal_name, contact, fee_bps, over_capture)
+        return order(command, MerchantView)
+
+    def amend_merchant(
+        self,
+        merchant_no: str,
+        *,
+        currency: str,
+        legal_name: str,
+        contact: str,
+        fee_bps: int = 0,
+        over_capture: bool = False,
+    ) -> Call[MerchantView]:
+        """Set everything of an application anew, before it is submitted."""
+        command = AmendMerchant(merchant_no, currency, legal_name, contact, fee_bps, over_capture)
+        return order(command, MerchantView)
+
+    def submit_merchant(self, merchant_no: str, *, operator: str = "") -> Call[MerchantView]:
+        """Have an application audited; `operator` is noted, here and below."""
+        return order(SubmitMerchant(merchant_no, operator), MerchantView)
+
+    def approve_merchant(self, merchant_no: str, *, operator: str = "") -> Call[MerchantView]:
+        """Find nothing against a merchant."""
+        return order(ApproveMerchant(merchant_no, operator), MerchantView)
+
+    def reject_merchant(
+        self, merchant_no: str, *, reason: str, operator: str = ""
+    ) -> Call[MerchantView]:
+        """Turn an application down for ever."""
+        return order(RejectMerchant(merchant_no, reason, operator), MerchantView)
+
+    def sign_merchant(
+        self, merchant_no: str, *, contract_no: str, operator: str = ""
+    ) -> Call[MerchantView]:
+        """Note that the contract is signed: the merchant may have a certificate."""
+        return order(SignMerchant(merchant_no, contract_no, operator), MerchantView)
+
+    def get_profile(self, merchant_no: str) -> Call[ProfileView]:
+        """Look up how a merchant that has applied was taken on."""
+        return look(ProfileView, "/v1/merchants/{merchant_no}/profile", merchant_no=merchant_no)
 
     def get_merchant(self, merchant_no: str) -> Call[MerchantView]:
         """Look a merchant up."""
@@ -261,12 +323,18 @@ class BankCalls:
         return order(SuspendMerchant(merchant_no), MerchantView)
 
     def activate_merchant(self, merchant_no: str) -> Call[MerchantView]:
-        """Take a suspension back."""
+        """Let a merchant that has a certificate begin, or take a suspension back."""
         return order(ActivateMerchant(merchant_no), MerchantView)
 
     def close_merchant(self, merchant_no: str) -> Call[MerchantView]:
-        """Close a merchant with which nothing is open any more, for ever."""
+        """End a merchant: it is closed for ever once nothing is open with it any more."""
         return order(CloseMerchant(merchant_no), MerchantView)
+
+    def revoke_certificate(
+        self, merchant_no: str, serial: str, *, reason: RevocationReason = "unspecified"
+    ) -> Call[CertificateView]:
+        """End a merchant's certificate at once and for ever."""
+        return order(RevokeCertificate(merchant_no, serial, reason), CertificateView)
 
     # The bank's day, and the node.
 

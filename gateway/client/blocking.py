@@ -194,6 +194,9 @@ class Client(Shell[MerchantCalls]):
 
     balance = Blocking(MerchantCalls.balance)
     events = Iterated(MerchantCalls.events)
+    certificates = Iterated(MerchantCalls.certificates)
+    get_certificate = Blocking(MerchantCalls.get_certificate)
+    revoke_certificate = Blocking(MerchantCalls.revoke_certificate)
 
     def follow(self, *, after: int = 0, every_s: float = 1.0) -> Iterator[EventView]:
         """Yield events for ever, those to come too; it asks again every so many seconds.
@@ -262,11 +265,19 @@ class BankClient(Shell[BankCalls]):
     freezes = Iterated(BankCalls.freezes)
 
     open_merchant = Blocking(BankCalls.open_merchant)
+    apply_merchant = Blocking(BankCalls.apply_merchant)
+    amend_merchant = Blocking(BankCalls.amend_merchant)
+    submit_merchant = Blocking(BankCalls.submit_merchant)
+    approve_merchant = Blocking(BankCalls.approve_merchant)
+    reject_merchant = Blocking(BankCalls.reject_merchant)
+    sign_merchant = Blocking(BankCalls.sign_merchant)
+    get_profile = Blocking(BankCalls.get_profile)
     get_merchant = Blocking(BankCalls.get_merchant)
     merchants = Iterated(BankCalls.merchants)
     suspend_merchant = Blocking(BankCalls.suspend_merchant)
     activate_merchant = Blocking(BankCalls.activate_merchant)
     close_merchant = Blocking(BankCalls.close_merchant)
+    revoke_certificate = Blocking(BankCalls.revoke_certificate)
 
     cut_day = Blocking(BankCalls.cut_day)
     get_day_cut = Blocking(BankCalls.get_day_cut)

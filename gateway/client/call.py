@@ -106,9 +106,18 @@ ROUTES: Final[Mapping[type[Command], Route]] = {
         f"{_ACCOUNT}/freezes/{{freeze_no}}/unfreezes", "{unfreeze_no}", answers.UnfreezeView
     ),
     commands.OpenMerchant: Route("/v1/merchants", "{merchant_no}", answers.MerchantView),
+    commands.ApplyMerchant: Route(f"{_MERCHANT}/apply", "", answers.MerchantView),
+    commands.AmendMerchant: Route(f"{_MERCHANT}/amend", "", answers.MerchantView),
+    commands.SubmitMerchant: Route(f"{_MERCHANT}/submit", "", answers.MerchantView),
+    commands.ApproveMerchant: Route(f"{_MERCHANT}/approve", "", answers.MerchantView),
+    commands.RejectMerchant: Route(f"{_MERCHANT}/reject", "", answers.MerchantView),
+    commands.SignMerchant: Route(f"{_MERCHANT}/sign", "", answers.MerchantView),
     commands.SuspendMerchant: Route(f"{_MERCHANT}/suspend", "", answers.MerchantView),
     commands.ActivateMerchant: Route(f"{_MERCHANT}/activate", "", answers.MerchantView),
     commands.CloseMerchant: Route(f"{_MERCHANT}/close", "", answers.MerchantView),
+    commands.RevokeCertificate: Route(
+        f"{_MERCHANT}/certificates/{{serial}}/revoke", "", answers.CertificateView
+    ),
     commands.CreatePayment: Route("/v1/payments", "{merchant_no}/{order_no}", answers.PaymentView),
     commands.ReversePayment: Route(f"{_PAYMENT}/reversals", "{reversal_no}", _OPERATION),
     commands.CreateAuthorization: Route(

@@ -10,6 +10,7 @@ from typing import Final, Self, TypeVar
 
 from actors.answers import (
     AuthorizationView,
+    CertificateView,
     EventView,
     MerchantView,
     OperationView,
@@ -28,11 +29,13 @@ from actors.commands import (
     RefundPayment,
     ReleaseAuthorization,
     ReversePayment,
+    RevocationReason,
+    RevokeCertificate,
     VoidAuthorization,
 )
 from gateway.client.call import Call, Listing, Page, listing, look, note, order, post
 from gateway.client.identity import Identity
-from gateway.client.views import CertificateView, EventsView
+from gateway.client.views import EventsView, NewCertificateView
 
 T = TypeVar("T")
 
@@ -42,6 +45,7 @@ Instant = datetime | str
 _PAYMENT: Final = "/v1/payments/{merchant_no}/{order_no}"
 _HOLD: Final = "/v1/authorizations/{merchant_no}/{hold_no}"
 _REFUND: Final = "/v1/refunds/{merchant_no}/{refund_no}"
+_CERTIFICATES: Final = "/v1/merchants/{merchant_no}/certificates"
 _EVENTS_MAX: Final = 1_000
 
 
@@ -290,9 +294,24 @@ class MerchantCalls:
 
         return page
 
+    def certificates(self) -> Listing[CertificateView]:
+        """List your certificates, in the order of your numbers for them."""
+        return listing(CertificateView, _CERTIFICATES, {}, merchant_no=self.merchant_no)
+
+    def get_certificate(self, certificate_no: str) -> Call[CertificateView]:
+        """Look a certificate up, with itself as `pem`."""
+        path = f"{_CERTIFICATES}/{{certificate_no}}"
+        return self._look(CertificateView, path, certificate_no=certificate_no)
+
+    def revoke_certificate(
+        self, serial: str, *, reason: RevocationReason = "unspecified"
+    ) -> Call[CertificateView]:
+        """End a certificate of yours at once and for ever; do so if its key was ever seen."""
+        return order(RevokeCertificate(self.merchant_no, serial, reason), CertificateView)
+
     def renew_certificate(
         self, certificate_no: str, *, csr: str, renews: str
-    ) -> Call[CertificateView]:
+    ) -> Call[NewCertificateView]:
         """Have the bank make the next certificate; the old one goes on being valid for 15 days.
 
         Args:
@@ -300,9 +319,8 @@ class MerchantCalls:
             csr: the request for it, in PEM.
             renews: the serial of the old one, in lower-case hex.
         """
-        path = "/v1/merchants/{merchant_no}/certificates"
         body = {"certificate_no": certificate_no, "csr": csr, "renews": renews}
-        return post(CertificateView, path, body, merchant_no=self.merchant_no)
+        return post(NewCertificateView, _CERTIFICATES, body, merchant_no=self.merchant_no)
 
     def _look(
         self, view: type[T], path: str, query: Mapping[str, object] | None = None, **numbers: str

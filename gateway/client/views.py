@@ -59,7 +59,7 @@ class EventsView(Struct, frozen=True):
     newest: int
 
 
-class CertificateView(Struct, frozen=True):
+class NewCertificateView(Struct, frozen=True):
     """A certificate that the bank has made."""
 
     pem: str

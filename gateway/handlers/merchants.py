@@ -1,25 +1,33 @@
-"""Merchants: opened, suspended, activated, closed and looked up, and the events of each."""
+"""Merchants: taken on or opened, suspended, activated, closed and looked up, and their events."""
 
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from actors.answers import MerchantView
+from actors.answers import MerchantView, ProfileView
 from actors.commands import (
     ActivateMerchant,
+    AmendMerchant,
+    ApplyMerchant,
+    ApproveMerchant,
     CloseMerchant,
     Number,
     OpenMerchant,
+    RejectMerchant,
+    SignMerchant,
+    SubmitMerchant,
     SuspendMerchant,
 )
 from actors.kinds import MERCHANT
+from actors.lifecycle import PROFILE, PROFILES, view_profile
 from actors.merchant import Merchant, view_merchant
 from actors.refusal import Refusal
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
+from gateway.errors import RequestCode
 from gateway.feed import EventList, events_after
-from gateway.lookup import Cursor, Limit, Page, actors_page, found, state_of
+from gateway.lookup import Cursor, Limit, Page, actors_page, found, record_of, state_of
 
 
 class MerchantKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,11 +50,22 @@ class EventsAfter(MerchantKey, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
 
 
-MerchantCommand = OpenMerchant | SuspendMerchant | ActivateMerchant | CloseMerchant
+MerchantCommand = (
+    OpenMerchant
+    | ApplyMerchant
+    | AmendMerchant
+    | SubmitMerchant
+    | ApproveMerchant
+    | RejectMerchant
+    | SignMerchant
+    | SuspendMerchant
+    | ActivateMerchant
+    | CloseMerchant
+)
 
 
 async def command_merchant(desk: Desk, caller: Caller, command: MerchantCommand) -> Answer:
-    """Open, suspend, activate or close a merchant."""
+    """Take a merchant a step on: from an application to its contract, and on to its end."""
     return await desk.execute(caller, command)
 
 
@@ -55,6 +74,18 @@ async def get_merchant(desk: Desk, caller: Caller, key: MerchantKey) -> Answer:
     merchant: Merchant | None = state_of(desk.node, MERCHANT, key.merchant_no)
     view = None if merchant is None else view_merchant(key.merchant_no, merchant)
     return found(view, Refusal.MERCHANT_NOT_FOUND)
+
+
+async def get_profile(desk: Desk, caller: Caller, key: MerchantKey) -> Answer:
+    """Return how a merchant that has applied was taken on."""
+    number = key.merchant_no
+    # The record first: what is written with it is in the state that is read afterwards.
+    profile = record_of(desk.node, f"merchant/{number}", PROFILES, PROFILE)
+    merchant: Merchant | None = state_of(desk.node, MERCHANT, number)
+    if merchant is None:
+        return found(None, Refusal.MERCHANT_NOT_FOUND)
+    view = None if profile is None else view_profile(number, merchant, profile)
+    return found(view, RequestCode.NO_SUCH_PROFILE)
 
 
 async def list_merchants(desk: Desk, caller: Caller, asked: MerchantList) -> Answer:
@@ -80,6 +111,21 @@ ENDPOINTS: Final = (
         "merchant",
         MerchantView,
         Refusal.MERCHANT_NOT_FOUND,
+    ),
+    act(f"{_MERCHANT}/apply", ApplyMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/amend", AmendMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/submit", SubmitMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/approve", ApproveMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/reject", RejectMerchant, command_merchant, "bank", MerchantView),
+    act(f"{_MERCHANT}/sign", SignMerchant, command_merchant, "bank", MerchantView),
+    read(
+        f"{_MERCHANT}/profile",
+        MerchantKey,
+        get_profile,
+        "bank",
+        ProfileView,
+        Refusal.MERCHANT_NOT_FOUND,
+        RequestCode.NO_SUCH_PROFILE,
     ),
     act(f"{_MERCHANT}/suspend", SuspendMerchant, command_merchant, "bank", MerchantView),
     act(f"{_MERCHANT}/activate", ActivateMerchant, command_merchant, "bank", MerchantView),

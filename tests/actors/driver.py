@@ -263,3 +263,31 @@ def authorization(
 ) -> commands.CreateAuthorization:
     """Return the command for an authorization of M1 on A1, by default valid for an hour."""
     return commands.CreateAuthorization("M1", hold_no, "A1", amount_minor, "USD", valid_s)
+
+
+def application(merchant_no: str = "M1", **changes: Any) -> commands.ApplyMerchant:
+    """Return the command with which somebody would like to be a merchant."""
+    applied = commands.ApplyMerchant(merchant_no, "USD", "Shop Ltd", "shop@example.com")
+    return replace(applied, **changes)
+
+
+def issued(serial: str, days: int = 365, start_ns: int = MORNING) -> commands.Issued:
+    """Return what a CA would have made of a request: nothing that any key would verify."""
+    key, document = f"key of {serial}".encode(), f"certificate {serial}".encode()
+    return commands.Issued(serial, "ed25519", key, start_ns, start_ns + days * DAY, document)
+
+
+def registering(
+    certificate_no: str,
+    serial: str,
+    days: int = 365,
+    *,
+    request: str = "",
+    renews: str | None = None,
+    merchant_no: str = "M1",
+    start_ns: int = MORNING,
+) -> commands.RegisterCertificate:
+    """Return the command that registers a certificate, valid for so many days from the morning."""
+    asked_for = (request or certificate_no).encode().hex().zfill(64)
+    made = issued(serial, days, start_ns)
+    return commands.RegisterCertificate(merchant_no, certificate_no, asked_for, made, renews)

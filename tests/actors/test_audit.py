@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from actors import audit as audits
 from actors import commands
-from actors.account import Account
 from actors.agreement import ALLOWANCES
 from actors.audit import audit
 from actors.authorization import AUTHORIZATIONS
+from actors.commands import BANK
 from actors.event import (
     EVENTS,
     PAGE_EVENTS,
@@ -28,8 +28,8 @@ from actors.event import (
 from actors.freeze import FREEZES, UNFREEZES
 from actors.hold import HOLDS
 from actors.kinds import KINDS
+from actors.lifecycle import PROFILE, PROFILES
 from actors.limits import LIMITS_CHANGES
-from actors.merchant import Merchant
 from actors.messages import PaymentDeclined
 from actors.method import MethodLimit
 from actors.money import BALANCE_MAX
@@ -37,13 +37,28 @@ from actors.operation import CAPTURES, INCREMENTS, REVERSALS
 from actors.payment import PAYMENTS
 from actors.refund import REFUNDS, Queued
 from actors.refusal import Refusal
+from actors.registration import CERTIFICATES, ROSTER, ROSTERS, SERIALS
 from actors.remedy import CLOSINGS, REDIRECTS
 from actors.signing import AGREEMENTS, CHANGES
+from actors.tally import Violation
 from actors.transfer import TRANSFERS
 from engine.address import row_key
 from engine.kind import RecordKind
 from engine.message import Envelope
-from tests.actors.driver import MERCHANT, PAYER, SECOND, Bank, authorization, payment, shop
+from tests.actors.driver import (
+    DAY,
+    MERCHANT,
+    MORNING,
+    PAYER,
+    SECOND,
+    Bank,
+    application,
+    authorization,
+    issued,
+    payment,
+    registering,
+    shop,
+)
 
 CLEARING = "account/clearing-USD"
 FIRST_PAGE = page_name(1)
@@ -89,6 +104,14 @@ def _bank() -> Bank:
     bank.do(commands.UnfreezeAmount("A1", "F2", "U1"))
     bank.do(commands.OpenMerchant("M4", "USD"))
     bank.do(commands.CloseMerchant("M4"))
+    bank.do(application("M5"))
+    bank.do(registering("N0", "a0", 30, start_ns=MORNING - 30 * DAY))  # it has ended already
+    bank.do(registering("N1", "a1"))
+    bank.do(registering("N2", "a2", renews="a1"))
+    bank.do(registering("N3", "a3"))
+    bank.do(commands.RevokeCertificate("M1", "a3"))
+    bank.code(registering("N4", "a2"))
+    bank.do(commands.RegisterBankCertificate("N1", "0" * 64, issued("b1")))
     bank.audited = False
     return bank
 
@@ -130,6 +153,9 @@ def test_audit_of_bank_in_mid_flight_is_silent() -> None:
     bank.send(authorization("H5"))
     bank.send(commands.RefundPayment("M1", "R5", "O1", 5))
     bank.send(commands.CaptureAuthorization("M1", "H1", "C5", 5))
+    bank.send(registering("N5", "a5", renews="a2"))
+    bank.send(registering("N6", "a2"))
+    bank.send(commands.RevokeCertificate("M1", "a2"))
     while bank.queue:
         assert _fired(bank) == set()
         bank.deliver_at(len(bank.queue) // 2)
@@ -382,6 +408,29 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("page-of-events-gone", "events-gapless events", _drop(MERCHANT, EVENTS, FIRST_PAGE)),
     ("page-of-events-elsewhere", "events-gapless", _page_elsewhere),
     ("page-of-events-twice", "events-gapless events", _page_twice),
+    ("certificate-elsewhere-revoked", "certificate", _state("certificate/a1", status="REVOKED")),
+    ("certificate-ends-elsewhere", "certificate", _state("certificate/a1", ends_ns=1)),
+    ("certificate-of-another", "certificate", _state("certificate/a1", holder="merchant/M2")),
+    ("certificate-gone", "certificate", lambda bank: bank.states.pop("certificate/a2")),
+    ("certificate-of-nobody", "certificate live-certificates",
+     _drop(MERCHANT, CERTIFICATES, "N2")),
+    ("certificate-not-revoked", "certificate live-certificates",
+     _record(MERCHANT, CERTIFICATES, "N3", state="ACTIVE")),
+    ("serial-forgotten", "certificate", _drop(MERCHANT, SERIALS, "a1")),
+    ("serial-of-another", "certificate",
+     _record(MERCHANT, SERIALS, "a1", certificate_no="N2")),
+    ("registration-stuck", "certificate at-rest live-certificates merchant-counts",
+     _record(MERCHANT, CERTIFICATES, "N0", state="PROCESSING", ends_ns=2**62)),
+    ("bank-counts-too-many", "merchant-counts", _state(BANK, in_flight=1)),
+    ("roster-forgets-one", "live-certificates",
+     _record(MERCHANT, ROSTERS, ROSTER, live=())),
+    ("roster-of-the-revoked", "live-certificates",
+     _record(BANK, ROSTERS, ROSTER, live=(("N1", 5),))),
+    ("roster-gone", "live-certificates", _drop(BANK, ROSTERS, ROSTER)),
+    ("merchant-closing-for-nothing", "closing-merchant", _state("merchant/M4", status="CLOSING")),
+    ("applicant-without-profile", "profile", _drop("merchant/M5", PROFILES, PROFILE)),
+    ("applicant-with-a-contract", "profile",
+     _record("merchant/M5", PROFILES, PROFILE, contract_no="K1")),
     ("page-of-events-in-the-middle-of-one", "events-gapless events",
      lambda bank: _put(bank, MERCHANT, EVENTS, "2", bank.get(MERCHANT, EVENTS, FIRST_PAGE))),
 ]  # fmt: skip
@@ -441,7 +490,7 @@ def test_violation_says_where_and_what() -> None:
     bank = _bank()
     bank.force(PAYER, held_minor=401)
     (violation,) = audit(bank.view())
-    assert violation == audits.Violation("held", "actors", "account/A1", "held_minor off by 1")
+    assert violation == Violation("held", "actors", "account/A1", "held_minor off by 1")
 
 
 def test_every_invariant_is_explained_and_shown_to_fire() -> None:
@@ -453,6 +502,6 @@ def test_every_invariant_is_explained_and_shown_to_fire() -> None:
 def test_types_of_all_states_and_records_are_audited() -> None:
     """A new kind of record must not slip past the audit."""
     states = {kind.state for kind in KINDS.by_name.values()}
-    assert states == {Account, Merchant}
+    assert states == set(audits._STATES)
     records = {each.type for kind in KINDS.by_name.values() for each in kind.records.values()}
     assert records == set(audits._RECORDS)

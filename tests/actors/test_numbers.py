@@ -5,7 +5,17 @@ import pytest
 from actors import commands
 from actors.answers import Refused, Replayed
 from actors.outcome import JOINED_MAX
-from tests.actors.driver import DAY, SECOND, Bank, authorization, payment, shop
+from tests.actors.driver import (
+    DAY,
+    SECOND,
+    Bank,
+    application,
+    authorization,
+    issued,
+    payment,
+    registering,
+    shop,
+)
 
 
 def _history() -> list[commands.Command]:
@@ -80,6 +90,12 @@ def _history() -> list[commands.Command]:
         commands.RefundPayment("M8", "R1", "O1", 100, wait_for_funds=True),
         commands.RefundPayment("M8", "R2", "O1", 100, wait_for_funds=True),
         commands.CloseRefund("M8", "R1", "X1"),
+        application("M7"),
+        registering("N1", "ab"),
+        registering("N2", "cd", renews="ab"),
+        registering("N3", "cd"),
+        registering("N4", "ef", renews="77"),
+        commands.RegisterBankCertificate("N1", "0" * 64, issued("12")),
         commands.CaptureAuthorization("M1", "nothing", "C5", 1),
         commands.CaptureAuthorization("M1", "H2", "C6", 1),
     ]
@@ -114,6 +130,13 @@ def test_number_with_any_other_content_is_refused_and_nothing_changes() -> None:
     others: list[commands.Command] = [
         commands.OpenAccount("A9", "EUR"),
         commands.OpenMerchant("M9", "USD", 5, over_capture=False),
+        application("M7", legal_name="Other"),
+        application("M9"),
+        commands.OpenMerchant("M7", "USD"),
+        registering("N2", "34"),
+        registering("N4", "ef"),
+        registering("N4", "ef", renews="78"),
+        commands.RegisterBankCertificate("N1", "1" * 64, issued("12")),
         commands.SignAgreement("A9", "G9", "M9", 5, None),
         commands.SignAgreement("A9", "G9", "M8", 5, 6),
         commands.ChangeAgreement("A9", "G9", "C9", 7, 8),
@@ -160,6 +183,8 @@ IN_FLIGHT: list[commands.Command] = [
     commands.CaptureAuthorization("M1", "H1", "X1", 5),
     commands.CaptureAuthorization("M1", "H1", "X1", 10**12),
     commands.VoidAuthorization("M1", "H1", "X1"),
+    registering("X1", "ab"),
+    registering("X1", "cd"),
 ]
 
 
@@ -167,6 +192,7 @@ def _ready() -> Bank:
     bank = shop()
     bank.do(payment("O1"))
     bank.do(authorization("H1"))
+    bank.do(registering("C1", "cd"))
     return bank
 
 

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from actors import commands
 from actors.answers import Outcome, Refused, Replayed
 from actors.method import METHODS
-from tests.actors.driver import SECOND, Bank
+from tests.actors.driver import SECOND, Bank, registering
 
 _accounts = st.sampled_from(["A1", "A1", "A2", "A3"])
 _merchants = st.sampled_from(["M1", "M1", "M2"])
@@ -55,6 +55,11 @@ def _command() -> SearchStrategy[commands.Command]:
         st.builds(c.FreezeAmount, _accounts, _numbers, _amounts),
         st.builds(c.UnfreezeAmount, _accounts, _numbers, _numbers),
         st.builds(lambda life, merchant_no: life(merchant_no), merchants, _merchants),
+        st.builds(
+            lambda number, merchant_no: registering(number, f"0{number}", merchant_no=merchant_no),
+            _numbers,
+            _merchants,
+        ),
     )
 
 

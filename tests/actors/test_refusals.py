@@ -5,14 +5,30 @@ wrong at once. The first fault is the one refused; read downwards, it is gone in
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors import commands
 from actors.answers import Refused, Replayed
 from actors.refusable import REFUSALS
 from actors.refusal import Refusal
-from tests.actors.driver import DAY, MERCHANT, PAYER, Bank, authorization, payment, shop, table
+from actors.registration import LIVE_MAX
+from actors.states import MERCHANT as STATUSES
+from actors.states import allowed
+from tests.actors.driver import (
+    DAY,
+    MERCHANT,
+    PAYER,
+    Bank,
+    application,
+    authorization,
+    payment,
+    registering,
+    shop,
+    table,
+)
 
 # Payments and authorizations: the merchant, then the payer's account.
 
@@ -337,19 +353,30 @@ def test_command_decided_at_once_is_refused_in_order(row: list[str]) -> None:
 # The life of a merchant.
 
 MERCHANTS = table("""
-    suspend   MERCHANT_NOT_FOUND  no-merchant
-    suspend   STATE_CONFLICT      closed
-    activate  MERCHANT_NOT_FOUND  no-merchant
-    activate  STATE_CONFLICT      closed
-    shut      MERCHANT_NOT_FOUND  no-merchant
-    shut      OPEN_LIABILITIES    money
-    shut      OPEN_LIABILITIES    suspended money
-    shut      OPEN_LIABILITIES    hold
-    shut      OPEN_LIABILITIES    hold-under-way
-    shut      OPEN_LIABILITIES    payment-under-way
-    shut      OPEN_LIABILITIES    operation-under-way
-    shut      OPEN_LIABILITIES    refund-under-way
-    shut      OPEN_LIABILITIES    reversal-under-way
+    suspend   MERCHANT_NOT_FOUND     no-merchant
+    suspend   STATE_CONFLICT         closed
+    activate  MERCHANT_NOT_FOUND     no-merchant
+    activate  STATE_CONFLICT         closed
+    activate  CERTIFICATE_MISSING    signed
+    apply     NUMBER_USED            closed
+    amend     MERCHANT_NOT_FOUND     no-merchant
+    amend     STATE_CONFLICT         signed
+    submit    MERCHANT_NOT_FOUND     no-merchant
+    submit    STATE_CONFLICT         signed
+    approve   MERCHANT_NOT_FOUND     no-merchant
+    approve   STATE_CONFLICT         signed
+    reject    MERCHANT_NOT_FOUND     no-merchant
+    reject    STATE_CONFLICT         signed
+    sign      MERCHANT_NOT_FOUND     no-merchant
+    sign      STATE_CONFLICT         closed
+    shut      MERCHANT_NOT_FOUND     no-merchant
+    revoke    MERCHANT_NOT_FOUND     no-merchant
+    revoke    CERTIFICATE_NOT_FOUND  closed
+    pay       MERCHANT_NOT_FOUND     no-merchant
+    pay       MERCHANT_CLOSED        closed
+    pay       MERCHANT_NOT_ACTIVE    signed
+    pay       MERCHANT_CLOSING       closing
+    pay       MERCHANT_SUSPENDED     suspended
 """)
 
 
@@ -357,41 +384,99 @@ MERCHANTS = table("""
 def test_merchant_command_with_faults_is_refused_in_order(row: list[str]) -> None:
     family, expected, *faults = row
     bank = shop()
-    if "money" in faults:
+    if "signed" in faults:
+        bank = Bank()
+        bank.do(application())
+        bank.do(commands.SubmitMerchant("M1"))
+        bank.do(commands.ApproveMerchant("M1"))
+        bank.do(commands.SignMerchant("M1", "K1"))
+    if "closing" in faults:
         bank.do(payment("O1"))
-    if "closed" in faults:
+    if "closed" in faults or "closing" in faults:
         bank.do(commands.CloseMerchant("M1"))
     if "suspended" in faults:
         bank.do(commands.SuspendMerchant("M1"))
-    if "hold" in faults or "operation-under-way" in faults:
-        bank.do(authorization("H1"))
-    if "hold-under-way" in faults:
-        bank.send(authorization("H1"))
-    if "payment-under-way" in faults:
-        bank.send(payment("O1"))
-    if "operation-under-way" in faults:
-        bank.send(commands.VoidAuthorization("M1", "H1", "V1"))
-        bank.deliver_at(0)  # the hold is given back, and the merchant does not know yet
-    if "refund-under-way" in faults or "reversal-under-way" in faults:
-        bank.do(payment("O1"))
-    if "refund-under-way" in faults:
-        bank.send(commands.RefundPayment("M1", "R1", "O1", 1_000))
-    if "reversal-under-way" in faults:
-        bank.send(commands.ReversePayment("M1", "O1", "V1"))
     merchant_no = "M2" if "no-merchant" in faults else "M1"
     command: commands.Command = {
         "suspend": commands.SuspendMerchant(merchant_no),
         "activate": commands.ActivateMerchant(merchant_no),
+        "apply": application(merchant_no),
+        "amend": commands.AmendMerchant(merchant_no, "USD", "Name", "Contact"),
+        "submit": commands.SubmitMerchant(merchant_no),
+        "approve": commands.ApproveMerchant(merchant_no),
+        "reject": commands.RejectMerchant(merchant_no, "reason"),
+        "sign": commands.SignMerchant(merchant_no, "K1"),
         "shut": commands.CloseMerchant(merchant_no),
+        "revoke": commands.RevokeCertificate(merchant_no, "ab"),
+        "pay": commands.CreatePayment(merchant_no, "X1", "A1", 1, "EUR"),
     }[family]
-    before = dict(bank.states)
+    before = (dict(bank.states), dict(bank.rows))
     answer = bank.answer(bank.send(command))
     assert isinstance(answer, Refused)
     assert answer.code == expected
-    assert before == bank.states
+    assert before == (bank.states, bank.rows)
     if expected == "STATE_CONFLICT":
-        assert (answer.current, answer.allowed) == ("CLOSED", ("ACTIVE", "SUSPENDED"))
-    bank.run()
+        cause = str(type(command).__struct_config__.tag)
+        assert answer.current == bank.merchant("M1").status
+        assert answer.allowed == allowed(STATUSES, cause)
+
+
+# Certificates.
+
+REGISTRATIONS = table("""
+    register  MERCHANT_NOT_FOUND     free   no-merchant unknown full exists
+    register  NUMBER_USED            free   number-used closed unknown full exists
+    register  STATE_CONFLICT         free   closed unknown full exists
+    register  CERTIFICATE_NOT_FOUND  binds  unknown full exists
+    register  CERTIFICATE_REVOKED    binds  revoked ended full exists
+    register  CERTIFICATE_ENDED      binds  ended full exists
+    register  CERTIFICATE_LIMIT      binds  full exists
+    register  CERTIFICATE_EXISTS     binds  exists
+    register  -                      binds
+    bank      NUMBER_USED            free   number-used unknown full exists
+    bank      CERTIFICATE_NOT_FOUND  binds  unknown full exists
+    bank      CERTIFICATE_REVOKED    binds  revoked ended full exists
+    bank      CERTIFICATE_ENDED      binds  ended full exists
+    bank      CERTIFICATE_LIMIT      binds  full exists
+    bank      CERTIFICATE_EXISTS     binds  exists
+    bank      -                      binds
+""")
+
+
+@pytest.mark.parametrize("row", REGISTRATIONS, ids="+".join)
+def test_registration_with_faults_is_refused_in_order(row: list[str]) -> None:
+    family, expected, binds, *faults = row
+    bank = Bank()
+    bank.do(commands.OpenMerchant("M1", "USD"))
+    bank.do(commands.OpenMerchant("M2", "USD"))
+
+    def register(number: str, serial: str, days: int = 365, renews: str | None = None) -> Any:
+        made = registering(number, serial, days, renews=renews)
+        if family == "bank":
+            return commands.RegisterBankCertificate(number, made.request, made.issued, renews)
+        return replace(made, merchant_no="M3" if "no-merchant" in faults else "M1")
+
+    revoke: commands.Command = commands.RevokeCertificate("M1", "01")
+    if family == "bank":
+        revoke = commands.RevokeBankCertificate("01")
+    bank.do(registering("Y1", "ee", merchant_no="M2"))
+    if "no-merchant" not in faults:
+        bank.do(register("C1", "01", days=1))
+        if "number-used" in faults:
+            bank.do(register("X1", "02"))
+        if "revoked" in faults:
+            bank.do(revoke)
+        if {"ended", "revoked"} & set(faults):
+            bank.wait(DAY)
+        if "full" in faults:
+            most = LIVE_MAX["bank" if family == "bank" else "merchant"]
+            for n in range(most):
+                bank.ask(register(f"F{n}", f"f{n:03d}"))
+        if "closed" in faults:
+            bank.do(commands.CloseMerchant("M1"))
+    renews = "99" if "unknown" in faults else "01" if {"ended", "revoked"} & set(faults) else None
+    command = register("X1", "ee" if "exists" in faults else "77", renews=renews)
+    _expect(bank, command, expected, "ACTIVE", binds=binds == "binds")
 
 
 # What is done to a payment or to an authorization afterwards.
@@ -653,7 +738,7 @@ def _expect(
         assert {a: repr(state) for a, state in bank.states.items()} == balances
 
 
-FAMILIES = (TRANSFERS, LIVES, AT_ONCE, MERCHANTS, AFTERWARDS, REMEDIES, OPERATIONS)
+FAMILIES = (TRANSFERS, LIVES, AT_ONCE, MERCHANTS, REGISTRATIONS, AFTERWARDS, REMEDIES, OPERATIONS)
 
 
 @pytest.mark.parametrize(
@@ -691,5 +776,5 @@ def test_every_refusal_is_explained() -> None:
 
 def test_every_command_has_its_list_of_refusals() -> None:
     """That a list has no gap is held by the driver, whatever test meets a refusal."""
-    assert set(REFUSALS) == set(commands.AnyCommand.__args__)
+    assert set(REFUSALS) == {*commands.AnyCommand.__args__, *commands.BankCommand.__args__}
     assert {code for codes in REFUSALS.values() for code in codes} == set(Refusal)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from actors import commands, messages
 from actors.account import Account
 from actors.authorization import Authorization
+from actors.certificate import Certificate
 from actors.freeze import Freeze, Unfreeze
 from actors.hold import Hold
 from actors.kinds import KINDS
@@ -18,6 +19,7 @@ from actors.operation import Operation
 from actors.outcome import Bound
 from actors.payment import Payment
 from actors.refund import Refund
+from actors.registration import Registered
 from actors.remedy import Remedy
 from actors.signing import Agreement, AgreementChange
 from actors.state_page import state_page
@@ -26,6 +28,7 @@ from actors.states import (
     AGREEMENT,
     AUTHORIZATION,
     BUSINESS_DATE,
+    CERTIFICATE,
     CHANGE,
     FREEZE,
     HOLD,
@@ -34,6 +37,7 @@ from actors.states import (
     OPERATION,
     PAYMENT,
     REFUND,
+    REGISTRATION,
     REMEDY,
     START,
     TRANSFER,
@@ -61,6 +65,8 @@ KEPT: dict[type[Struct], tuple[str, Machine]] = {
     Unfreeze: ("state", CHANGE),
     Account: ("status", ACCOUNT),
     Merchant: ("status", MERCHANT),
+    Registered: ("state", REGISTRATION),
+    Certificate: ("status", CERTIFICATE),
 }
 """What has a state, the field that it is kept in, and its machine."""
 

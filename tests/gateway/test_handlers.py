@@ -354,8 +354,10 @@ async def test_merchant_is_suspended_activated_and_closed() -> None:
         status, problem = await client.post("/v1/payments", _untagged(payment("O2")))
         assert (status, problem["code"]) == (409, "MERCHANT_SUSPENDED")
         assert (await client.post("/v1/merchants/M1/activate"))[1]["status"] == "ACTIVE"
-        status, problem = await client.post("/v1/merchants/M1/close")
-        assert (status, problem["code"]) == (409, "OPEN_LIABILITIES")
+        status, closing = await client.post("/v1/merchants/M1/close")
+        assert (status, closing["status"]) == (200, "CLOSING")
+        status, problem = await client.post("/v1/payments", _untagged(payment("O2")))
+        assert (status, problem["code"]) == (409, "MERCHANT_CLOSING")
         await client.post("/v1/payments/M1/O1/reversals", {"reversal_no": "V1"})
         status, closed = await client.post("/v1/merchants/M1/close")
         assert (status, closed["status"]) == (200, "CLOSED")

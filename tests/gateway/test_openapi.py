@@ -18,6 +18,7 @@ from msgspec import Struct
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from actors.commands import AnyCommand
+from actors.refusal import Refusal
 from gateway.docs_page import POLICY, docs_page
 from gateway.endpoint import Access, Endpoint
 from gateway.errors import CODES, RequestCode
@@ -35,7 +36,13 @@ SCHEMAS: Final[dict[str, Any]] = DOCUMENT["components"]["schemas"]
 
 BANK: Final = ("/v1/accounts", "/v1/transfers", "/v1/merchants", "/v1/day-cuts", "/v1/node")
 MERCHANT: Final = ("/v1/commands", "/v1/payments", "/v1/authorizations", "/v1/refunds")
-OWN: Final = ("/v1/merchants/{merchant_no}", "/v1/merchants/{merchant_no}/events")
+OWN: Final = (
+    "/v1/merchants/{merchant_no}",
+    "/v1/merchants/{merchant_no}/events",
+    "/v1/merchants/{merchant_no}/certificates",
+    "/v1/merchants/{merchant_no}/certificates/{certificate_no}",
+    "/v1/merchants/{merchant_no}/certificates/{serial}/revoke",
+)
 
 
 def _parts(part: Any) -> Iterator[dict[str, Any]]:
@@ -147,6 +154,11 @@ def test_every_code_is_some_endpoints() -> None:
         RequestCode.HEADERS_TOO_LARGE,
         RequestCode.TRANSFER_CODING,
         RequestCode.HTTP_VERSION,
+        # No endpoint registers certificates: the gateway does when its CA has signed.
+        Refusal.CERTIFICATE_REVOKED,
+        Refusal.CERTIFICATE_ENDED,
+        Refusal.CERTIFICATE_LIMIT,
+        Refusal.CERTIFICATE_EXISTS,
     }
     assert codes == set(CODES) - elsewhere
 

@@ -4,6 +4,8 @@ import pytest
 
 from actors.commands import (
     AnyCommand,
+    ApplyMerchant,
+    BankCommand,
     CancelAgreement,
     CaptureAuthorization,
     ChangeAgreement,
@@ -22,6 +24,7 @@ from actors.commands import (
     ReversePayment,
     SetAccountLimits,
     SignAgreement,
+    SubmitMerchant,
     SuspendMerchant,
     UnfreezeAmount,
     WithdrawFunds,
@@ -63,6 +66,10 @@ HOLD = CreateAuthorization("M1", "H1", "A1", 100, "USD")
         ([FreezeAmount("A1", "Z1", 1), UnfreezeAmount("A1", "Z1", "U1")], [[], [0]]),
         ([SetAccountLimits("A1", "L1", "agreement", 1), _payment("O1")], [[], [0]]),
         ([MERCHANT, SuspendMerchant("M1"), _payment("O1")], [[], [0], [1]]),
+        (
+            [ApplyMerchant("M1", "USD", "Shop", "Somebody"), SubmitMerchant("M1"), _payment("O1")],
+            [[], [0], [1]],
+        ),
         ([_payment("O1"), RefundPayment("M1", "R1", "O1", 1)], [[], [0]]),
         ([_payment("O1"), RefundPayment("M1", "R1", "O2", 1)], [[], []]),
         ([_payment("O1"), RefundPayment("M2", "R1", "O1", 1)], [[], []]),
@@ -109,5 +116,6 @@ def test_item_waits_for_the_numbers_it_refers_to(
     assert found == waits_for
 
 
-def test_table_knows_every_command() -> None:
-    assert set(references._NEEDS) == set(STATUS)
+def test_table_knows_every_command_of_an_array() -> None:
+    assert set(references._NEEDS) == set(AnyCommand.__args__)
+    assert set(STATUS) == {*AnyCommand.__args__, *BankCommand.__args__}

@@ -9,6 +9,7 @@ Figures are never changed in place, so a copy of the bank is a copy of two flat 
 a test try many orders of commands that ran at the same time.
 """
 
+import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -29,6 +30,8 @@ PRECEDENCE = (
     "RESERVED_NUMBER",
     "NUMBER_USED",
     "MERCHANT_CLOSED",
+    "MERCHANT_NOT_ACTIVE",
+    "MERCHANT_CLOSING",
     "MERCHANT_SUSPENDED",
     "NO_SUCH_PAYMENT",
     "NO_SUCH_HOLD",
@@ -42,6 +45,12 @@ PRECEDENCE = (
     "HOLD_ALREADY_CAPTURED",
     "HOLD_PARTLY_CAPTURED",
     "STATE_CONFLICT",
+    "CERTIFICATE_MISSING",
+    "CERTIFICATE_NOT_FOUND",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_ENDED",
+    "CERTIFICATE_LIMIT",
+    "CERTIFICATE_EXISTS",
     "REVERSAL_WINDOW_PASSED",
     "REFUND_WINDOW_PASSED",
     "CAPTURE_LIMIT",
@@ -81,7 +90,24 @@ LEGAL = {
     "redirect": ["ABNORMAL"],
     "closing": ["PENDING_FUNDS", "ABNORMAL"],
     "freeze": ["OPEN", "FROZEN"],
+    "amend": ["DRAFT"],
+    "submit": ["DRAFT", "AUDITING"],
+    "approve": ["AUDITING", "TO_BE_SIGNED"],
+    "reject": ["AUDITING"],
+    "sign": ["TO_BE_SIGNED"],
+    "activate": ["PROVISIONING", "ACTIVE", "SUSPENDED"],
     "suspend": ["ACTIVE", "SUSPENDED"],
+    "close": [
+        "DRAFT",
+        "AUDITING",
+        "TO_BE_SIGNED",
+        "PROVISIONING",
+        "ACTIVE",
+        "SUSPENDED",
+        "CLOSING",
+        "CLOSED",
+    ],
+    "register": ["PROVISIONING", "ACTIVE", "SUSPENDED"],
     "change of an agreement": ["SIGNED"],
     "unfreeze": ["FROZEN"],
 }
@@ -109,6 +135,9 @@ TAKING = {
     "capture_authorization",
 }
 """What takes money from a payer: not for a suspended merchant."""
+
+CERTIFICATES_MAX = 10
+RENEWED_NS = 15 * DAY_NS
 
 METHODS = ["agreement", "authorization", "transfer", "withdrawal"]
 
@@ -157,7 +186,7 @@ class Bank:
             `allowance/A1/M1` (what A1 lets M1 take now), `freeze/A1/Z1`, `payment/M1/7`,
             `authorization/M1/7`, `hold/A1/M1/7`, `timer/A1/M1/7`, `capture/M1/7`, …; the timer of a
             refund that waits is `timer/M1/pending/7`; `events/M1` has all that happened at a
-            merchant.
+            merchant. A certificate is `certificate/ab`, `registered/M1/7` and `named/M1/ab`.
         bound: by the same names, the command that took the number and its first outcome.
         postings: what was posted since somebody last emptied the list.
         cut: the business dates that are closed.
@@ -187,9 +216,12 @@ class Bank:
     def do(self, command: Command) -> tuple[Answer, bool]:
         """Carry a command out; returns its answer, and whether that is a first outcome again."""
         kind = command["command"]
+        answer: Answer | tuple[Answer, bool]
         if kind in NUMBERS:
-            return self._ask_merchant(kind, command)
-        answer: Answer | tuple[Answer, bool] = getattr(self, f"_{kind}")(command)
+            answer = self._ask_merchant(kind, command)
+        else:
+            answer = getattr(self, f"_{kind}")(command)
+        self._end_closings()
         return answer if isinstance(answer, tuple) else (answer, False)
 
     def advance(self, to_ns: int, *, in_steps: bool = False) -> None:
@@ -222,6 +254,7 @@ class Bank:
         for self.now_ns, merchant_no, number, rest in expired:
             self._happened(merchant_no, "authorization.expired", number, rest, hold=number)
         self._deliver(sent)
+        self._end_closings()
         self.now_ns = clock_ns
 
     def _timers(self) -> list[str]:
@@ -271,10 +304,18 @@ class Bank:
         decide: Callable[[Command], Answer] = getattr(self, f"_{kind}")
         if name not in self.bound:
             status = self.things[f"merchant/{merchant_no}"]["status"]
-            if status == "CLOSED":
-                return refused("MERCHANT_CLOSED", number), False
-            if status == "SUSPENDED" and kind in TAKING:
-                return refused("MERCHANT_SUSPENDED", number), False
+            begun = {"ACTIVE", "SUSPENDED", "CLOSING", "CLOSED"}
+            code = first_of(
+                {
+                    "MERCHANT_CLOSED": status == "CLOSED",
+                    "MERCHANT_NOT_ACTIVE": status not in begun,
+                    "MERCHANT_CLOSING": status == "CLOSING"
+                    and kind in TAKING - {"capture_authorization"},
+                    "MERCHANT_SUSPENDED": status == "SUSPENDED" and kind in TAKING,
+                }
+            )
+            if code is not None:
+                return refused(code, number), False
         answer = self._once(name, number, command, decide)
         self._deliver(self._drain(merchant_no))
         return answer
@@ -759,75 +800,261 @@ class Bank:
     # Merchants
 
     def _open_merchant(self, command: Command) -> tuple[Answer, bool]:
+        return self._new_merchant(command, "ACTIVE")
+
+    def _apply_merchant(self, command: Command) -> tuple[Answer, bool]:
+        return self._new_merchant(command, "DRAFT")
+
+    def _new_merchant(self, command: Command, status: str) -> tuple[Answer, bool]:
         merchant_no = command["merchant_no"]
 
         def decide(command: Command) -> Answer:
-            merchant = {
-                "status": "ACTIVE",
-                "currency": command["currency"],
-                "fee_bps": command["fee_bps"],
-                "over_capture": command["over_capture"],
+            self.things[f"merchant/{merchant_no}"] = {
+                "status": status,
+                **self._terms(command),
                 "posted_minor": 0,
                 "fees_minor": 0,
-            }
-            self.things[f"merchant/{merchant_no}"] = {
-                **merchant,
                 "in_flight": 0,
                 "authorizations_open": 0,
                 "opened_ns": self.now_ns,
                 "pending": (),
             }
             self.things[f"events/{merchant_no}"] = {"items": ()}
-            return {
-                "object": "merchant",
-                "merchant_no": merchant_no,
-                **merchant,
-                "opened_at": instant(self.now_ns),
-            }
+            if status == "DRAFT":
+                self.things[f"profile/{merchant_no}/profile"] = {
+                    "legal_name": command["legal_name"],
+                    "contact": command["contact"],
+                    "reason": "",
+                    "contract_no": "",
+                    **{f"{done}_ns": 0 for done in ("submitted", "decided", "signed")},
+                    **{f"{done}_by": "" for done in ("submitted", "decided", "signed")},
+                }
+            return self._view_merchant(merchant_no)
 
         return self._once(f"merchant/{merchant_no}", merchant_no, command, decide)
 
-    def _suspend_merchant(self, command: Command) -> Answer:
-        return self._change_merchant(command["merchant_no"], "SUSPENDED")
+    @staticmethod
+    def _terms(command: Command) -> Thing:
+        return {name: command[name] for name in ("currency", "fee_bps", "over_capture")}
 
-    def _activate_merchant(self, command: Command) -> Answer:
-        return self._change_merchant(command["merchant_no"], "ACTIVE")
-
-    def _close_merchant(self, command: Command) -> Answer:
-        return self._change_merchant(command["merchant_no"], "CLOSED")
-
-    def _change_merchant(self, merchant_no: str, target: str) -> Answer:
-        merchant = self.things.get(f"merchant/{merchant_no}")
-        if merchant is None:
-            return refused("MERCHANT_NOT_FOUND", merchant_no)
-        closing = target == "CLOSED" != merchant["status"]
-        open_states = {
-            "authorization": {"HELD", "PARTIALLY_CAPTURED"},
-            "refund": {"PROCESSING", "PENDING_FUNDS", "ABNORMAL"},
-        }
-        liable = merchant["posted_minor"] != 0 or any(
-            name.startswith(f"{kind}/{merchant_no}/") and thing["state"] in states
-            for kind, states in open_states.items()
-            for name, thing in self.things.items()
-        )
-        code = first_of(
-            {
-                "STATE_CONFLICT": merchant["status"] == "CLOSED" != target,
-                "OPEN_LIABILITIES": closing and liable,
-            }
-        )
-        if code is not None:
-            conflict = code == "STATE_CONFLICT"
-            return refused(code, merchant_no, *(("CLOSED", "suspend") if conflict else ()))
-        self._change(f"merchant/{merchant_no}", status=target)
-        hidden = {"in_flight", "authorizations_open", "opened_ns", "pending"}
+    def _view_merchant(self, merchant_no: str) -> Answer:
         merchant = self.things[f"merchant/{merchant_no}"]
+        hidden = {"in_flight", "authorizations_open", "opened_ns", "pending"}
         return {
             "object": "merchant",
             "merchant_no": merchant_no,
             **{key: value for key, value in merchant.items() if key not in hidden},
             "opened_at": instant(merchant["opened_ns"]),
         }
+
+    def _amend_merchant(self, command: Command) -> Answer:
+        texts = {name: command[name] for name in ("legal_name", "contact")}
+        return self._step(command, "amend", "DRAFT", texts, terms=self._terms(command))
+
+    def _submit_merchant(self, command: Command) -> Answer:
+        return self._step(command, "submit", "AUDITING", self._done(command, "submitted"))
+
+    def _approve_merchant(self, command: Command) -> Answer:
+        return self._step(command, "approve", "TO_BE_SIGNED", self._done(command, "decided"))
+
+    def _reject_merchant(self, command: Command) -> Answer:
+        done = {"reason": command["reason"], **self._done(command, "decided")}
+        return self._step(command, "reject", "REJECTED", done)
+
+    def _sign_merchant(self, command: Command) -> Answer:
+        done = {"contract_no": command["contract_no"], **self._done(command, "signed")}
+        return self._step(command, "sign", "PROVISIONING", done)
+
+    def _done(self, command: Command, what: str) -> Thing:
+        return {f"{what}_ns": self.now_ns, f"{what}_by": command["operator"]}
+
+    def _suspend_merchant(self, command: Command) -> Answer:
+        return self._step(command, "suspend", "SUSPENDED")
+
+    def _activate_merchant(self, command: Command) -> Answer:
+        return self._step(command, "activate", "ACTIVE")
+
+    def _close_merchant(self, command: Command) -> Answer:
+        return self._step(command, "close", "CLOSED")
+
+    def _step(
+        self,
+        command: Command,
+        kind: str,
+        target: str,
+        noted: Thing | None = None,
+        terms: Thing | None = None,
+    ) -> Answer:
+        """Take a merchant a step on; one that is there already stays as it is.
+
+        Args:
+            noted: what the profile says of it; another reason or contract is another step.
+        """
+        merchant_no = command["merchant_no"]
+        merchant = self.things.get(f"merchant/{merchant_no}")
+        if merchant is None:
+            return refused("MERCHANT_NOT_FOUND", merchant_no)
+        status = merchant["status"]
+        profile = self.things.get(f"profile/{merchant_no}/profile", {})
+        texts = {key: (noted or {}).get(key) for key in ("reason", "contract_no")}
+        same = all(text is None or profile.get(key) == text for key, text in texts.items())
+        if status == target and same and terms is None:
+            return self._view_merchant(merchant_no)
+        code = first_of(
+            {
+                "STATE_CONFLICT": status not in LEGAL[kind],
+                "CERTIFICATE_MISSING": target == "ACTIVE"
+                and status == "PROVISIONING"
+                and not self._valid(f"merchant/{merchant_no}"),
+            }
+        )
+        if code is not None:
+            conflict = code == "STATE_CONFLICT"
+            return refused(code, merchant_no, *((status, kind) if conflict else ()))
+        if target == "CLOSED" and self._liable(merchant_no):
+            target = "CLOSING"
+        self._change(f"merchant/{merchant_no}", status=target, **(terms or {}))
+        if noted:
+            self._change(f"profile/{merchant_no}/profile", **noted)
+        return self._view_merchant(merchant_no)
+
+    def _liable(self, merchant_no: str) -> bool:
+        open_states = {
+            "authorization": {"HELD", "PARTIALLY_CAPTURED"},
+            "refund": {"PROCESSING", "PENDING_FUNDS", "ABNORMAL"},
+        }
+        return self.things[f"merchant/{merchant_no}"]["posted_minor"] != 0 or any(
+            name.startswith(f"{kind}/{merchant_no}/") and thing["state"] in states
+            for kind, states in open_states.items()
+            for name, thing in self.things.items()
+        )
+
+    def _end_closings(self) -> None:
+        """Close whoever was only waiting for the last of what was open."""
+        for name in [name for name in self.things if name.startswith("merchant/")]:
+            merchant_no = name.partition("/")[2]
+            if self.things[name]["status"] == "CLOSING" and not self._liable(merchant_no):
+                self._change(name, status="CLOSED")
+
+    # Certificates; `owner` is `M1`, or `main` for the bank
+
+    def _register_certificate(self, command: Command) -> Answer | tuple[Answer, bool]:
+        merchant_no, number = command["merchant_no"], command["certificate_no"]
+        merchant = self.things.get(f"merchant/{merchant_no}")
+        if merchant is None:
+            return refused("MERCHANT_NOT_FOUND", number)
+        status = merchant["status"]
+        known = f"registered/{merchant_no}/{number}" in self.bound
+        if not known and status not in LEGAL["register"]:
+            return refused("STATE_CONFLICT", number, status, "register")
+        return self._register(command, f"merchant/{merchant_no}", merchant_no)
+
+    def _register_bank_certificate(self, command: Command) -> Answer | tuple[Answer, bool]:
+        self.things.setdefault("bank/main", {"in_flight": 0})
+        return self._register(command, "bank/main", None)
+
+    def _register(
+        self, command: Command, holder: str, merchant_no: str | None
+    ) -> tuple[Answer, bool]:
+        number, issued = command["certificate_no"], command["issued"]
+        owner = holder.partition("/")[2]
+        serial, renews = issued["serial"], command["renews"]
+
+        def decide(asked: Command) -> Answer:
+            renewed = self._registered_as(owner, renews)
+            old = {} if renewed is None else self.things[renewed]
+            most = CERTIFICATES_MAX if merchant_no else 100
+            code = first_of(
+                {
+                    "CERTIFICATE_NOT_FOUND": renews is not None and renewed is None,
+                    "CERTIFICATE_REVOKED": old.get("state") == "REVOKED",
+                    "CERTIFICATE_ENDED": old.get("ends_ns", self.now_ns + 1) <= self.now_ns,
+                    "CERTIFICATE_LIMIT": len(self._valid(holder)) >= most,
+                    "CERTIFICATE_EXISTS": f"certificate/{serial}" in self.things,
+                }
+            )
+            ends_ns = issued["not_after_ns"]
+            self.things[f"registered/{owner}/{number}"] = {
+                **self._outcome(code),
+                "state": "FAILED" if code else "ACTIVE",
+                "serial": serial,
+                "ends_ns": ends_ns,
+                "renews": renews or "",
+                "revoked_ns": 0,
+                "reason": "",
+            }
+            if code is not None:
+                return refused(code, number)
+            self.things[f"named/{owner}/{serial}"] = {"certificate_no": number}
+            self.things[f"certificate/{serial}"] = {
+                "holder": holder,
+                "name": number,
+                "alg": issued["alg"],
+                "not_before_ns": issued["not_before_ns"],
+                "ends_ns": ends_ns,
+                "status": "ACTIVE",
+                "revoked_ns": 0,
+                "reason": "",
+            }
+            if renewed is not None:
+                earlier = min(old["ends_ns"], self.now_ns + RENEWED_NS)
+                self._change(renewed, ends_ns=earlier)
+                self._change(f"certificate/{renews}", ends_ns=earlier)
+            pem = ssl.DER_cert_to_PEM_cert(issued["certificate"])
+            return {**self._view_certificate(serial), "pem": pem}
+
+        # What the CA has made is not what was asked for.
+        asked = {key: value for key, value in command.items() if key != "issued"}
+        return self._once(f"registered/{owner}/{number}", number, asked, decide)
+
+    def _registered_as(self, owner: str, serial: str | None) -> str | None:
+        named = self.things.get(f"named/{owner}/{serial}")
+        return None if named is None else f"registered/{owner}/{named['certificate_no']}"
+
+    def _valid(self, holder: str) -> list[str]:
+        return [
+            name
+            for name, thing in self.things.items()
+            if name.startswith("certificate/")
+            and (thing["holder"], thing["status"]) == (holder, "ACTIVE")
+            and thing["ends_ns"] > self.now_ns
+        ]
+
+    def _view_certificate(self, serial: str) -> Answer:
+        certificate = self.things[f"certificate/{serial}"]
+        kind, _, owner = certificate["holder"].partition("/")
+        return {
+            "object": "certificate",
+            "merchant_no": owner if kind == "merchant" else None,
+            "certificate_no": certificate["name"],
+            "serial": serial,
+            "alg": certificate["alg"],
+            "state": certificate["status"],
+            "code": None,
+            "not_before": instant(certificate["not_before_ns"]),
+            "ends_at": instant(certificate["ends_ns"]),
+            "revoked_at": instant(certificate["revoked_ns"]),
+            "reason": certificate["reason"] or None,
+        }
+
+    def _revoke_certificate(self, command: Command) -> Answer:
+        if f"merchant/{command['merchant_no']}" not in self.things:
+            return refused("MERCHANT_NOT_FOUND", command["serial"])
+        return self._revoke(command, command["merchant_no"])
+
+    def _revoke_bank_certificate(self, command: Command) -> Answer:
+        return self._revoke(command, "main")
+
+    def _revoke(self, command: Command, owner: str) -> Answer:
+        serial = command["serial"]
+        registered = self._registered_as(owner, serial)
+        if registered is None:
+            return refused("CERTIFICATE_NOT_FOUND", serial)
+        if self.things[registered]["state"] == "ACTIVE":
+            revoked = {"revoked_ns": self.now_ns, "reason": command["reason"]}
+            self._change(registered, state="REVOKED", **revoked)
+            self._change(f"certificate/{serial}", status="REVOKED", **revoked)
+        return self._view_certificate(serial)
 
     def fee_minor(self, merchant_no: str, amount_minor: int) -> int:
         """Return the fee on an amount: basis points, rounded half up."""

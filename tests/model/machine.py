@@ -43,8 +43,10 @@ OWN_NUMBERS = {
     "set_account_limits": "limits_no",
     "freeze_amount": "freeze_no",
     "unfreeze_amount": "unfreeze_no",
+    "register_certificate": "certificate_no",
+    "register_bank_certificate": "certificate_no",
 }
-"""Commands that an account decides at once, and the field with the number."""
+"""Commands that are not a merchant's business, and the field with the number."""
 
 OPEN = ("HELD", "PARTIALLY_CAPTURED")
 FIT = {
@@ -152,6 +154,8 @@ _REMEDIES = ("redirect_refund", "close_refund")
 _AGREEING = ("sign_agreement", "change_agreement", "cancel_agreement")
 _FREEZING = ("freeze_amount", "unfreeze_amount")
 _GOVERNING = (*_AGREEING, "set_account_limits", *_FREEZING)
+_STEPS = ("apply", "amend", "submit", "approve", "sign", "certify", "activate", "reject", "suspend")
+"""The way of a merchant that is taken on, and two that lead from it."""
 _ANYTHING = (
     *_PAYING,
     *_OPERATING,
@@ -355,6 +359,93 @@ class Domain(RuleBasedStateMachine):
     def change_merchant(self, merchant_no: str, kind: str) -> None:
         self._do({"command": kind, "merchant_no": merchant_no})
 
+    @rule(
+        fresh=_flags,
+        steps=st.lists(st.sampled_from(_STEPS), max_size=3),
+        upto=st.integers(0, len(_STEPS)),
+        wishes=st.lists(_wishes("create_payment", "refund_payment"), max_size=1),
+    )
+    def take_on(self, fresh: bool, steps: list[str], upto: int, wishes: list[Wish]) -> None:
+        """Take a merchant on, all the way or in any order, and see whether it may do business."""
+        merchant_no = f"P{self._number('applicant', 9 if fresh else 0)}"
+        for step in (*_STEPS[:upto], *steps):
+            self._do(*self._step(step, merchant_no))
+        for wish in wishes:
+            self._do(self._command(wish._replace(merchant=merchant_no, original=9)))
+
+    def _step(self, step: str, merchant_no: str) -> list[Command]:
+        command: Thing = {"command": f"{step}_merchant", "merchant_no": merchant_no}
+        terms: Thing = {"currency": "USD", "legal_name": f"{step} Ltd", "contact": "somebody"}
+        terms |= {"fee_bps": 30, "over_capture": step == "amend"}
+        if step == "certify":
+            return [self._registering(merchant_no, 9, None)]
+        if step in {"apply", "amend"}:
+            command |= terms
+        elif step == "reject":
+            command |= {"reason": "no such shop", "operator": ""}
+        elif step == "sign":
+            command |= {"contract_no": f"K{len(self.asked) % 2}", "operator": "lawyer"}
+        elif step in {"submit", "approve"}:
+            command["operator"] = f"clerk {len(self.asked) % 2}"
+        return [command]
+
+    def _registering(self, owner: str | None, number: int, renews: str | None) -> Command:
+        """Return the registration of a certificate, of the bank's own where nobody owns it."""
+        days = 1 + 90 * (len(self.asked) % 5)
+        serial = self._number("serial", 9)
+        certificate_no = self._number(f"certificate/{owner}", number)
+        command = {
+            "command": "register_certificate" if owner else "register_bank_certificate",
+            "certificate_no": certificate_no,
+            "request": certificate_no.zfill(64),
+            "issued": {
+                "serial": serial,
+                "alg": "ed25519",
+                "spki": b"key",
+                "not_before_ns": self.model.now_ns,
+                "not_after_ns": self.model.now_ns + days * DAY_NS,
+                "certificate": serial.encode() * 50,
+            },
+            "renews": renews,
+        }
+        return {**command, "merchant_no": owner} if owner else command
+
+    def _some_serial(self, which: int) -> str:
+        names = [name for name in self.model.things if name.startswith("certificate/")]
+        return names[-1 - which % len(names)].partition("/")[2] if names and which != 9 else "ff"
+
+    @rule(
+        owner=st.sampled_from(("M1", "M1", "M1", "M2", "N1", None)),
+        numbers=st.lists(_small, min_size=1, max_size=3),
+        renewed=st.one_of(st.none(), _small),
+        revoked=st.one_of(st.none(), _small),
+        twice=_flags,
+        choices=st.one_of(st.none(), _choices),
+    )
+    def certify(
+        self,
+        owner: str | None,
+        numbers: list[int],
+        renewed: int | None,
+        revoked: int | None,
+        twice: bool,
+        choices: bytes | None,
+    ) -> None:
+        """Register certificates, renew and revoke some; one after the other, or all at once."""
+        renews = None if renewed is None else self._some_serial(renewed)
+        commands = [self._registering(owner, number, renews) for number in numbers]
+        if twice:  # what the CA has made of it the second time is something else
+            commands.append({**commands[0], "issued": self._registering(owner, 9, None)["issued"]})
+        if revoked is not None:
+            revoking = {"serial": self._some_serial(revoked), "reason": "superseded"}
+            kind = "revoke_certificate" if owner else "revoke_bank_certificate"
+            revoking |= {"command": kind, **({"merchant_no": owner} if owner else {})}
+            commands.append(revoking)
+        if choices is None:
+            self._do(*commands)
+        else:
+            self._race_of(commands, Plan(choices))
+
     @precondition(lambda self: len(self.asked) < MANY)
     @rule(
         kind=st.sampled_from(["create_payment", "create_authorization"]),
@@ -382,7 +473,10 @@ class Domain(RuleBasedStateMachine):
                 }
             )
         closing = {"command": "close_merchant", "merchant_no": merchant_no}
-        self._race_of([self._command(wish), closing, closing], Plan(choices))
+        racing = [self._command(wish), closing, closing]
+        if rest:
+            racing.append(self._registering(merchant_no, 9, None))
+        self._race_of(racing, Plan(choices))
         self._do(closing)
 
     @precondition(lambda self: len(self.asked) > LATE)
@@ -472,6 +566,8 @@ class Domain(RuleBasedStateMachine):
             "funding_no",
             "withdrawal_no",
             "transfer_no",
+            "issued",
+            "renews",
             number,
         }
         others = [name for name in command if name not in owners]
@@ -928,18 +1024,9 @@ class Domain(RuleBasedStateMachine):
             if answer is FaultCode.OUTCOME_UNKNOWN and dying
         }
         busy = {index for index, answer in enumerate(told) if _is_in_flight(answer)}
-        # Nor did the closing of a merchant because of something that came to nothing in the end.
-        liable = {
-            index
-            for index, answer in enumerate(told)
-            if commands[index]["command"] == "close_merchant"
-            and _code(answer) == "OPEN_LIABILITIES"
-            and any(
-                other["command"] != "close_merchant"
-                and other.get("merchant_no") == commands[index]["merchant_no"]
-                for other in commands
-            )
-        }
+        # A merchant that is being closed is CLOSING while something is under way, though that may
+        # come to nothing in the end; in an order of whole commands it is closed at once.
+        closing = any(command["command"] == "close_merchant" for command in commands)
         for index in busy:
             others = [*commands[:index], *commands[index + 1 :]]
             if not any(_same_original(commands[index], other) for other in others):
@@ -953,13 +1040,13 @@ class Domain(RuleBasedStateMachine):
             for index in sorted(left):
                 trial = bank.copy()
                 answer = trial.do(commands[index])
-                if index in unknown or answer == told[index]:
+                if index in unknown or _alike(answer, told[index], closing=closing):
                     found = search(trial, left - {index})
                     if found is not None:
                         return found
             return None
 
-        found = search(self.model, frozenset(range(len(commands))) - busy - liable)
+        found = search(self.model, frozenset(range(len(commands))) - busy)
         if found is None:
             pairs = zip(commands, told, strict=True)
             lines = (f"{command}\n  was told {answer}" for command, answer in pairs)
@@ -1030,6 +1117,26 @@ def _difference(sight: Sight, model: Bank) -> str:
     lines += [f"  posted {posting}, not expected" for posting in sight.posted - posted]
     lines += [f"  expected {posting}, not posted" for posting in posted - sight.posted]
     return "\n".join(lines)
+
+
+def _alike(expected: Answer, told: Answer | FaultCode | None, *, closing: bool) -> bool:
+    """Return whether an answer is the expected one.
+
+    Where a merchant is being closed, one that is CLOSING may be CLOSED in an order of whole
+    commands, and does not know yet what is still under way.
+    """
+    if not closing or not isinstance(told, tuple):
+        return expected == told
+    unknown = {"posted_minor", "fees_minor"} if told[0].get("status") == "CLOSING" else set()
+    texts = [
+        {
+            key: value.replace("CLOSING", "CLOSED") if isinstance(value, str) else value
+            for key, value in answer[0].items()
+            if key not in unknown
+        }
+        for answer in (expected, told)
+    ]
+    return texts[0] == texts[1] and expected[1] == told[1]
 
 
 def _is_in_flight(answer: Answer | FaultCode | None) -> bool:

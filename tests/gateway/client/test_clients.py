@@ -269,6 +269,20 @@ async def test_bank_keeps_accounts_and_its_day(tmp_path: Path) -> None:
         assert (await bank.close_merchant("M2")).status == "CLOSED"
         assert (await bank.get_merchant("M2")).over_capture
         assert {each.merchant_no async for each in bank.merchants()} == {"M1", "M2"}
+        terms: dict[str, Any] = {"currency": "USD", "legal_name": "Shop Ltd", "contact": "Ann"}
+        await bank.apply_merchant("M3", **terms)
+        await bank.amend_merchant("M3", **terms, fee_bps=30)
+        await bank.submit_merchant("M3", operator="clerk")
+        await bank.approve_merchant("M3")
+        signed = await bank.sign_merchant("M3", contract_no="K-1")
+        assert (signed.status, signed.fee_bps) == ("PROVISIONING", 30)
+        assert (await bank.get_profile("M3")).contract_no == "K-1"
+        await bank.apply_merchant("M4", **terms)
+        await bank.submit_merchant("M4")
+        rejected = await bank.reject_merchant("M4", reason="no such company")
+        assert rejected.status == "REJECTED"
+        with pytest.raises(RefusedError, match="CERTIFICATE_NOT_FOUND"):
+            await bank.revoke_certificate("M1", "ab", reason="superseded")
         today = (await bank.node()).business_date
         cut = await bank.cut_day(today)
         assert (cut.state, cut.sums) == ("CLOSED", {"USD": 0})
