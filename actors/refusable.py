@@ -160,6 +160,7 @@ _REFUSALS: Final[Mapping[type[Command], tuple[Refusal, ...]]] = {
         *_OPERATION,
         Refusal.MERCHANT_CLOSING,
         Refusal.MERCHANT_SUSPENDED,
+        Refusal.MERCHANT_CLOSING,
         Refusal.HOLD_PARTLY_CAPTURED,
         Refusal.INCREMENT_LIMIT,
         *_USE,
@@ -167,6 +168,7 @@ _REFUSALS: Final[Mapping[type[Command], tuple[Refusal, ...]]] = {
     commands.CaptureAuthorization: (
         *_OPERATION,
         Refusal.MERCHANT_SUSPENDED,
+        Refusal.MERCHANT_CLOSING,
         Refusal.CAPTURE_LIMIT,
         Refusal.CAPTURE_EXCEEDS_HOLD,
         *_USE,

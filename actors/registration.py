@@ -187,17 +187,21 @@ def certificate_added(turn: Turn[Any], message: CertificateAdded) -> None:
     registered = _processing(turn, number)
     turn.put(SERIALS, registered.serial, Named(number))
     if registered.renews:
-        _end_renewed(turn, registered.renews)
+        _end_renewed(turn, registered.renews, registered.not_before_ns)
     _count(turn, -1)
     state = move(REGISTRATION, registered.state, "CertificateAdded", "ACTIVE")
     settle(turn, CERTIFICATES, number, registered, _outcome(turn), state=state)
 
 
-def _end_renewed(turn: Turn[Any], serial: str) -> None:
-    """Let a certificate end in 15 days, unless it ends before; it may be revoked by now."""
+def _end_renewed(turn: Turn[Any], serial: str, renewed_ns: int) -> None:
+    """Let a certificate end in 15 days, unless it ends before; it may be revoked by now.
+
+    Certificates live in the CA's time, from when the new one is valid: a domain clock may be
+    years away from it.
+    """
     number, renewed = _known(turn, serial)
     assert renewed is not None, f"{turn.address} has no certificate {serial}"
-    ends_ns = min(renewed.ends_ns, turn.now_ns + RENEWED_NS)
+    ends_ns = min(renewed.ends_ns, renewed_ns + RENEWED_NS)
     if renewed.state == "ACTIVE" and ends_ns != renewed.ends_ns:
         turn.put(CERTIFICATES, number, replace(renewed, ends_ns=ends_ns))
         _write_roster(turn, {**_live(turn), number: ends_ns})

@@ -23,10 +23,12 @@ from engine.dates import ClosedDate, DateNotOpen
 from engine.fault import Fault
 from engine.node import Node
 from gateway import operations
+from gateway.answer import JSON, PROBLEM
+from gateway.counter import Counter
 from gateway.errors import CODES
 from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
-from gateway.operations import Acting, Reading
+from gateway.operations import Acting, Call, Called, Reading
 from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
 from storage.lmdb_store import LmdbStore
@@ -36,7 +38,7 @@ log = logging.getLogger("piaohao.gateway")
 LINE_BYTES: Final = 64 << 10
 _PATH_BYTES: Final = 100
 
-_decode = msgspec.json.Decoder(Reading | Acting).decode
+_decode = msgspec.json.Decoder(Reading | Acting | Call).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -84,12 +86,16 @@ class ControlSocket:
         folder: the node's data folder; its lock is ours, so a socket found there is stale.
         node: for operations that act.
         stores: those of its shards, for operations that read.
+        counter: for those that ask the API.
     """
 
-    def __init__(self, folder: Path, node: Node, stores: Sequence[LmdbStore]) -> None:
+    def __init__(
+        self, folder: Path, node: Node, stores: Sequence[LmdbStore], counter: Counter
+    ) -> None:
         self._folder = folder
         self._node = node
         self._stores = stores
+        self._counter = counter
 
     async def run(
         self,
@@ -139,6 +145,8 @@ class ControlSocket:
         try:
             if isinstance(asked, Reading):
                 result: Any = await self._read(asked)
+            elif isinstance(asked, Call):
+                result = await self._call(asked)
             else:
                 result = await self._act(asked)
         except Exception as error:
@@ -154,6 +162,15 @@ class ControlSocket:
             return await trio.to_thread.run_sync(
                 partial(operations.read, self._stores, snapshots, asked, check)
             )
+
+    async def _call(self, asked: Call) -> Called:
+        path, _, query = asked.path.partition("?")
+        response = await self._counter.answer_operator(
+            asked.method, path, query.encode(), asked.body.encode()
+        )
+        if response.headers["content-type"] not in (JSON, PROBLEM):
+            raise CommandError(INPUT, f"{path} is not answered in JSON")
+        return Called(response.status, msgspec.Raw(response.body))
 
     async def _act(self, asked: Acting) -> Any:
         outcome = await self._node.ask_control(operations.control_of(asked))

@@ -1,27 +1,38 @@
 """The counter: a request goes over it as plain values, and its answer comes back as bytes.
 
 It is the one way from any listener to the handlers, so that every listener says the same, byte for
-byte. A listener frames what it is given here and knows nothing of payments; nothing here knows how
-bytes travel.
+byte. Here it is decided in which order a request is refused: no slot (503), no valid signature
+(401), too many requests (429), not the caller's to ask (403, 404), and only then what it says. A
+listener frames what it is given and knows nothing of payments; nothing here knows how bytes travel.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from engine.fault import NODE_BUSY, FaultCode
-from gateway.answer import Answer, encode, failed
+from gateway.answer import JSON, Answer, encode, failed
 from gateway.content import content_problem
 from gateway.desk import Desk
 from gateway.endpoint import BODY_BYTES, Endpoint, Router
-from gateway.errors import Problem, RequestError, faulted, problem
+from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
+from gateway.gate import Gate, Identity
+from gateway.logs import REQUEST_ID, request_id
+from gateway.rate import Rates
 from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.gateway")
+requests = logging.getLogger("piaohao.requests")
 
-_BUSY: Final = frozenset({FaultCode.NODE_BUSY, FaultCode.ACTOR_BUSY})
+_BUSY: Final = frozenset({FaultCode.NODE_BUSY, FaultCode.ACTOR_BUSY, RequestCode.RATE_LIMITED})
+_ACCEPTED: Final = (
+    'sig1=("@method" "@authority" "@path" "@query" "content-digest")'
+    ';created;keyid;alg;nonce;tag="piaohao-v1"'
+)
+"""What a signature has to cover, as RFC 9421, section 5.1 has it said."""
 
 
 class Request(Struct, frozen=True):
@@ -29,7 +40,8 @@ class Request(Struct, frozen=True):
 
     Attributes:
         method, path, query: as they were sent; the path and the query still percent-encoded.
-        headers: names in lower case.
+        scheme: `http` or `https`.
+        headers: names in lower case; of one that came twice the values, joined by commas.
     """
 
     method: str
@@ -37,6 +49,7 @@ class Request(Struct, frozen=True):
     query: bytes
     headers: Mapping[str, str]
     body: bytes
+    scheme: str = "http"
 
 
 class Response(Struct, frozen=True):
@@ -78,11 +91,26 @@ class Counter:
     Args:
         desk: what handlers work with.
         router: the handler table.
+        gate: checks who asks and signs what is answered; None where nothing is signed, and
+            everybody may ask for everything.
+        rates: how much a merchant may ask; None for as much as it likes.
+        log_requests: write a line for each.
     """
 
-    def __init__(self, desk: Desk, router: Router) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        router: Router,
+        gate: Gate | None = None,
+        rates: Rates | None = None,
+        *,
+        log_requests: bool = False,
+    ) -> None:
+        self._log_requests = log_requests
         self._desk = desk
         self._router = router
+        self._gate = gate
+        self._rates = rates
 
     def place(self, method: str, path: str) -> Place:
         """Return where a request belongs; its body need not have come yet."""
@@ -93,40 +121,143 @@ class Counter:
 
     async def answer(self, place: Place, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
-        try:
-            answer = await self._answer(place, request)
-            return _response(answer.unless_known(request.headers.get("if-none-match")))
-        except StorageError as error:
-            # A row that cannot be read ends the node by its name, wherever it is met.
-            self._desk.fail(error)
-            return _response(failed(problem(FaultCode.INTERNAL, str(error))))
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            return _response(failed(problem(FaultCode.INTERNAL)))
+        visit = _Visit(request_id(request.headers.get(REQUEST_ID)))
+        begun = time.perf_counter()
+        answer = await self._contained(visit, place, request)
+        answer = answer.unless_known(request.headers.get("if-none-match"))
+        response = self._response(answer, visit, head=request.method == "HEAD")
+        if self._log_requests:
+            _log_request(place, request, response, visit, time.perf_counter() - begun)
+        return response
+
+    async def answer_operator(self, method: str, path: str, query: bytes, body: bytes) -> Response:
+        """Serve somebody who has shown otherwise that they act for the bank."""
+        place = self.place(method, path)
+        visit = _Visit(request_id(None), trusted=True)
+        request = Request(method, path, query, {"content-type": JSON} if body else {}, body)
+        return _encoded(await self._contained(visit, place, request))
 
     def refuse(self, error: RequestError) -> Response:
         """Return the answer to a request that did not come in whole."""
-        return _response(failed(error.problem, error.allow))
+        return self._response(failed(error.problem, error.allow), _Visit(request_id(None)))
 
-    async def _answer(self, place: Place, request: Request) -> Answer:
+    async def _contained(self, visit: "_Visit", place: Place, request: Request) -> Answer:
+        try:
+            return await self._answer(visit, place, request)
+        except RequestError as error:
+            return failed(error.problem, error.allow)
+        except StorageError as error:
+            # A row that cannot be read ends the node by its name, wherever it is met.
+            self._desk.fail(error)
+            return failed(problem(FaultCode.INTERNAL, str(error)))
+        except Exception:
+            log.exception("%s failed", _row(place, request), extra={"request_id": visit.request_id})
+            return failed(problem(FaultCode.INTERNAL))
+
+    async def _answer(self, visit: "_Visit", place: Place, request: Request) -> Answer:
         endpoint = place.endpoint
         if endpoint is None:
             assert place.refusal is not None
             return place.refusal
         if endpoint.takes_slots and self._desk.node.full():
             return failed(faulted(NODE_BUSY))
+        merchant_no, mark = "", None
+        if self._gate is not None and endpoint.access != "anyone" and not visit.trusted:
+            visit.identity = identity = self._gate.identify(request, commands=endpoint.takes_slots)
+            merchant_no, mark = identity.merchant_no, identity.mark
+            if merchant_no:
+                self._count(visit, merchant_no)
+                if endpoint.access == "bank":
+                    raise RequestError(RequestCode.NOT_FOR_MERCHANTS)
         unfit = content_problem(request.headers, request.body)
         if unfit is not None:
             return failed(unfit)
-        wait = request.headers.get("request-timeout-s")
         return await self._router.answer(
-            self._desk, endpoint, place.numbers, request.query, request.body, wait
+            self._desk,
+            endpoint,
+            place.numbers,
+            request.query,
+            request.body,
+            request.headers.get("request-timeout-s"),
+            merchant_no,
+            mark,
         )
 
+    def _count(self, visit: "_Visit", merchant_no: str) -> None:
+        """Count a merchant's request.
 
-def _response(answer: Answer) -> Response:
+        Raises:
+            RequestError: RATE_LIMITED.
+        """
+        if self._rates is None:
+            return
+        allowance = self._rates.take(merchant_no)
+        visit.headers["ratelimit-policy"] = self._rates.policy
+        visit.headers["ratelimit"] = f'"merchant";r={allowance.left};t={allowance.full_s}'
+        if not allowance.passed:
+            retry_after_s = allowance.retry_after_s
+            raise RequestError(RequestCode.RATE_LIMITED, retry_after_s=retry_after_s)
+
+    def _response(self, answer: Answer, visit: "_Visit", *, head: bool = False) -> Response:
+        response = _encoded(answer)
+        response.headers.update(visit.headers)
+        if answer.status == 401:
+            response.headers["accept-signature"] = _ACCEPTED
+            response.headers["www-authenticate"] = "Signature"
+        if self._gate is not None:
+            content = b"" if head else response.body
+            response.headers.update(self._gate.sign(answer.status, content, visit.identity))
+        return response
+
+
+class _Visit:
+    """What becomes known of a request on its way.
+
+    Attributes:
+        request_id: its name.
+        trusted: who asks is known otherwise.
+        identity: who has signed it, once that is proved.
+        headers: what else its answer says.
+    """
+
+    __slots__ = ("headers", "identity", "request_id", "trusted")
+
+    def __init__(self, request_id: str, *, trusted: bool = False) -> None:
+        self.request_id = request_id
+        self.trusted = trusted
+        self.identity: Identity | None = None
+        self.headers: dict[str, str] = {REQUEST_ID: request_id}
+
+
+def _row(place: Place, request: Request) -> str:
+    """Return a request's row of the table: its path has numbers in it that are nobody's affair."""
+    return (
+        "an unknown path" if place.endpoint is None else f"{request.method} {place.endpoint.path}"
+    )
+
+
+def _log_request(
+    place: Place, request: Request, response: Response, visit: _Visit, took_s: float
+) -> None:
+    merchant_no = "" if visit.identity is None else visit.identity.merchant_no
+    requests.info(
+        "%s: %d in %.1f ms",
+        _row(place, request),
+        response.status,
+        took_s * 1e3,
+        extra={
+            "request_id": visit.request_id,
+            "status": response.status,
+            "took_ms": round(took_s * 1e3, 3),
+            "merchant_no": merchant_no,
+        },
+    )
+
+
+def _encoded(answer: Answer) -> Response:
     body = answer.body
     busy_s = None
     if isinstance(body, Problem) and body.code in _BUSY:
         busy_s = body.retry_after_s
-    return Response(answer.status, answer.headers(), encode(body), busy_s)
+    sent = bytes(body) if isinstance(body, Raw) else encode(body)
+    return Response(answer.status, answer.headers(), sent, busy_s)

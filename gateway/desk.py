@@ -15,6 +15,7 @@ from engine.clock import DomainClock
 from engine.marks import Mark
 from engine.node import Node
 from gateway.answer import Answer, concluded
+from gateway.ca.bank_keys import BankKeys
 
 ClockKind = Literal["wall", "domain"]
 
@@ -28,10 +29,12 @@ class Caller(Struct, frozen=True):
     Attributes:
         timeout_s: how long they wait for the outcome, in seconds.
         mark: of their request, None where it is not signed; it goes with every command.
+        merchant_no: the merchant that asks, empty for the bank itself.
     """
 
     timeout_s: float
     mark: Mark | None = None
+    merchant_no: str = ""
 
 
 class Desk:
@@ -41,11 +44,16 @@ class Desk:
         node: the engine.
         clock_kind: whether commands may move the clock.
         timeout_s: what a caller waits who says nothing about it, seconds.
+        keys: the bank's, None where the node was started without.
+        crl: the newest revocation list and when it was made, seconds since 1970; None before
+            anybody has asked for one.
         version: of this program.
     """
 
-    def __init__(self, node: Node, timeout_s: float = 10.0) -> None:
+    def __init__(self, node: Node, timeout_s: float = 10.0, keys: BankKeys | None = None) -> None:
         self.node = node
+        self.keys = keys
+        self.crl: tuple[float, bytes] | None = None
         self.timeout_s = timeout_s
         self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"
         self.version = metadata.version("piaohao")

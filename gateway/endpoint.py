@@ -15,10 +15,12 @@ from msgspec import Struct
 
 from actors.commands import Command
 from actors.refusable import REFUSALS
+from actors.refusal import Refusal
+from engine.marks import Mark
 from gateway.answer import JSON, STATUS, Answer, failed
 from gateway.body import BodyDecoder
 from gateway.desk import TIMEOUT_S_MAX, Caller, Desk
-from gateway.errors import Code, RequestCode, RequestError
+from gateway.errors import Code, RequestCode, RequestError, problem
 from gateway.target import parameters, path_number
 
 BODY_BYTES: Final = 64 << 10
@@ -265,16 +267,24 @@ class Router:
         query: bytes,
         body: bytes,
         wait: str | None,
+        merchant_no: str = "",
+        mark: Mark | None = None,
     ) -> Answer:
         """Decode the request, run its handler, and return the answer, whatever it is.
 
+        A merchant who names another one is told what it would be told of one that there is not.
+
         Args:
             wait: the Request-Timeout-S header, if any.
+            merchant_no: the merchant who asks; empty for the bank.
+            mark: of a request that was signed.
         """
         try:
-            caller = Caller(desk.timeout_s if wait is None else _timeout_s(wait))
+            timeout_s = desk.timeout_s if wait is None else _timeout_s(wait)
             request = _request(endpoint, numbers, query, body)
-            return await endpoint.handle(desk, caller, request)
+            if merchant_no and getattr(request, "merchant_no", merchant_no) != merchant_no:
+                return failed(problem(Refusal.MERCHANT_NOT_FOUND))
+            return await endpoint.handle(desk, Caller(timeout_s, mark, merchant_no), request)
         except RequestError as error:
             return failed(error.problem, error.allow)
 

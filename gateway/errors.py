@@ -57,6 +57,20 @@ class RequestCode(StrEnum):
     NO_SUCH_DAY_CUT = "NO_SUCH_DAY_CUT"
     DATE_NOT_OPEN = "DATE_NOT_OPEN"
     CLOCK_NOT_MOVABLE = "CLOCK_NOT_MOVABLE"
+    SIGNATURE_MISSING = "SIGNATURE_MISSING"
+    SIGNATURE_MALFORMED = "SIGNATURE_MALFORMED"
+    SIGNATURE_OLD = "SIGNATURE_OLD"
+    SIGNATURE_WRONG = "SIGNATURE_WRONG"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    SIGNER_UNKNOWN = "SIGNER_UNKNOWN"
+    SIGNER_NOT_VALID = "SIGNER_NOT_VALID"
+    SIGNER_REVOKED = "SIGNER_REVOKED"
+    NONCE_USED = "NONCE_USED"
+    SIGNED_BEFORE_START = "SIGNED_BEFORE_START"
+    NOT_FOR_MERCHANTS = "NOT_FOR_MERCHANTS"
+    RATE_LIMITED = "RATE_LIMITED"
+    CSR_REFUSED = "CSR_REFUSED"
+    NO_CERTIFICATE_AUTHORITY = "NO_CERTIFICATE_AUTHORITY"
 
 
 Code = Refusal | FaultCode | RequestCode
@@ -86,6 +100,52 @@ _LOOK = "Look the original up; `allowed` names the states in which this can be d
 _NEW_HOLD = "Place a new authorization."
 
 CODES: Final[Mapping[Code, Meaning]] = {
+    # Who asks is not proved: docs/SIGNATURES.md says how to sign.
+    RequestCode.SIGNATURE_MISSING: Meaning(
+        401, "The request is not signed.", "Sign it as docs/SIGNATURES.md says."
+    ),
+    RequestCode.SIGNATURE_MALFORMED: Meaning(
+        401,
+        "Signature-Input, Signature or Content-Digest does not have its one form.",
+        "Follow docs/SIGNATURES.md to the letter: order, spaces and case count.",
+    ),
+    RequestCode.SIGNER_UNKNOWN: Meaning(
+        401, "No certificate has this serial.", "Sign with a certificate that the bank has issued."
+    ),
+    RequestCode.SIGNER_REVOKED: Meaning(
+        401, "The certificate was revoked.", "Sign with another, or ask the bank for one."
+    ),
+    RequestCode.SIGNER_NOT_VALID: Meaning(
+        401, "The certificate has expired, or is not valid yet.", "Sign with one that is valid."
+    ),
+    RequestCode.SIGNATURE_OLD: Meaning(
+        401,
+        "The signature was made more than 300 seconds from now, by the node's clock.",
+        "Set your clock, and sign each request when you send it.",
+    ),
+    RequestCode.DIGEST_MISMATCH: Meaning(
+        401,
+        "Content-Digest is not the digest of the body that came.",
+        "Take the digest of the very bytes that you send; of an empty body too.",
+    ),
+    RequestCode.SIGNATURE_WRONG: Meaning(
+        401,
+        "The signature is not the certificate's over this request.",
+        "Compare your signature base with the one that docs/SIGNATURES.md makes.",
+    ),
+    RequestCode.SIGNED_BEFORE_START: Meaning(
+        401,
+        "The request was signed before the node was up, so it may have come before.",
+        "Nothing happened: sign it again and send it.",
+    ),
+    RequestCode.NONCE_USED: Meaning(
+        401,
+        "A request with this nonce has come before.",
+        "Sign every try with a new nonce; the command's number stays the same.",
+    ),
+    RequestCode.NOT_FOR_MERCHANTS: Meaning(
+        403, "Only the bank itself may ask for this.", "Ask the bank."
+    ),
     # What is addressed does not exist.
     RequestCode.NOT_FOUND: Meaning(
         404, "There is nothing at this path.", "Correct the path; docs/API.md has all there are."
@@ -444,6 +504,19 @@ CODES: Final[Mapping[Code, Meaning]] = {
     RequestCode.HTTP_VERSION: Meaning(
         505, "The node speaks HTTP/1.1, and 1.0 to those who do.", "Speak HTTP/1.1."
     ),
+    RequestCode.RATE_LIMITED: Meaning(
+        429, "The merchant has sent more requests than it may.", _LATER
+    ),
+    RequestCode.CSR_REFUSED: Meaning(
+        422,
+        "The signing request is not one that the bank's CA signs.",
+        "Make a PKCS #10 request for an Ed25519, P-256 or RSA key of 2,048 bits or more.",
+    ),
+    RequestCode.NO_CERTIFICATE_AUTHORITY: Meaning(
+        409,
+        "The node was started without the bank's keys.",
+        "Start it with them: docs/CERTIFICATES.md.",
+    ),
     # The runtime's own: nothing happened, except where the outcome is unknown.
     FaultCode.ACTOR_BUSY: Meaning(
         429, "The merchant or account has as many commands under way as it may.", _LATER
@@ -541,7 +614,15 @@ class RequestError(Exception):
         allow: the methods of the path, for METHOD_NOT_ALLOWED.
     """
 
-    def __init__(self, code: RequestCode, detail: str = "", allow: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        code: Code,
+        detail: str = "",
+        allow: tuple[str, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(detail or code)
         self.problem = problem(code, detail)
+        if retry_after_s is not None:
+            self.problem = replace(self.problem, retry_after_s=retry_after_s)
         self.allow = allow

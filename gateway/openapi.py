@@ -13,6 +13,8 @@ from http import HTTPStatus
 from inspect import getdoc, isclass
 from typing import Final
 
+from actors.commands import MerchantCommand
+from actors.refusal import Refusal
 from engine.fault import FaultCode
 from gateway.answer import JSON, PROBLEM
 from gateway.desk import TIMEOUT_S_MAX
@@ -46,6 +48,20 @@ _WITH_BODY: Final = (
     RequestCode.LONE_SURROGATE,
     RequestCode.UNSUPPORTED_MEDIA_TYPE,
 )
+_SIGNED: Final = (
+    RequestCode.SIGNATURE_MISSING,
+    RequestCode.SIGNATURE_MALFORMED,
+    RequestCode.SIGNATURE_OLD,
+    RequestCode.SIGNATURE_WRONG,
+    RequestCode.DIGEST_MISMATCH,
+    RequestCode.SIGNER_UNKNOWN,
+    RequestCode.SIGNER_NOT_VALID,
+    RequestCode.SIGNER_REVOKED,
+    RequestCode.NONCE_USED,
+    RequestCode.SIGNED_BEFORE_START,
+    RequestCode.RATE_LIMITED,
+)
+"""Codes of requests that have to be signed."""
 
 _CALLERS: Final[Mapping[Access, str]] = {
     "anyone": "Anyone may call it; no signature is needed.",
@@ -123,13 +139,24 @@ def problems(endpoint: Endpoint) -> dict[int, tuple[Code, ...]]:
     by_status: dict[int, list[Code]] = {}
     for code in codes:
         meaning = CODES[code]
-        named = endpoint.access == "merchant" and meaning.status_named
+        named = _merchants(endpoint) and meaning.status_named
         by_status.setdefault(named or meaning.status, []).append(code)
     return {status: tuple(by_status[status]) for status in sorted(by_status)}
 
 
+def _merchants(endpoint: Endpoint) -> bool:
+    """Return whether it is about a merchant's affairs, in which accounts are only named."""
+    return endpoint.access == "merchant" or endpoint.request in MerchantCommand.__args__
+
+
 def _general(endpoint: Endpoint) -> tuple[Code, ...]:
     codes: tuple[Code, ...] = _ANY + (_WITH_QUERY if endpoint.body is None else _WITH_BODY)
+    if endpoint.access != "anyone":
+        codes += _SIGNED
+    if endpoint.access == "merchant":
+        codes += (Refusal.MERCHANT_NOT_FOUND,)
+    elif endpoint.access == "bank":
+        codes += (RequestCode.NOT_FOR_MERCHANTS,)
     if isclass(endpoint.body):  # one command; those of an array have their problems to themselves
         codes += tuple(code for code in FaultCode if code not in _ANY)
     return codes

@@ -8,8 +8,9 @@ over the control socket and in the command's own process.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from engine.control import Control, DiscardParked, ReleaseParked
 from engine.dates import CutDay
@@ -66,6 +67,19 @@ class Discard(Operation, frozen=True, tag="discard_parked"):
     address: str
 
 
+class Call(Operation, frozen=True, tag="call"):
+    """Ask the API for something, as the bank itself: whoever may open the socket is trusted.
+
+    Attributes:
+        path: with the query, if any.
+        body: JSON, empty for none.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    body: str = ""
+
+
 Reading = Verify | Export | Backup | ListParked
 Acting = Cut | Release | Discard
 
@@ -83,6 +97,13 @@ class BackedUp(Struct, frozen=True):
 
     out: str
     durable_seq: list[int]
+
+
+class Called(Struct, frozen=True):
+    """What the API has answered: a status, and a body in JSON."""
+
+    status: int
+    body: Raw
 
 
 class Parked(Struct, frozen=True):

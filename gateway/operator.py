@@ -16,7 +16,7 @@ from gateway import operations
 from gateway.autopsy import autopsy, examine
 from gateway.control import Failure, socket_name
 from gateway.exits import STORE, UNREACHABLE, CommandError
-from gateway.operations import Acting, Reading, Verify
+from gateway.operations import Acting, Call, Reading, Verify
 from gateway.verification import VIOLATIONS_MAX, Report, unopenable
 from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
 from storage.folder import Folder, release
@@ -78,7 +78,7 @@ def _unopenable(data: Path, error: CorruptRowError) -> Report:
     return replace(rest, ok=False, violations=violations)
 
 
-def act(data: Path, asked: Acting) -> Any:
+def act(data: Path, asked: Acting | Call) -> Any:
     """Have the running node perform an operation; returns its result as plain values.
 
     Raises:
@@ -96,7 +96,7 @@ def act(data: Path, asked: Acting) -> Any:
     raise CommandError(UNREACHABLE, detail)
 
 
-def ask(data: Path, asked: Reading | Acting) -> Any:
+def ask(data: Path, asked: Reading | Acting | Call) -> Any:
     """Ask the running node over its control socket.
 
     Raises:

@@ -1,12 +1,13 @@
 """A node that serves: engine, HTTP listener and control socket in one nursery.
 
 `serve` is what `piaohao serve` runs, and what any program runs that wants a node in its own
-process. It binds to loopback unless it is told that it may listen anywhere.
+process. Without the bank's keys nothing is signed, and it binds to loopback only.
 """
 
 import logging
 import signal
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -19,16 +20,19 @@ from engine.clock import Clock, DomainClock, WallClock
 from engine.limits import Limits
 from engine.node import Node
 from engine.shard import ShardFailedError
+from gateway.ca.bank_keys import BankKeys
 from gateway.control import ControlSocket
 from gateway.counter import Counter
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
 from gateway.failstop import FailStop, end_soon
+from gateway.gate import Gate
 from gateway.listener.address import authority, bound, default_names
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import DRAIN_S, Listener
 from gateway.listener.names import named
 from gateway.listener.tls import TlsFileError, TlsFiles
+from gateway.rate import Rates
 from gateway.table import ENDPOINTS
 from gateway.web import web_app
 from storage.folder import Folder
@@ -36,6 +40,8 @@ from storage.folder import Folder
 log = logging.getLogger("piaohao.gateway")
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
+RATE_PER_S: Final = 500.0
+"""Requests a second that a merchant may send where nothing else was said."""
 
 
 class Serving(Struct, frozen=True):
@@ -44,19 +50,24 @@ class Serving(Struct, frozen=True):
     Attributes:
         address: where it listens, for example `https://127.0.0.1:8443`.
         node: the engine, for programs that have it in-process.
+        counter: where such programs act for the bank (`Counter.answer_operator`).
         stop: begins the orderly end: what was admitted is finished, then `serve` returns.
     """
 
     address: str
     node: Node
+    counter: Counter
     stop: Callable[[], None]
 
 
 async def serve(
     folder: Folder,
     *,
+    keys: BankKeys | None = None,
+    signed: bool = True,
+    rate_per_s: float = RATE_PER_S,
+    log_requests: bool = False,
     listen: str = DEFAULT_LISTEN,
-    anywhere: bool = False,
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
     bounds: Bounds | None = None,
@@ -73,8 +84,12 @@ async def serve(
 
     Args:
         folder: locked by the caller, who closes it afterwards; it must hold a store.
+        keys: the bank's; None for a node that can neither certify nor sign.
+        signed: with the bank's keys, every request has to be signed, and every answer is. Without,
+            or without them, anybody may ask for anything, and the node listens on loopback only.
+        rate_per_s: how many requests a second a merchant may send.
+        log_requests: write a line for each request.
         listen: address and port; port 0 takes a free one.
-        anywhere: the address need not be on loopback.
         names: HOST or HOST:PORT, by which callers may address it; none stands for the address
             itself and, on loopback, `localhost`.
         tls: the server's context (`gateway.listener.tls`), for a node that is reached by https.
@@ -89,7 +104,7 @@ async def serve(
         StorageError: the store cannot be used.
     """
     scheme = "http" if tls is None else "https"
-    with bound(listen, anywhere=anywhere) as sock:
+    with bound(listen, anywhere=signed and keys is not None) as sock:
         called = named(names or default_names(sock), scheme)
         stores = folder.open()
         clean = False
@@ -99,15 +114,14 @@ async def serve(
             start: Clock = DomainClock(0) if clock == "domain" else WallClock()
             failstop = FailStop()
             node = Node(stores, KINDS, start, limits, failstop.begin)
-            desk = Desk(node, timeout_s)
-            listener = Listener(
-                web_app(Counter(desk, Router(ENDPOINTS))),
-                sock,
-                names=called,
-                bounds=bounds or Bounds(),
-                tls=tls,
+            desk = Desk(node, timeout_s, keys)
+            counter = _counter(
+                desk, keys if signed else None, rate_per_s, log_requests=log_requests
             )
-            control = ControlSocket(folder.path, node, stores)
+            listener = Listener(
+                web_app(counter), sock, names=called, bounds=bounds or Bounds(), tls=tls
+            )
+            control = ControlSocket(folder.path, node, stores, counter)
             over = trio.Event()
             stop = trio.Event()
             async with trio.open_nursery() as nursery:
@@ -116,7 +130,7 @@ async def serve(
                 await nursery.start(control.run)
                 await nursery.start(listener.run)
                 address = f"{scheme}://{authority(sock)}"
-                task_status.started(Serving(address, node, stop.set))
+                task_status.started(Serving(address, node, counter, stop.set))
                 await stop.wait()
                 listener.stop_accepting()
                 node.stop()
@@ -129,6 +143,16 @@ async def serve(
         finally:
             for store in stores:
                 store.close(clean=clean)
+
+
+def _counter(
+    desk: Desk, keys: BankKeys | None, rate_per_s: float, *, log_requests: bool
+) -> Counter:
+    gate = rates = None
+    if keys is not None:
+        gate = Gate(desk.node, keys, desk.node.marks, time.time)
+        rates = Rates(rate_per_s, time.monotonic)
+    return Counter(desk, Router(ENDPOINTS), gate, rates, log_requests=log_requests)
 
 
 async def _run(

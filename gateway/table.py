@@ -6,6 +6,7 @@ from gateway.handlers import (
     accounts,
     agreements,
     authorizations,
+    bank_certificates,
     certificates,
     commands,
     day_cuts,
@@ -31,6 +32,7 @@ _API: Final = (
     *freezes.ENDPOINTS,
     *merchants.ENDPOINTS,
     *certificates.ENDPOINTS,
+    *bank_certificates.ENDPOINTS,
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,
 )

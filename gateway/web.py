@@ -52,7 +52,8 @@ async def _answer(counter: Counter, asked: WebRequest) -> Response:
     except RequestError as error:
         return counter.refuse(error)
     return await counter.answer(
-        place, Request(asked.method, path, asked.query_string, _headers(asked), body)
+        place,
+        Request(asked.method, path, asked.query_string, _headers(asked), body, asked.scheme),
     )
 
 

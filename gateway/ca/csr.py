@@ -88,6 +88,29 @@ def read_csr(text: bytes) -> Request:
     return _proved(_parsed(_only_block(text)))
 
 
+def body_of(pem: bytes) -> str:
+    """Return a request as JSON carries it: what is between the lines of its PEM, in one line.
+
+    Raises:
+        CsrError: there is no PEM block of a request, or more than one.
+    """
+    return base64.b64encode(_only_block(pem)).decode("ascii")
+
+
+def read_body(body: str) -> Request:
+    """Return what a request proves that came as `body_of` has it: its DER in base64 (RFC 7030).
+
+    Raises:
+        CsrError: it is refused; the reason says why (`CsrReason`).
+    """
+    if len(body) > MAX_BYTES:
+        raise CsrError(CsrReason.TOO_LARGE, f"the request is larger than {MAX_BYTES} bytes")
+    try:
+        return _proved(_parsed(base64.b64decode(body, validate=True)))
+    except ValueError:
+        raise CsrError(CsrReason.MALFORMED, "the request is no base64 in one line") from None
+
+
 def _only_block(text: bytes) -> bytes:
     """Return the DER of the only PEM block."""
     if len(text) > MAX_BYTES:

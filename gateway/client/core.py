@@ -17,7 +17,7 @@ from msgspec import Struct
 from actors.answers import View
 from actors.commands import Command
 from gateway.ca.algorithm import PrivateKey
-from gateway.ca.csr import new_csr, new_key
+from gateway.ca.csr import body_of, new_csr, new_key
 from gateway.client.call import ROUTES, Call, encode, reader
 from gateway.client.errors import (
     BusyError,
@@ -160,7 +160,7 @@ class Core:
             raise ValueError("a client without an identity has nothing to renew")
         old = self._seal.identity
         key = key or new_key(old.key.alg)
-        csr = new_csr(key, calls.merchant_no).decode()
+        csr = body_of(new_csr(key, calls.merchant_no))
         call = calls.renew_certificate(certificate_no, csr=csr, renews=old.keyid)
         made = yield from self.ask(call)
         return Identity(key, made.pem.encode())

@@ -316,7 +316,7 @@ class MerchantCalls:
 
         Args:
             certificate_no: your own number for it.
-            csr: the request for it, in PEM.
+            csr: the request for it, its DER in base64.
             renews: the serial of the old one, in lower-case hex.
         """
         body = {"certificate_no": certificate_no, "csr": csr, "renews": renews}

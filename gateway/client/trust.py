@@ -19,7 +19,7 @@ from msgspec import Struct
 from gateway.ca.profile import MESSAGE_SIGNING
 from gateway.signatures.keys import PublicKey, UnfitKeyError
 
-PATH: Final = "/v1/bank-certificates"
+PATH: Final = "/v1/signing-certificates"
 """Where the list is, for anybody."""
 
 _CERTIFICATES_MAX: Final = 100

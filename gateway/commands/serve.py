@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
+from gateway.exits import INPUT, CommandError
+
+LogFormat = Literal["text", "json"]
+
 if TYPE_CHECKING:
+    from gateway.ca.bank_keys import BankKeys
+    from gateway.listener.tls import TlsFiles
     from gateway.server import Serving
 
 app = App(name="piaohao serve", version_flags=())
@@ -18,11 +24,18 @@ app = App(name="piaohao serve", version_flags=())
 def serve(
     *,
     data: Path,
+    keys: Path | None = None,
+    master_key: Path | None = None,
+    unsigned: Annotated[bool, Parameter(negative=())] = False,
     listen: str = "127.0.0.1:8080",
     name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
     tls_client_ca: Path | None = None,
+    plain: Annotated[bool, Parameter(negative=())] = False,
+    log: LogFormat = "text",
+    log_requests: Annotated[bool, Parameter(negative=())] = False,
+    rate: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 500.0,
     connections: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 4_096,
     connections_per_peer: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 256,
     clock: Literal["wall", "domain"] = "wall",
@@ -40,8 +53,15 @@ def serve(
     ----------
     data:
         Folder of the store; `piaohao init` makes one.
+    keys:
+        Folder of the bank's keys (`piaohao ca init` makes one); `keys` in the store's folder if
+        absent. Requests have to be signed, and answers are.
+    master_key:
+        File of the master key that opens them; PIAOHAO_MASTER_KEY if absent.
+    unsigned:
+        Anybody may ask for anything, on loopback only. For laboratories; takes no keys.
     listen:
-        Loopback address and port; port 0 takes a free one.
+        Address and port; port 0 takes a free one.
     name:
         HOST or HOST:PORT by which callers may address the node, as often as it has names; without
         any it goes by the address that it listens on.
@@ -49,9 +69,17 @@ def serve(
         PEM file of the node's certificate and those between it and a root. It is read again on
         SIGHUP, and so is the key.
     tls_key:
-        PEM file of its key.
+        PEM file of its key. Without these two, the certificate that `piaohao ca tls` has made.
     tls_client_ca:
         PEM file of those who sign clients' certificates; a client need not show one.
+    plain:
+        No TLS, though there is a certificate: behind a proxy that ends it.
+    log:
+        How log lines look on standard error: `text` or `json`.
+    log_requests:
+        Log every request, by its row of the table and without anything that it says.
+    rate:
+        Requests a second that a merchant may send.
     connections:
         Connections at a time; fewer where not as many files may be open.
     connections_per_peer:
@@ -63,21 +91,19 @@ def serve(
     """
     import trio
 
-    from gateway.exits import INPUT, CommandError
     from gateway.listener.address import address_of
     from gateway.listener.bounds import Bounds
     from gateway.listener.names import named
-    from gateway.listener.tls import TlsFiles
+    from gateway.logs import configure
     from gateway.operator import open_folder
     from gateway.server import serve_until_signalled
 
-    address_of(listen)
+    configure(log)
     named(name, "http")
-    files = None
-    if tls_certificate is not None and tls_key is not None:
-        files = TlsFiles(tls_certificate, tls_key, tls_client_ca)
-    elif tls_certificate or tls_key or tls_client_ca:
-        raise CommandError(INPUT, "TLS takes both --tls-certificate and --tls-key")
+    address_of(listen, anywhere=not unsigned)
+    files = _given_tls(
+        tls_certificate, tls_key, tls_client_ca, plain=plain, own=not unsigned or keys is not None
+    )
     bounds = Bounds(connections_max=connections, connections_per_peer=connections_per_peer)
 
     def announce(serving: "Serving") -> None:
@@ -85,12 +111,22 @@ def serve(
         sys.stdout.flush()
 
     with closing(open_folder(data)) as folder:
+        # Unsigned, it wants keys only to certify with.
+        bank = None if unsigned and keys is None else _keys(data, keys, master_key)
+        if files is None and not plain:
+            files = _own_tls(bank, tls_client_ca)
+            if files is None:
+                _check_loopback(listen)
         trio.run(
             partial(
                 serve_until_signalled,
                 folder,
                 announce,
                 files,
+                keys=bank,
+                signed=not unsigned,
+                rate_per_s=rate,
+                log_requests=log_requests,
                 listen=listen,
                 names=name,
                 bounds=bounds,
@@ -98,3 +134,63 @@ def serve(
                 timeout_s=timeout_s,
             )
         )
+
+
+def _keys(data: Path, keys: Path | None, master_key: Path | None) -> "BankKeys":
+    from gateway.ca.bank_keys import BankKeys
+    from gateway.ca.master_key import find_master_key
+
+    folder = keys or data / "keys"
+    if not folder.exists():
+        raise CommandError(
+            INPUT,
+            f"there are no keys in {folder}; make some with: piaohao ca init --keys {folder} "
+            "--bank NAME; or let anybody ask for anything, on loopback, with --unsigned",
+        )
+    return BankKeys.load(folder, find_master_key(master_key))
+
+
+def _given_tls(
+    certificate: Path | None, key: Path | None, client_ca: Path | None, *, plain: bool, own: bool
+) -> "TlsFiles | None":
+    """Return TLS by the files that were given.
+
+    Args:
+        own: the bank may have a certificate of its own, so that none need be given.
+    """
+    from gateway.listener.tls import TlsFiles
+
+    if plain and (certificate or key or client_ca):
+        raise CommandError(INPUT, "--plain means no TLS, and takes none of its files")
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key, client_ca)
+    if certificate or key or (client_ca and not own):
+        raise CommandError(INPUT, "TLS takes both --tls-certificate and --tls-key")
+    return None
+
+
+def _own_tls(bank: "BankKeys | None", client_ca: Path | None) -> "TlsFiles | None":
+    """Return TLS by the certificate that the bank's CA has made, if it has."""
+    from gateway.listener.tls import TlsFiles
+
+    if bank is not None and bank.tls is not None:
+        own = bank.tls
+        password = own.master_key.password()
+        return TlsFiles(own.certificate_path, own.key_path, client_ca, password=password)
+    if client_ca:
+        raise CommandError(INPUT, "--tls-client-ca takes a certificate of the node's own as well")
+    return None
+
+
+def _check_loopback(listen: str) -> None:
+    """Refuse to speak in clear text to the world by mistake."""
+    from gateway.listener.address import ListenError, address_of
+
+    try:
+        address_of(listen)
+    except ListenError:
+        raise CommandError(
+            INPUT,
+            f"--listen {listen!r}: without TLS only on loopback; make a certificate with "
+            "piaohao ca tls, give one with --tls-certificate, or say --plain behind a proxy",
+        ) from None

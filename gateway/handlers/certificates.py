@@ -1,14 +1,16 @@
-"""Certificates of merchants: looked up and revoked. They are registered once the CA has signed."""
+"""Certificates of merchants: signed by the bank's CA, looked up and revoked."""
 
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from actors.answers import CertificateView
-from actors.commands import Number, RevokeCertificate
+from actors.commands import Number, RegisterCertificate, RevokeCertificate
+from actors.refusable import REFUSALS
 from actors.registration import view_registration
 from gateway.answer import Answer
 from gateway.certificates import certificates_page, registered_of
+from gateway.certification import CertifyMerchant, certify_merchant
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode
@@ -56,13 +58,17 @@ async def revoke_certificate(desk: Desk, caller: Caller, command: RevokeCertific
 _CERTIFICATES: Final = "/v1/merchants/{merchant_no}/certificates"
 
 ENDPOINTS: Final = (
-    read(
+    act(
         _CERTIFICATES,
-        CertificateList,
-        list_certificates,
+        CertifyMerchant,
+        certify_merchant,
         "merchant",
-        Page[CertificateView],
+        CertificateView,
+        *REFUSALS[RegisterCertificate],
+        RequestCode.CSR_REFUSED,
+        RequestCode.NO_CERTIFICATE_AUTHORITY,
     ),
+    read(_CERTIFICATES, CertificateList, list_certificates, "merchant", Page[CertificateView]),
     read(
         f"{_CERTIFICATES}/{{certificate_no}}",
         CertificateKey,

@@ -6,11 +6,13 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
+from actors import commands
+from actors.refusal import Refusal
 from gateway.answer import Answer, Item
 from gateway.body import BodyDecoder
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint
-from gateway.errors import Problem, RequestCode
+from gateway.errors import Problem, RequestCode, problem
 from gateway.series import Entry, Series
 from gateway.strict_json import check_length, read_array
 
@@ -46,13 +48,48 @@ def _entry(raw: bytes, parsed: Any) -> Entry | Problem:
     return _one.problem(raw, parsed, 2) if entry is None else entry
 
 
+OWN: Final = frozenset(
+    {
+        commands.CreatePayment,
+        commands.ReversePayment,
+        commands.CreateAuthorization,
+        commands.IncrementAuthorization,
+        commands.CaptureAuthorization,
+        commands.VoidAuthorization,
+        commands.ReleaseAuthorization,
+        commands.RefundPayment,
+        commands.RefundAuthorization,
+        commands.CloseRefund,
+    }
+)
+"""What a merchant may have done in an array, in its own name; all else is the bank's."""
+
+
+def _own(entry: Entry | Problem, merchant_no: str) -> Entry | Problem:
+    """Return a merchant's item, or why it is not one."""
+    if isinstance(entry, Problem):
+        return entry
+    if type(entry) not in OWN:
+        return problem(RequestCode.NOT_FOR_MERCHANTS)
+    if entry.merchant_no != merchant_no:  # type: ignore[union-attr]
+        return problem(Refusal.MERCHANT_NOT_FOUND)
+    return entry
+
+
 async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answer:
-    """Start the commands in array order and answer each with its own status and body."""
+    """Start the commands in array order and answer each with its own status and body.
+
+    A merchant may send payments, authorizations, refunds and what is done to them, its own; the
+    bank may send everything.
+    """
     if not array.entries:
         return Answer(200, [])
+    entries = array.entries
+    if caller.merchant_no:
+        entries = [_own(entry, caller.merchant_no) for entry in entries]
     movable = desk.clock_kind == "domain"
     deadline = desk.deadline(caller)
-    series = Series(desk.node, array.entries, deadline, movable=movable, mark=caller.mark)
+    series = Series(desk.node, entries, deadline, movable=movable, mark=caller.mark)
     return Answer(200, await series.run())
 
 

@@ -24,7 +24,7 @@ from actors.remedy import CLOSINGS, REDIRECTS, Remedy, view_remedy
 from engine.kind import RecordKind
 from gateway.answer import Answer
 from gateway.desk import Caller, Desk
-from gateway.endpoint import Endpoint, act, read
+from gateway.endpoint import Access, Endpoint, act, read
 from gateway.errors import RequestCode, RequestError
 from gateway.feed import Listed, list_records
 from gateway.lookup import Page, found, record_of
@@ -107,6 +107,7 @@ def _remedy(
     command_type: type[Command],
     key_type: type[RefundKey],
     kind: RecordKind[Remedy],
+    access: Access,
 ) -> Iterator[Endpoint]:
     """Yield the two endpoints of one kind of remedy: do it, and look it up by its number."""
 
@@ -123,7 +124,7 @@ def _remedy(
         view = view_remedy(key.merchant_no, remedy_no, record)
         return found(view, RequestCode.NO_SUCH_OPERATION)
 
-    yield act(f"{_REFUND}/{name}", command_type, remedy, "merchant", RemedyView)
+    yield act(f"{_REFUND}/{name}", command_type, remedy, access, RemedyView)
     yield read(
         f"{_REFUND}/{name}/{{{number}}}",
         key_type,
@@ -148,6 +149,7 @@ ENDPOINTS: Final = (
     ),
     read(_REFUNDS, RefundList, list_refunds, "merchant", Page[RefundView]),
     read(_REFUND, RefundKey, get_refund, "merchant", RefundView, Refusal.NO_SUCH_REFUND),
-    *_remedy("redirects", "redirect_no", RedirectRefund, RedirectKey, REDIRECTS),
-    *_remedy("closings", "close_no", CloseRefund, ClosingKey, CLOSINGS),
+    # Where a refund goes that its payer's account cannot take, the bank finds out.
+    *_remedy("redirects", "redirect_no", RedirectRefund, RedirectKey, REDIRECTS, "bank"),
+    *_remedy("closings", "close_no", CloseRefund, ClosingKey, CLOSINGS, "merchant"),
 )

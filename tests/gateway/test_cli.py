@@ -92,7 +92,7 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("serve", "--data"),
         ("serve", "--data", "x", "--lisen", "127.0.0.1:0"),
         ("serve", "--data", "x", "extra"),
-        ("serve", "--data", "x", "--listen", "0.0.0.0:0"),
+        ("serve", "--data", "x", "--unsigned", "--listen", "0.0.0.0:0"),
         ("serve", "--data", "x", "--listen", "nowhere"),
         ("serve", "--data", "x", "--name", "no name"),
         ("serve", "--data", "x", "--name", "bank.example", "--name", "http://bank.example"),
@@ -100,7 +100,8 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("serve", "--data", "x", "--connections-per-peer", "0"),
         ("serve", "--data", "x", "--tls-certificate", "x"),
         ("serve", "--data", "x", "--tls-key", "x"),
-        ("serve", "--data", "x", "--tls-client-ca", "x"),
+        ("serve", "--data", "x", "--unsigned", "--tls-client-ca", "x"),
+        ("serve", "--data", "x", "--plain", "--tls-key", "x"),
         ("serve", "--data", "x", "--tls-certificate", "nothing", "--tls-key", "nothing"),
         ("serve", "--data", "x", "--clock", "sundial"),
         ("serve", "--data", "x", "--timeout-s", "0"),
@@ -212,7 +213,7 @@ def test_file_that_is_no_store_is_refused_and_verify_says_why(
     bank: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (bank / "shard-0" / "data.mdb").write_bytes(b"no database" * 1_000)
-    code, _, err = _run(capsys, "serve", "--listen", "127.0.0.1:0", "--data", bank)
+    code, _, err = _run(capsys, "serve", "--unsigned", "--listen", "127.0.0.1:0", "--data", bank)
     assert code == STORE
     _one_line(err)
     code, out, err = _run(capsys, "verify", "--data", bank)

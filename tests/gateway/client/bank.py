@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.ca import profile
 from gateway.ca.authority import Authority, new_root
-from gateway.ca.csr import new_csr, new_key, read_csr
+from gateway.ca.csr import new_csr, new_key, read_body, read_csr
 from gateway.client import Identity
 from gateway.signatures.keys import PrivateKey
 
@@ -68,9 +68,9 @@ class Bank:
         )
         return Identity(key, issued.pem)
 
-    def certify_csr(self, number: str, csr: bytes) -> bytes:
+    def certify_csr(self, number: str, csr: str) -> bytes:
         """Return a merchant's certificate in PEM, for a request that it has made."""
-        return self.issuing.issue(read_csr(csr), profile.merchant(number), now=self.now).pem
+        return self.issuing.issue(read_body(csr), profile.merchant(number), now=self.now).pem
 
 
 def pem(certificate: x509.Certificate) -> bytes:

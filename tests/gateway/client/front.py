@@ -87,7 +87,7 @@ class Front:
             if not isinstance(head, h11.Request):
                 return
             target = head.target.decode()
-            asks_certificates = target == "/v1/bank-certificates"
+            asks_certificates = target == "/v1/signing-certificates"
             mishap = Mishap()
             if self.mishaps and not asks_certificates:
                 mishap = self.mishaps.popleft()

@@ -276,7 +276,7 @@ def test_renewal_keeps_its_key_across_tries_and_returns_what_was_made() -> None:
     assert "PRIVATE" not in bodies[0]["csr"]
 
     def made(send: Send) -> Came:
-        pem = now.certify_csr("M1", msgspec.json.decode(send.body)["csr"].encode())
+        pem = now.certify_csr("M1", msgspec.json.decode(send.body)["csr"])
         return answer(201, object="certificate", pem=pem.decode())
 
     unsigned = Core(None, TERMS, now=lambda: 0.0, wall=lambda: 0.0, random=lambda: 0.0)

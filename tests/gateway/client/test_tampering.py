@@ -122,7 +122,7 @@ async def test_unknown_key_is_fetched_once_and_then_believed(tmp_path: Path) -> 
     async with serving(tmp_path) as node, fronting(node.address, bank, identity) as front:
         await open_business(node.address)
         async with hand("awaited", front.address, identity, bank.root_pem) as one:
-            asked = "GET /v1/bank-certificates"
+            asked = "GET /v1/signing-certificates"
             await one.do("balance")
             await one.do("balance")
             assert front.targets.count(asked) == 1

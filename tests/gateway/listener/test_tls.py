@@ -174,7 +174,7 @@ async def _showing(tls: ssl.SSLContext) -> AsyncIterator[Serving]:
         listener = Listener(show, sock, names=names, bounds=Bounds(), tls=tls)
         async with trio.open_nursery() as nursery:
             await nursery.start(listener.run)
-            yield Serving(f"https://{address}", None, listener.stop_accepting)  # type: ignore[arg-type]
+            yield Serving(f"https://{address}", None, None, listener.stop_accepting)  # type: ignore[arg-type]
             listener.stop_accepting()
 
 

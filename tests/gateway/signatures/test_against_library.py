@@ -40,6 +40,8 @@ from gateway.signatures.structured import InnerList, parse_dictionary
 from tests.gateway.signatures import rfc9421
 from tests.gateway.signatures.signers import KEYS, STRANGERS
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 ALGORITHMS: Final[dict[str, Any]] = {
     "ed25519": ED25519,
     "ecdsa-p256-sha256": ECDSA_P256_SHA256,

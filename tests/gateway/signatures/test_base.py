@@ -14,6 +14,8 @@ from tests.gateway.signatures import rfc9421
 from tests.gateway.signatures.rfc9421 import VECTORS, Vector, transformed
 from tests.gateway.signatures.signers import KEYS
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 BY_KEYID: Final = {
     "test-key-rsa-pss": KEYS["rsa-pss-sha512"],
     "test-key-ecc-p256": KEYS["ecdsa-p256-sha256"],

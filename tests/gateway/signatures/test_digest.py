@@ -8,6 +8,8 @@ import pytest
 from gateway.signatures.digest import Algorithm, check_digest, make_digest
 from gateway.signatures.error import Reason, SignatureError
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 BODY = b'{"hello": "world"}'
 SHA256 = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"
 SHA512 = (

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from gateway.signatures.keys import PrivateKey, PublicKey, UnfitKeyError
 from tests.gateway.signatures.signers import KEYS
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 BY_ALG = pytest.mark.parametrize("alg", KEYS)
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

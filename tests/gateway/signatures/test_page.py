@@ -12,6 +12,8 @@ from gateway.signatures import profile
 from gateway.signatures.error import Reason
 from gateway.signatures.keys import PrivateKey, PublicKey
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 PAGE: Final = (Path(__file__).resolve().parents[3] / "docs/SIGNATURES.md").read_text("utf-8")
 TARGET: Final = {
     "method": "POST",

@@ -25,6 +25,8 @@ from gateway.signatures.structured import InnerList, parse_dictionary
 from tests.gateway.signatures import rfc9421
 from tests.gateway.signatures.signers import KEYS, STRANGERS
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 KEY: Final = KEYS["ed25519"]
 KEYID: Final = "5f3a9c"
 NOW: Final = 1_767_225_600

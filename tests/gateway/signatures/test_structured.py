@@ -20,6 +20,8 @@ from gateway.signatures.structured import (
     serialize_dictionary,
 )
 
+pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
+
 KEYS = st.from_regex(r"[a-z*][a-z0-9_.*-]{0,6}", fullmatch=True)
 BARES: st.SearchStrategy[Bare] = st.one_of(
     st.integers(-(10**15) + 1, 10**15 - 1),

@@ -1,0 +1,88 @@
+"""Calling: how commands of operators reach the API of a running node, over its control socket.
+
+Whoever may open that socket acts for the bank, so nothing is signed. What the API refuses is one
+line, and exit code 2.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.ca.csr import body_of
+from gateway.ca.errors import CsrError
+from gateway.exits import INPUT, CommandError
+from gateway.operations import Call
+from gateway.operator import act
+
+
+def look(data: Path, path: str) -> dict[str, Any]:
+    """Return what the API answers to a GET.
+
+    Raises:
+        CommandError: it refuses, or no node is running.
+    """
+    return _called(data, Call("GET", path))
+
+
+def look_through(data: Path, path: str) -> Iterator[dict[str, Any]]:
+    """Yield the items of all pages of a list. Raises as `look`."""
+    cursor = None
+    while True:
+        follows = "" if cursor is None else f"&cursor={quote(cursor, safe='')}"
+        page = look(data, f"{path}?limit=100{follows}")
+        yield from page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def have_done(data: Path, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the API answers to a POST; members that are None are left out.
+
+    Raises:
+        CommandError: it refuses, or no node is running.
+    """
+    given = {name: value for name, value in body.items() if value is not None}
+    return _called(data, Call("POST", path, msgspec.json.encode(given).decode()))
+
+
+def certified(
+    data: Path, path: str, body: Mapping[str, Any], csr: Path, out: Path
+) -> dict[str, Any]:
+    """Have a certificate signed and write it to a new file; returns what there is to say of it.
+
+    Raises:
+        CommandError: it is refused, or no node is running.
+        OSError: the request cannot be read, the certificate not be written.
+    """
+    if out.exists():
+        raise CommandError(INPUT, f"{out}: it is there already")
+    try:
+        request = body_of(csr.read_bytes())
+    except CsrError as error:
+        raise CommandError(INPUT, f"{csr}: {error}") from None
+    view = have_done(data, path, {**body, "csr": request})
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(view.pop("pem"))
+    return view
+
+
+def line_of(view: Mapping[str, Any]) -> str:
+    """Return a line for people: what it is, then its members that say something."""
+    said = {name: value for name, value in view.items() if value not in (None, "", "page")}
+    what = said.pop("object", "")
+    return " ".join([str(what), *(f"{name}={value}" for name, value in said.items())]).strip()
+
+
+def _called(data: Path, call: Call) -> dict[str, Any]:
+    result = act(data, call)
+    answer: dict[str, Any] = result["body"]
+    if result["status"] >= 400:
+        detail = " ".join(filter(None, (answer["title"], answer.get("detail"))))
+        raise CommandError(INPUT, f"{answer['code']}: {detail}")
+    return answer

@@ -1,0 +1,196 @@
+"""The gate: who sends a request, proved by its signature, and the bank's signature under answers.
+
+A request is signed by the key of a certificate (`gateway.signatures`). The certificate is read from
+the last commit each time, so that one which was revoked is worth nothing from the next request on;
+what is remembered is only its parsed key. A nonce is taken once the signature has verified, and
+commands carry it into the engine as their mark (`engine.marks`).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from actors.certificate import Certificate, merchant_of
+from actors.kinds import CERTIFICATE
+from engine.address import row_key
+from engine.marks import KEY_BYTES, Mark, Marks
+from engine.node import Node
+from gateway.ca.bank_keys import BankKeys
+from gateway.errors import RequestCode, RequestError
+from gateway.signatures.error import Reason, SignatureError
+from gateway.signatures.keys import PrivateKey, PublicKey
+from gateway.signatures.profile import (
+    read_request,
+    sign_response,
+    verify_request,
+)
+
+KEYS_MAX: Final = 10_000
+"""Parsed keys that are remembered; past that all are forgotten and parsed again."""
+
+_CODES: Final[Mapping[Reason, RequestCode]] = {
+    Reason.MISSING: RequestCode.SIGNATURE_MISSING,
+    Reason.MALFORMED: RequestCode.SIGNATURE_MALFORMED,
+    Reason.DIGEST: RequestCode.DIGEST_MISMATCH,
+    Reason.WRONG: RequestCode.SIGNATURE_WRONG,
+    Reason.ALG: RequestCode.SIGNATURE_WRONG,
+    Reason.OLD: RequestCode.SIGNATURE_OLD,
+}
+
+
+class Asked(Protocol):
+    """What of a request is signed, and where its signature is; see `gateway.counter.Request`."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def query(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Identity(Struct, frozen=True):
+    """Who has signed a request.
+
+    Attributes:
+        merchant_no: the merchant, empty for the bank itself.
+        signature: the request's Signature header, which the answer signs too.
+        mark: what commands of the request bring into the engine.
+    """
+
+    merchant_no: str
+    signature: str
+    mark: Mark
+
+
+class Gate:
+    """Checks requests and signs answers.
+
+    Args:
+        node: the engine, which holds the certificates.
+        keys: the bank's own.
+        marks: what was signed once and is not taken a second time.
+        now_s: wall time, seconds since 1970; a domain clock has no say here.
+    """
+
+    def __init__(
+        self, node: Node, keys: BankKeys, marks: Marks, now_s: Callable[[], float]
+    ) -> None:
+        self._node = node
+        self._marks = marks
+        self._now_s = now_s
+        self._key = PrivateKey(keys.signing.key)
+        self._keyid = keys.signing.keyid
+        self._known: dict[str, tuple[bytes, Certificate, PublicKey]] = {}
+        self._unbound: dict[tuple[int, bytes], tuple[int, dict[str, str]]] = {}
+
+    def identify(self, request: Asked, *, commands: bool) -> Identity:
+        """Return who has signed a request.
+
+        Args:
+            request: as it came in.
+            commands: its commands take its mark into the engine, so that it is refused a second
+                time after a restart too. Others are refused that were signed before the start.
+
+        Raises:
+            RequestError: SIGNATURE_MISSING, SIGNATURE_MALFORMED, SIGNER_UNKNOWN,
+                SIGNER_REVOKED, SIGNER_NOT_VALID, SIGNATURE_OLD, DIGEST_MISMATCH,
+                SIGNATURE_WRONG, SIGNED_BEFORE_START, NONCE_USED: the first of these.
+        """
+        now_s = self._now_s()
+        headers = request.headers
+        try:
+            signature = read_request(headers.get("signature-input"), headers.get("signature"))
+            certificate, key = self._certificate(signature.keyid)
+            _check_standing(certificate, now_s)
+            verify_request(
+                key,
+                signature,
+                method=request.method,
+                scheme=request.scheme,
+                authority=headers.get("host", ""),
+                path=request.path,
+                query=request.query.decode("latin-1"),
+                content_digest=headers.get("content-digest"),
+                body=request.body,
+                now=now_s,
+            )
+        except SignatureError as error:
+            raise RequestError(_CODES[error.reason], str(error)) from None
+        if not commands and not self._marks.remembers(signature.created):
+            raise RequestError(RequestCode.SIGNED_BEFORE_START)
+        once = hashlib.sha256(f"{signature.keyid}:{signature.nonce}".encode("ascii"))
+        mark = Mark(signature.created, once.digest()[:KEY_BYTES])
+        if not self._marks.take(mark.created_s, mark.key, int(now_s)):
+            raise RequestError(RequestCode.NONCE_USED)
+        return Identity(merchant_of(certificate.holder) or "", signature.header, mark)
+
+    def sign(self, status: int, body: bytes, identity: Identity | None) -> dict[str, str]:
+        """Return the headers that sign an answer.
+
+        Where no signature was verified the answer is bound to no request, and the same within a
+        second: who floods a node that is busy does not have it sign each time.
+        """
+        created = int(self._now_s())
+        if identity is not None:
+            return sign_response(
+                self._key,
+                self._keyid,
+                status=status,
+                body=body,
+                created=created,
+                request_signature=identity.signature,
+            )
+        second, headers = self._unbound.get((status, body), (0, {}))
+        if second != created:
+            headers = sign_response(
+                self._key,
+                self._keyid,
+                status=status,
+                body=body,
+                created=created,
+                request_signature=None,
+            )
+            if len(self._unbound) >= _UNBOUND_MAX:
+                self._unbound.clear()
+            if len(body) <= _UNBOUND_BYTES:
+                self._unbound[status, body] = (created, headers)
+        return headers
+
+    def _certificate(self, keyid: str) -> tuple[Certificate, PublicKey]:
+        """Return a certificate as it stands in the last commit, and its key."""
+        address = f"certificate/{keyid}"
+        snapshot = self._node.snapshot(address)
+        try:
+            payload = snapshot.get(CERTIFICATE.table, row_key(address))
+        finally:
+            snapshot.close()
+        if payload is None:
+            raise RequestError(RequestCode.SIGNER_UNKNOWN)
+        known = self._known.get(keyid)
+        if known is None or known[0] != payload:
+            certificate = CERTIFICATE.decode_state(payload)
+            known = (payload, certificate, PublicKey.from_spki(certificate.spki))
+            if len(self._known) >= KEYS_MAX:
+                self._known.clear()
+            self._known[keyid] = known
+        return known[1], known[2]
+
+
+_UNBOUND_MAX: Final = 256
+_UNBOUND_BYTES: Final = 4_096
+
+
+def _check_standing(certificate: Certificate, now_s: float) -> None:
+    if certificate.status == "REVOKED":
+        raise RequestError(RequestCode.SIGNER_REVOKED)
+    if not certificate.not_before_ns <= now_s * 1e9 < certificate.ends_ns:
+        raise RequestError(RequestCode.SIGNER_NOT_VALID)

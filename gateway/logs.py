@@ -1,0 +1,54 @@
+"""Logs: what a node writes to standard error, as text for people or as JSON for machines.
+
+A line of JSON has `event`, `level`, `logger`, `timestamp` and whatever else is known, such as
+`request_id`. Nothing of a request's headers, body or path goes into a log but the row of the table
+that it belongs to: account numbers stay out, and signatures too.
+"""
+
+import logging
+import secrets
+import string
+from typing import Final, Literal
+
+import structlog
+
+LogFormat = Literal["text", "json"]
+
+REQUEST_ID: Final = "x-request-id"
+"""The header that names a request: the caller's own if it fits, else one that was drawn."""
+_ID_MAX: Final = 64
+_ID_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "._-")
+
+_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def configure(form: LogFormat) -> None:
+    """Have everything that is logged go to standard error in one form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(_TEXT) if form == "text" else _json())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def request_id(given: str | None) -> str:
+    """Return the name of a request: the one that the caller gave it, if it may stand in a log."""
+    if given and len(given) <= _ID_MAX and _ID_LETTERS.issuperset(given):
+        return given
+    return secrets.token_hex(8)
+
+
+def _json() -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
