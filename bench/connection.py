@@ -6,11 +6,13 @@ patience lasts. What the node refuses as a whole, or does not answer, ends the c
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from actors.commands import Command
+from bench.sandbox import credentials
 from gateway.client import BankClient, PiaohaoError, Terms
 from gateway.client.core import ARRAY_MAX
 from gateway.exits import UNREACHABLE, CommandError
@@ -30,16 +32,19 @@ class AdvanceClock(Command, frozen=True, tag="advance_clock"):
 
 
 @contextmanager
-def node_at(address: str, terms: Terms = PATIENT) -> Iterator[BankClient]:
-    """Have a client of a node's.
+def node_at(address: str, sandbox: Path | None, terms: Terms = PATIENT) -> Iterator[BankClient]:
+    """Have a client of a node's that acts for the bank.
 
     Args:
-        address: the node's, for example `http://127.0.0.1:8080`.
+        address: the node's, for example `https://127.0.0.1:8443`.
+        sandbox: the folder with the client's key (`bench.sandbox`); None for a node that takes
+            unsigned requests.
 
     Raises:
         CommandError: UNREACHABLE: the node stayed away, or refused what was asked.
     """
-    with BankClient(address, terms=terms) as node:
+    identity, root = (None, None) if sandbox is None else credentials(sandbox)
+    with BankClient(address, identity, root, terms=terms) as node:
         try:
             yield node
         except PiaohaoError as error:

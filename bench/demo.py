@@ -18,6 +18,7 @@ from rich.console import Console
 from bench.demo_display import Bar, summary
 from bench.demo_report import Finished, Planned, Progressed, decode_report
 from bench.journey import find_data
+from bench.sandbox import SANDBOX, open_sandbox
 from bench.session import Session, check_shards, ended_early, fresh_folder, reports, take_stock
 from bench.shopping import FIRST_DATE, FIRST_NS, LAST_DATE
 from bench.tally import Tally, count
@@ -102,9 +103,14 @@ def run(options: Options) -> int:
         if not folder.exists():
             folder.create(FIRST_DATE, FIRST_NS, shards=options.shards or 1)
         check_shards(folder, options.shards)
+        sandbox = open_sandbox(folder.path / SANDBOX)
         session = Session(
             folder=folder,
-            client=["-m", "bench.demo_client", *_limit(options.limit)],
+            sandbox=sandbox,
+            client=[
+                *("-m", "bench.demo_client", "--sandbox", str(sandbox.folder.absolute())),
+                *_limit(options.limit),
+            ],
             go_on=f"piaohao demo --data {folder.path}",
             stay=options.stay,
             console=console,

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 from actors.commands import CaptureAuthorization, CreatePayment
 from bench.connection import AdvanceClock, encode, node_at
@@ -117,12 +118,13 @@ def main() -> int:
     """Replay, and return the exit code: 0 done, 2 no data, 4 the node is away or refuses."""
     parser = argparse.ArgumentParser(prog="python -m bench.demo_client")
     parser.add_argument("--limit", type=int, default=sys.maxsize, help="only the first N baskets")
-    limit: int = parser.parse_args().limit
+    parser.add_argument("--sandbox", type=Path, required=True, help="where the client's key is")
+    asked = parser.parse_args()
     address = tie_to_parent()
     try:
         baskets = read_baskets(find_data())
-        with node_at(address.get()) as node:
-            report(Replay(node, baskets, limit).run())
+        with node_at(address.get(), asked.sandbox) as node:
+            report(Replay(node, baskets, asked.limit).run())
     except CommandError as error:
         report(Failed(error.code, str(error)))
         return error.code

@@ -18,6 +18,7 @@ import trio
 from msgspec import Struct
 from rich.console import Console
 
+from bench.sandbox import Sandbox
 from gateway import exits
 from gateway.exits import CommandError
 from gateway.server import Serving, serve
@@ -39,12 +40,14 @@ class Session(Struct, frozen=True):
 
     Attributes:
         folder: of the node's store, which is there.
+        sandbox: the bank's keys, and the client's.
         client: arguments to Python that start the client.
         go_on: the command line that goes on after an interruption.
         stay: whether the node stays up until it is told to stop.
     """
 
     folder: Folder
+    sandbox: Sandbox
     client: list[str]
     go_on: str
     stay: bool
@@ -66,8 +69,16 @@ class Session(Struct, frozen=True):
             client = await beside.start(_start_client, self.client)
             async with trio.open_nursery() as nursery:
                 serving = await nursery.start(
-                    partial(serve, self.folder, listen="127.0.0.1:0", clock="domain")
+                    partial(
+                        serve,
+                        self.folder,
+                        keys=self.sandbox.keys,
+                        tls=self.sandbox.tls.context,
+                        listen="127.0.0.1:0",
+                        clock="domain",
+                    )
                 )
+                await self.sandbox.admit_client(serving.counter)
                 with until_signal:
                     self.say(f"node {serving.address}, data in {self.folder.path}")
                     try:

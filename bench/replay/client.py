@@ -23,6 +23,7 @@ from bench.replay.floors import FLOORS_MAX, Floors
 from bench.replay.logbook import Logbook, Progress, RefusedRow
 from bench.replay.plan import END_OF_DAY, Plan, Settings, Step
 from bench.replay.report import Failed, Finished, Planned, Progressed
+from bench.sandbox import SANDBOX
 from bench.tether import report, tie_to_parent
 from gateway.client import BankClient, Item
 from gateway.client.errors import problem_in
@@ -273,7 +274,7 @@ def main() -> int:
         with (
             ReplayFile(asked.file) as file,
             Logbook(asked.data) as logbook,
-            node_at(address.get()) as node,
+            node_at(address.get(), asked.data / SANDBOX) as node,
             closing(Replay(node, file, logbook, settings)) as replay,
         ):
             finished = replay.run()

@@ -21,6 +21,7 @@ from bench.replay.file import ReplayFile
 from bench.replay.logbook import NAME, Logbook
 from bench.replay.report import Finished, Planned, Progressed, decode_report
 from bench.replay.row import instant
+from bench.sandbox import SANDBOX, open_sandbox
 from bench.session import (
     Session,
     check_shards,
@@ -112,6 +113,7 @@ def run(options: Options) -> int:
         check_shards(folder, options.shards)
         session = Session(
             folder=folder,
+            sandbox=open_sandbox(folder.path / SANDBOX),
             client=[
                 *("-m", "bench.replay.client", str(options.file.absolute())),
                 *("--data", str(folder.path.absolute())),

@@ -124,7 +124,7 @@ def _replay(
 
     monkeypatch.setattr(demo_client, "report", report)
     gateway = Gateway(script, business_date)
-    with gateway.serving() as address, node_at(address, terms) as node:
+    with gateway.serving() as address, node_at(address, None, terms) as node:
         finished = Replay(node, BASKETS, len(BASKETS)).run()
     return gateway, reports, finished
 

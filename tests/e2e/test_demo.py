@@ -8,20 +8,24 @@ import json
 import os
 import random
 import signal
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
-from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 from bench import journey
+from bench.sandbox import SANDBOX, credentials
 from gateway import cli
+from gateway.client import BankClient
+from gateway.commands.calling import look
+from gateway.exits import CommandError
 from storage.folder import Folder
 from tests.bench.receipts import Receipt, by, receipts
 from tests.e2e.session import Session, ended, export, until_ended
@@ -43,8 +47,7 @@ class Demo(Session):
 
     def reach(self, date: str) -> None:
         """Wait until the node's business date has come that far."""
-        address = self.address()
-        self.until(lambda: _business_date(address) >= date)
+        self.until(lambda: _business_date(self.data) >= date)
 
 
 @contextmanager
@@ -114,7 +117,14 @@ def test_demo_settles_every_basket_stays_up_and_can_be_taken_further(tmp_path: P
         assert first["baskets"] == 700
         assert first["address"] == demo.address()
         assert first["p50_ms"] <= first["p99_ms"]
-        assert _business_date(first["address"]) == "2017-01-02"
+        assert _business_date(data) == "2017-01-02"
+        identity, root = credentials(data / SANDBOX)
+        with BankClient(first["address"], identity, root) as bank:
+            assert bank.node().business_date == "2017-01-02"
+        unsigned = httpx2.get(
+            f"{first['address']}/v1/node", verify=ssl.create_default_context(cafile=root)
+        )
+        assert (unsigned.status_code, unsigned.json()["code"]) == (401, "SIGNATURE_MISSING")
         with _running(tmp_path / "bank", "--exit") as second:
             assert second.finish()[0] == 3
             assert second.said().count("\n") == 1
@@ -135,17 +145,11 @@ def _days(among: tuple[Receipt, ...]) -> int:
     return among[-1].seconds // 86_400 - among[0].seconds // 86_400
 
 
-def _business_date(address: str) -> str:
-    parts = urlsplit(address)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+def _business_date(data: Path) -> str:
     try:
-        connection.request("GET", "/v1/node")
-        date: str = json.loads(connection.getresponse().read())["business_date"]
-        return date
-    except (OSError, HTTPException):
+        return str(look(data, "/v1/node")["business_date"])
+    except CommandError:
         return ""
-    finally:
-        connection.close()
 
 
 def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path) -> None:
