@@ -137,7 +137,8 @@ async def _observe(data: Path, settings: Settings) -> _Observed:
 @asynccontextmanager
 async def _node(data: Path) -> AsyncIterator[tuple[trio.Process, str]]:
     process = await trio.lowlevel.open_process(
-        [*_SERVE, "--data", str(data), "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE
+        [*_SERVE, "--unsigned", "--data", str(data), "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     try:

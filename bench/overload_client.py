@@ -165,8 +165,8 @@ class Crowd:
         path = "/v1/commands" if self._batch > 1 else "/v1/payments"
         body = f"[{','.join(commands)}]" if self._batch > 1 else commands[0]
         return (
-            f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n{body}"
+            f"POST {path} HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
         ).encode("ascii")
 
     def _command(self) -> str:
