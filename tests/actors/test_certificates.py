@@ -105,7 +105,7 @@ def test_renewed_certificate_is_valid_beside_the_new_one_for_fifteen_days() -> N
     bank = _bank()
     bank.do(registering("C1", "ab"))
     bank.wait(300 * DAY)
-    bank.do(registering("C2", "cd", 700, renews="ab"))
+    bank.do(registering("C2", "cd", 400, renews="ab", start_ns=MORNING + 300 * DAY))
     assert _certificate(bank, "ab").ends_ns == MORNING + 315 * DAY == bank.now_ns + RENEWED_NS
     assert _certificate(bank, "cd").ends_ns == MORNING + 700 * DAY
     assert set(_live(bank)) == {"C1", "C2"}
@@ -119,7 +119,7 @@ def test_renewed_certificate_that_ends_earlier_keeps_its_end() -> None:
     bank = _bank()
     bank.do(registering("C1", "ab", days=20))
     bank.wait(10 * DAY)
-    bank.do(registering("C2", "cd", renews="ab"))
+    bank.do(registering("C2", "cd", renews="ab", start_ns=MORNING + 10 * DAY))
     assert _certificate(bank, "ab").ends_ns == MORNING + 20 * DAY
 
 

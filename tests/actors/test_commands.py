@@ -22,6 +22,10 @@ from tests.actors.driver import registering
 
 _decode = msgspec.json.Decoder(AnyCommand).decode
 
+# Programs of the bench have one of their own, which no actor is given.
+_COMMANDS = {
+    each for each in commands.Command.__subclasses__() if each.__module__ == commands.__name__
+}
 _PAYMENT = {
     "command": "create_payment",
     "merchant_no": "M1",
@@ -83,7 +87,7 @@ def test_first_actor_owns_the_number() -> None:
 
 def test_every_command_has_a_handler() -> None:
     handled = {type_ for kind in KINDS.by_name.values() for type_ in kind.handlers}
-    for type_ in commands.Command.__subclasses__():
+    for type_ in _COMMANDS:
         assert type_ in handled
 
 
@@ -91,7 +95,7 @@ def test_every_command_is_a_caller_s_or_the_bank_s_alone() -> None:
     """What the CA's word is needed for can be decoded from no body and no array."""
     callers, bank = set(AnyCommand.__args__), set(commands.BankCommand.__args__)
     assert callers.isdisjoint(bank)
-    assert callers | bank == set(commands.Command.__subclasses__())
+    assert callers | bank == _COMMANDS
     for type_ in bank:
         with pytest.raises(msgspec.ValidationError, match="Invalid value"):
             _decode(msgspec.json.encode({"command": type_.__struct_config__.tag}))

@@ -184,7 +184,7 @@ def test_start_on_a_damaged_row_is_refused_by_its_name(
         shard, key = _place(data, table)
         _flip(shard, table, key)
         capsys.readouterr()
-        assert run(["serve", "--data", str(data), "--listen", "127.0.0.1:0"]) == STORE
+        assert run(["serve", "--unsigned", "--data", str(data), "--listen", "127.0.0.1:0"]) == STORE
         said = capsys.readouterr()
         assert said.out == ""
         (line,) = [each for each in said.err.splitlines() if each.startswith("piaohao: ")]

@@ -149,7 +149,7 @@ def test_store_of_another_version_is_refused_and_not_touched(
     before = [(shard / "data.mdb").read_bytes() for shard in shards]
     new = tmp_path / "new"
     for arguments in (
-        ("serve", "--listen", "127.0.0.1:0", "--data", data),
+        ("serve", "--unsigned", "--listen", "127.0.0.1:0", "--data", data),
         ("verify", "--data", data),
         ("export", "accounts", "--out", tmp_path / "out.csv", "--data", data),
         ("backup", "--out", tmp_path / "copy", "--data", data),

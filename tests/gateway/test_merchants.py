@@ -251,4 +251,4 @@ async def test_nobody_can_speak_for_the_ca(item: dict[str, Any]) -> None:
 
 
 def test_no_endpoint_takes_what_only_the_gateway_says() -> None:
-    assert not {each.request for each in ENDPOINTS} & set(commands.BankCommand.__args__)
+    assert not {each.request for each in ENDPOINTS} & set(commands.Registration.__args__)

@@ -90,7 +90,7 @@ def test_other_certificate_in_the_list_is_passed_over(
 def test_issuing_ca_that_the_root_has_not_signed_vouches_for_nobody() -> None:
     """Its list is whole in itself, and its root is another one."""
     assert not _learned(Bank("Bank of Tests").listed(), BANK.keyid)
-    other = Bank("Bank of Tests")
+    other = Bank("Bank of Tests", BANK.now)
     assert not _learned(other.listed(), other.keyid)
     assert _learned(other.listed(), other.keyid, BANK.root_pem + other.root_pem)
 
