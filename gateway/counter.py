@@ -133,6 +133,8 @@ class Counter:
     async def answer_operator(self, method: str, path: str, query: bytes, body: bytes) -> Response:
         """Serve somebody who has shown otherwise that they act for the bank."""
         place = self.place(method, path)
+        if len(body) > place.body_bytes_max:
+            return _encoded(failed(problem(RequestCode.BODY_TOO_LARGE)))
         visit = _Visit(request_id(None), trusted=True)
         request = Request(method, path, query, {"content-type": JSON} if body else {}, body)
         return _encoded(await self._contained(visit, place, request))

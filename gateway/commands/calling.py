@@ -7,7 +7,7 @@ line, and exit code 2.
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -19,13 +19,32 @@ from gateway.operations import Call
 from gateway.operator import act
 
 
+def answered(data: Path, method: Literal["GET", "POST"], path: str, body: str = "") -> Any:
+    """Return what the API answers, as plain values.
+
+    Args:
+        path: with the query, if any.
+        body: JSON, empty for none.
+
+    Raises:
+        CommandError: it refuses, or no node is running.
+    """
+    result = act(data, Call(method, path, body))
+    answer = result["body"]
+    if result["status"] >= 400:
+        detail = " ".join(filter(None, (answer["title"], answer.get("detail"))))
+        raise CommandError(INPUT, f"{answer['code']}: {detail}")
+    return answer
+
+
 def look(data: Path, path: str) -> dict[str, Any]:
     """Return what the API answers to a GET.
 
     Raises:
         CommandError: it refuses, or no node is running.
     """
-    return _called(data, Call("GET", path))
+    answer: dict[str, Any] = answered(data, "GET", path)
+    return answer
 
 
 def look_through(data: Path, path: str) -> Iterator[dict[str, Any]]:
@@ -47,7 +66,9 @@ def have_done(data: Path, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         CommandError: it refuses, or no node is running.
     """
     given = {name: value for name, value in body.items() if value is not None}
-    return _called(data, Call("POST", path, msgspec.json.encode(given).decode()))
+    body_text = msgspec.json.encode(given).decode()
+    answer: dict[str, Any] = answered(data, "POST", path, body_text)
+    return answer
 
 
 def certified(
@@ -77,12 +98,3 @@ def line_of(view: Mapping[str, Any]) -> str:
     said = {name: value for name, value in view.items() if value not in (None, "", "page")}
     what = said.pop("object", "")
     return " ".join([str(what), *(f"{name}={value}" for name, value in said.items())]).strip()
-
-
-def _called(data: Path, call: Call) -> dict[str, Any]:
-    result = act(data, call)
-    answer: dict[str, Any] = result["body"]
-    if result["status"] >= 400:
-        detail = " ".join(filter(None, (answer["title"], answer.get("detail"))))
-        raise CommandError(INPUT, f"{answer['code']}: {detail}")
-    return answer

@@ -22,7 +22,7 @@ from storage.folder import SOCKET_NAME, Folder, release
 from storage.row import META, seal
 from tests.shards import SHARDS
 
-GATEWAY = ("backup", "day", "export", "init", "restore", "serve", "verify")
+GATEWAY = ("ask", "backup", "day", "export", "init", "restore", "serve", "verify")
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

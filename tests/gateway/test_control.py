@@ -1,5 +1,7 @@
 """Operators on a running node; it is in this process, so that its turns can be made to fail."""
 
+import io
+import json
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import trio
 from actors import payment as payments
 from actors.kinds import MERCHANT
 from actors.messages import PaymentDebited
+from gateway.cli import run
 from gateway.exits import CommandError
 from gateway.operations import Discard, ListParked, Release, Verify
 from gateway.operator import act, perform
@@ -117,6 +120,85 @@ async def test_discarded_message_leaves_its_money_in_suspense(
 
 async def test_release_of_nothing_takes_nothing(node: Node) -> None:
     assert (await node.act(Release("account/none")))["taken"] == 0
+
+
+class Terminal:
+    """Where `piaohao ask` is typed, about one node."""
+
+    def __init__(self, node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+        self._node = node
+        self._capsys = capsys
+
+    async def ask(self, *asked: str) -> tuple[int, str, str]:
+        """Return exit code, stdout and stderr."""
+        arguments = ["ask", *asked, "--data", str(self._node.data)]
+        code = await trio.to_thread.run_sync(run, arguments)
+        return code, *self._capsys.readouterr()
+
+    async def answer(self, *asked: str) -> Any:
+        """Return what the API answers, which is one line."""
+        code, out, err = await self.ask(*asked)
+        assert (code, err, out.count("\n")) == (0, "", 1)
+        return json.loads(out)
+
+
+@pytest.fixture
+def terminal(node: Node, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(node, capsys)
+
+
+async def test_asked_body_comes_as_it_stands_from_a_file_or_from_standard_input(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = {"account_no": "B1", "currency": "USD"}
+    opened = await terminal.answer("POST", "/v1/accounts", json.dumps(account))
+    assert opened["account_no"] == "B1"
+    file = tmp_path / "account.json"
+    await trio.Path(file).write_text(json.dumps(account))
+    assert await terminal.answer("POST", "/v1/accounts", f"@{file}") == opened
+    piped = io.BytesIO(json.dumps(account).encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
+    assert await terminal.answer("POST", "/v1/accounts", "-") == opened
+    assert len((await terminal.answer("GET", "/v1/accounts?limit=1"))["items"]) == 1
+
+
+async def test_asked_array_may_be_as_long_as_the_api_takes(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """Most of it is what JSON wants escaped when it is passed on."""
+    array = json.dumps(OPENING)
+    file = tmp_path / "array.json"
+    await trio.Path(file).write_text(array + "\n" * ((1 << 20) - len(array)))
+    answers = await terminal.answer("POST", "/v1/commands", f"@{file}")
+    assert [each["status"] for each in answers] == [201] * len(OPENING)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("GET", "/v1/accounts/A9"), "ACCOUNT_NOT_FOUND: No account has this number. "),
+        (("GET", "/v1/nothing"), "NOT_FOUND: "),
+        (("GET", "/v1/accounts?limit=x"), "INVALID_REQUEST: "),
+        (("GET", "/v1/node", "{}"), "INVALID_REQUEST: "),
+        (("POST", "/v1/node", "{}"), "METHOD_NOT_ALLOWED: "),
+        (("POST", "/v1/accounts", "{"), "MALFORMED_JSON: "),
+        (("POST", "/v1/accounts", "\udcff"), "what is asked for is not UTF-8"),
+        (("GET", "/v1/\udcff"), "what is asked for is not UTF-8"),
+        (("POST", "/v1/accounts", "@gone.json"), "gone.json: No such file or directory"),
+        (("POST", "/v1/accounts", " " * (65 << 10)), "BODY_TOO_LARGE: "),
+        (("POST", "/v1/commands", " " * (1025 << 10)), "no path takes a body of more than 1 MiB"),
+        (("GET", "/docs"), "/docs is not answered in JSON"),
+        (("PUT", "/v1/accounts"), "Invalid value "),
+        (("GET",), "Parameter PATH requires an argument."),
+    ],
+    ids=lambda each: ascii(each)[:40],
+)
+async def test_wrong_question_ends_in_one_line(
+    asked: tuple[str, ...], said: str, terminal: Terminal
+) -> None:
+    code, out, err = await terminal.ask(*asked)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"piaohao: {said}")
 
 
 async def test_node_without_a_socket_is_unreachable(node: Node) -> None:
