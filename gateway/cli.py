@@ -59,8 +59,6 @@ def _call(app: Any, arguments: Sequence[str]) -> int:
     """Run a command's app; returns the exit code."""
     from cyclopts import CycloptsError  # noqa: PLC0415 -- the overview does without
 
-    from gateway.control import failure_of  # noqa: PLC0415 -- and so it starts quickly
-
     try:
         code = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -73,6 +71,9 @@ def _call(app: Any, arguments: Sequence[str]) -> int:
         cause = error
         while isinstance(cause, ExceptionGroup) and len(cause.exceptions) == 1:
             cause = cause.exceptions[0]
+        # Half of what a command of the CA would load, and it can tell only what went wrong.
+        from gateway.control import failure_of  # noqa: PLC0415
+
         failure = failure_of(cause)
         if failure is None:
             raise

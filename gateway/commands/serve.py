@@ -59,7 +59,8 @@ def serve(
     master_key:
         File of the master key that opens them; PIAOHAO_MASTER_KEY if absent.
     unsigned:
-        Anybody may ask for anything, on loopback only. For laboratories; takes no keys.
+        Anybody may ask for anything, on loopback only. For laboratories; wants no keys, and with
+        `--keys` it can certify.
     listen:
         Address and port; port 0 takes a free one.
     name:

@@ -39,7 +39,7 @@ def address_of(listen: str, *, anywhere: bool = False) -> Address:
         raise ListenError(f"--listen {listen!r}: {host!r} is not an IP address") from None
     if not anywhere and not address.is_loopback:
         raise ListenError(
-            f"--listen {listen!r}: only loopback addresses, as requests are not signed"
+            f"--listen {listen!r}: only loopback addresses where requests are unsigned"
         )
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     return family, str(address), int(port)

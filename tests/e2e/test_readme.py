@@ -1,61 +1,127 @@
-"""The README's merchant, as it stands there: its lines are run, and print what it says."""
+"""The README's merchant, as it stands there: its lines are run, and print what it says.
 
+Shell and Python alike, in an empty folder, with real processes, keys, TLS and signatures. Only the
+port is another one.
+"""
+
+import os
 import re
+import signal
 import subprocess
 import sys
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from gateway.client import AsyncBankClient
-from tests.gateway.client.bank import Bank, pem
-from tests.gateway.client.front import fronting
-from tests.gateway.serving import serving
-
 README = Path(__file__).resolve().parents[2] / "README.md"
 LINES_MAX = 20
+PORT = "8443"
+READY = "piaohao serves bank on https://127.0.0.1:"
+LIMIT_S = 60.0
+"""After this a line that should have done something counts as hanging."""
 
 
-def _merchant() -> tuple[str, str]:
-    """Return the merchant's lines, and what they print."""
-    section = README.read_text("utf-8").partition("## A merchant in 20 lines\n")[2]
-    found = re.search(r"^```python\n(.*?)^```\n\n```\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    assert found is not None, "the section has a program, and its output right behind it"
-    return found[1], found[2]
+def _section() -> str:
+    """Return the merchant's section."""
+    text = README.read_text("utf-8").partition("\n## A merchant in 20 lines\n")[2]
+    return text.partition("\n## ")[0]
+
+
+def _blocks(language: str) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", _section(), re.DOTALL | re.MULTILINE)
+    return [text for name, text in blocks if name == language]
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment in which `piaohao` is the one beside this Python, as when activated."""
+    beside = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": os.pathsep.join((beside, os.environ["PATH"]))}
+
+
+async def _run(folder: Path, *command: str) -> str:
+    """Run a command to its end; returns what it printed on stdout."""
+    with trio.fail_after(LIMIT_S):
+        run = await trio.run_process(
+            command,
+            cwd=folder,
+            env=_environment(),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+    assert (run.returncode, run.stderr) == (0, b""), run.stderr.decode()
+    return run.stdout.decode()
+
+
+async def _lines(stream: trio.abc.ReceiveStream) -> AsyncGenerator[str]:
+    buffered = b""
+    async for chunk in stream:
+        *whole, buffered = (buffered + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode()
+
+
+async def _started(shell: trio.Process) -> tuple[str, int]:
+    """Wait until the node answers; returns its port, and the number of its process."""
+    assert shell.stdout is not None
+    port, node = "", 0
+    async with aclosing(_lines(shell.stdout)) as lines:
+        async for line in lines:
+            if line.startswith("node "):
+                node = int(line.removeprefix("node "))
+            elif line.startswith(READY):
+                port = line.removeprefix(READY)
+            if port and node:
+                return port, node
+    raise AssertionError("a line has failed, or the node has ended")
+
+
+@asynccontextmanager
+async def _bank(folder: Path, lines: str) -> AsyncIterator[str]:
+    """Run lines of shell, the last of which starts a node; gives the node's port.
+
+    The shell waits for the node, which is stopped in good order.
+    """
+    assert lines.endswith(" &\n"), "the node runs in the background"
+    shell = await trio.lowlevel.open_process(
+        ["sh", "-ec", f"{lines}echo node $!\nwait $!"],
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        with trio.fail_after(LIMIT_S):
+            port, node = await _started(shell)
+        yield port
+        os.kill(node, signal.SIGTERM)
+        with trio.fail_after(LIMIT_S):
+            assert await shell.wait() == 0
+    finally:
+        if shell.returncode is None:
+            os.killpg(shell.pid, signal.SIGKILL)
+        with trio.CancelScope(shield=True):
+            await shell.wait()
 
 
 def test_merchant_has_less_than_20_lines() -> None:
-    lines, _ = _merchant()
+    (lines,) = _blocks("python")
     assert lines.count("\n") < LINES_MAX
 
 
 @pytest.mark.one_shard
 async def test_merchant_prints_what_the_readme_says_however_often(tmp_path: Path) -> None:
-    """Only the port is another one. A front signs for the node, which serves unsigned here."""
-    lines, printed = _merchant()
-    bank = Bank()
-    identity = bank.certify("M1")
-    identity.write(key=tmp_path / "m1.key", certificate=tmp_path / "m1.pem")
-    (tmp_path / "root.pem").write_bytes(bank.root_pem + pem(bank.issuing.certificate))
-    async with serving(tmp_path / "bank") as node, AsyncBankClient(node.address) as own:
-        await own.open_merchant("M1", currency="CNY", fee_bps=38)
-        await own.open_account("6217001", currency="CNY")
-        await own.fund("6217001", "F1", amount_minor=100_000, currency="CNY")
-        await own.sign_agreement("6217001", "G1", merchant_no="M1")
-        async with fronting(node.address, bank, identity, tls=bank.tls(tmp_path)) as front:
-            assert "https://localhost:8443" in lines
-            program = lines.replace("https://localhost:8443", front.address)
-            run = partial(
-                trio.run_process,
-                [sys.executable, "-c", program],
-                cwd=tmp_path,
-                capture_stdout=True,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            for _ in range(2):
-                with trio.fail_after(30):
-                    assert (await run()).stdout.decode() == printed
-            assert front.nonces, "requests were signed"
+    founding, taking_on = _blocks("sh")
+    (program,) = _blocks("python")
+    (printed,) = _blocks("")
+    assert f"{READY}{PORT}`" in _section()
+    for text in (founding, program):
+        assert text.count(f":{PORT}") == 1
+    async with _bank(tmp_path, founding.replace(f":{PORT}", ":0")) as port:
+        await _run(tmp_path, "sh", "-ec", taking_on)
+        for _ in range(2):
+            again = program.replace(f":{PORT}", f":{port}")
+            assert await _run(tmp_path, "python", "-c", again) == printed
