@@ -138,7 +138,7 @@ def _parsed(der: bytes) -> x509.CertificateSigningRequest:
     try:
         return x509.load_der_x509_csr(der)
     except (ValueError, x509.InvalidVersion):
-        raise CsrError(CsrReason.MALFORMED, "the PEM block holds no PKCS#10 request") from None
+        raise CsrError(CsrReason.MALFORMED, "there is no PKCS#10 request in it") from None
 
 
 def _proved(csr: x509.CertificateSigningRequest) -> Request:
