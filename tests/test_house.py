@@ -70,6 +70,27 @@ def test_ci_and_readme_share_one_test_command() -> None:
     assert commands[-1] == "./just test"
 
 
+def test_security_page_names_tests_that_exist() -> None:
+    """Each attack has its test: a file, or tests in the file that was named last in its cell."""
+    page = (ROOT / "docs/SECURITY.md").read_text("utf-8")
+    cells = re.findall(r"^\|.*\| (.+) \|$", page, re.MULTILINE)
+    files: list[Path] = []
+    named = 0
+    for cell in cells:
+        for name in re.findall(r"`([\w/.]+)`", cell):
+            if name.endswith(".py"):
+                files = [ROOT / name]
+                assert files[0].is_file(), cell
+            elif name.startswith("test_"):
+                files = list((ROOT / "tests").rglob(f"{name}.py"))
+                assert files, cell
+            else:
+                defined = re.compile(rf"^(async )?def test_{name}\(", re.MULTILINE)
+                assert any(defined.search(file.read_text("utf-8")) for file in files), cell
+                named += 1
+    assert named > len(cells) / 2
+
+
 @pytest.mark.parametrize("script", ["just", ".ci/run"])
 def test_script_is_executable(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import stat
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -199,6 +200,12 @@ async def test_wrong_question_ends_in_one_line(
     code, out, err = await terminal.ask(*asked)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith(f"piaohao: {said}")
+
+
+async def test_only_the_owner_may_ask(node: Node) -> None:
+    """Who may open the socket acts for the bank."""
+    socket = await trio.Path(node.data / "control.sock").stat()
+    assert (stat.S_ISSOCK(socket.st_mode), stat.S_IMODE(socket.st_mode)) == (True, 0o600)
 
 
 async def test_node_without_a_socket_is_unreachable(node: Node) -> None:
