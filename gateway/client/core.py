@@ -219,6 +219,9 @@ class Core:
             headers |= seal.sign(method, target, body, now=self._wall(), nonce=nonce)
         reply = yield Send(method, target, headers, body, self._terms.try_s)
         assert reply is not None
+        if isinstance(reply, Lost) and reply.stranger:
+            # To come again would help nobody but whoever stands in between.
+            raise UntrustedAnswerError(f"whoever is there is not the bank: {reply.reason}")
         if seal is None or isinstance(reply, Lost):
             return reply
         signature = seal.read(reply)

@@ -120,6 +120,7 @@ class UnreachableError(PiaohaoError):
 class UntrustedAnswerError(PiaohaoError):
     """An answer was not the bank's: its signature is missing, wrong, or of another request.
 
+    Or nobody was asked, as the root does not vouch for the TLS certificate of whoever is there.
     Nothing of it is believed. Where it came for a command, that may have been carried out: give
     the very same command again once the way to the bank is safe.
     """

@@ -49,10 +49,12 @@ class Lost(Struct, frozen=True):
     Attributes:
         sent: whether the request may have arrived.
         reason: for people.
+        stranger: whoever is there cannot show, by its TLS certificate, that it is the bank.
     """
 
     sent: bool
     reason: str
+    stranger: bool = False
 
 
 Reply = Came | Lost | None

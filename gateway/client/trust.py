@@ -58,7 +58,10 @@ class Trust:
     """
 
     def __init__(self, root: bytes) -> None:
-        self._roots = load_pem_x509_certificates(root)
+        try:
+            self._roots = load_pem_x509_certificates(root)
+        except ValueError:
+            raise ValueError("there is no certificate in the root's PEM") from None
         if not all(map(_may_sign_certificates, self._roots)):
             raise ValueError("the root certificate is not a CA's")
         self._known: dict[str, _Known] = {}

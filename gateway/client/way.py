@@ -101,7 +101,19 @@ class Way:
 
 def lost(error: httpx2.TransportError) -> Lost:
     """Return what a failure says of the request: whether it may have arrived."""
+    unverified = _unverified(error)
+    if unverified is not None:
+        return Lost(False, f"its certificate: {unverified.verify_message}", stranger=True)
     return Lost(not isinstance(error, NOT_SENT), f"{type(error).__name__} {error}".rstrip())
+
+
+def _unverified(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Return what a failure began with, if that is a certificate that could not be verified."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 
 from gateway.ca import profile
-from gateway.client import NotAcceptedError, UntrustedAnswerError
+from gateway.client import NotAcceptedError, Terms, UntrustedAnswerError
 from tests.gateway.client.bank import Bank
 from tests.gateway.client.front import Answer, Mishap, fronting
 from tests.gateway.client.hands import KINDS, PAYMENT, hand, open_business
@@ -159,6 +160,23 @@ async def test_other_bank_is_not_believed(tmp_path: Path) -> None:
             with pytest.raises(UntrustedAnswerError, match="a key that is not the bank's"):
                 await one.do("balance")
             assert profile.keyid(OTHER.signers[0]) == OTHER.keyid
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_stranger_by_its_tls_certificate_is_not_asked_a_second_time(
+    tmp_path: Path, kind: str
+) -> None:
+    """Patience would be of no use: the error comes at once, and nothing was sent."""
+    terms = Terms(patience_s=60)
+    async with (
+        serving(tmp_path / "bank") as node,
+        fronting(node.address, OTHER, IDENTITY, tls=OTHER.tls(tmp_path)) as front,
+        hand(kind, front.address, IDENTITY, BANK.root_pem, terms) as one,
+    ):
+        with pytest.raises(UntrustedAnswerError, match=r"not the bank: .* issuer certificate"):
+            with trio.fail_after(30):
+                await one.do("pay", "O1", **PAYMENT)
+        assert front.targets == []
 
 
 async def test_request_that_the_bank_did_not_accept_is_no_proof(tmp_path: Path) -> None:

@@ -119,6 +119,12 @@ def test_list_that_is_none_teaches_nothing(listed: bytes) -> None:
     assert not _learned(listed, BANK.keyid)
 
 
+@pytest.mark.parametrize("root", [b"", b"bank", b"-----BEGIN CERTIFICATE-----\nx"])
+def test_root_has_to_be_a_certificate(root: bytes) -> None:
+    with pytest.raises(ValueError, match="no certificate"):
+        Trust(root)
+
+
 def test_root_has_to_be_a_ca() -> None:
     with pytest.raises(ValueError, match="not a CA's"):
         Trust(pem(BANK.signers[0]))
