@@ -80,15 +80,21 @@ def certified(
         CommandError: it is refused, or no node is running.
         OSError: the request cannot be read, the certificate not be written.
     """
-    if out.exists():
-        raise CommandError(INPUT, f"{out}: it is there already")
     try:
         request = body_of(csr.read_bytes())
     except CsrError as error:
         raise CommandError(INPUT, f"{csr}: {error}") from None
-    view = have_done(data, path, {**body, "csr": request})
-    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    # Opened before anything is asked: no certificate is made that cannot be written.
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        raise CommandError(INPUT, f"{out}: it is there already") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        try:
+            view = have_done(data, path, {**body, "csr": request})
+        except BaseException:
+            out.unlink()
+            raise
         file.write(view.pop("pem"))
     return view
 

@@ -15,6 +15,7 @@ import trio
 from actors import payment as payments
 from actors.kinds import MERCHANT
 from actors.messages import PaymentDebited
+from gateway.ca.csr import new_csr, new_key
 from gateway.cli import run
 from gateway.exits import CommandError
 from gateway.operations import Discard, ListParked, Release, Verify
@@ -200,6 +201,28 @@ async def test_wrong_question_ends_in_one_line(
     code, out, err = await terminal.ask(*asked)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith(f"piaohao: {said}")
+
+
+async def test_certificate_is_asked_for_once_it_can_be_written(
+    node: Node, terminal: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where it is refused, as by a node without keys, no file is left."""
+    csr, out = tmp_path / "m1.csr", tmp_path / "m1.pem"
+    await trio.Path(csr).write_bytes(new_csr(new_key(), "M1"))
+
+    async def certify(merchant_no: str, to: Path) -> str:
+        arguments = ["certificate", merchant_no, "--csr", str(csr), "--out", str(to)]
+        arguments = ["merchant", *arguments, "--data", str(node.data)]
+        assert await trio.to_thread.run_sync(run, arguments) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        return err
+
+    gone = tmp_path / "gone" / "m1.pem"
+    assert f"{gone}: No such file" in await certify("M1", gone)
+    assert f"{csr}: it is there already" in await certify("M1", csr)
+    assert "NO_CERTIFICATE_AUTHORITY: " in await certify("M1", out)
+    assert not out.exists()
 
 
 async def test_only_the_owner_may_ask(node: Node) -> None:
