@@ -47,8 +47,9 @@ ARRAY_BYTES: Final = 1 << 20
 
 REPEATABLE: Final = frozenset({429, 503, 504})
 """Statuses after which the same command is given again under the same number."""
-PASSING: Final = frozenset({"IN_FLIGHT"})
-"""Refusals that bind nothing and pass by themselves."""
+PASSING: Final = frozenset({"IN_FLIGHT", "SIGNED_BEFORE_START"})
+"""Refusals that bind nothing and pass by themselves: a bank that has just started takes nothing
+that was signed in that second, and each try is signed anew."""
 
 _BY_OTHERS: Final = frozenset({502, 503, 504})
 """What a proxy says in the bank's stead: unsigned, it counts as no answer."""
@@ -320,7 +321,7 @@ def _problem(reply: Came) -> Problem:
 
 def _settled(reply: Came) -> bool:
     """Whether the answer to a look says that the command is not under way."""
-    if reply.status in REPEATABLE:
+    if reply.status in REPEATABLE or problem_in(reply.body).code in PASSING:
         return False
     try:
         return reply.status != 200 or _peek(reply.body).state != _UNDER_WAY

@@ -166,6 +166,7 @@ def test_call_ends_as(call: Call[Any], replies: list[Came | Lost], becomes: type
             (503, ""),
             (504, "TIMEOUT"),
             (409, "IN_FLIGHT"),
+            (401, "SIGNED_BEFORE_START"),
         ]
     ],
 )
@@ -188,10 +189,11 @@ def test_unknown_outcome_is_looked_up_before_the_command_is_sent_again() -> None
     """While it is under way it is only looked at; then the same command gets its outcome."""
     under_way = answer(200, state="PROCESSING")
     busy = answer(503, "NODE_BUSY")
-    paid, driver = outcome(PAY, UNKNOWN, under_way, CUT, busy, under_way, PAID, PAID)
+    started = answer(401, "SIGNED_BEFORE_START")
+    paid, driver = outcome(PAY, UNKNOWN, under_way, CUT, busy, started, under_way, PAID, PAID)
     assert paid.order_no == "O1"
     look = "GET /v1/payments/M1/O1"
-    assert driver.sent == ["POST /v1/payments", *[look] * 5, "POST /v1/payments"]
+    assert driver.sent == ["POST /v1/payments", *[look] * 6, "POST /v1/payments"]
     _, driver = outcome(PAY, UNKNOWN, answer(404, "NO_SUCH_PAYMENT"), PAID)
     assert driver.sent == ["POST /v1/payments", look, "POST /v1/payments"]
 
