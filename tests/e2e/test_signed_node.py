@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -363,17 +363,18 @@ async def test_keys_are_renewed_while_requests_go_on(tmp_path: Path) -> None:
             while any(done[name] < count for name, count in wanted.items()):
                 await went.wait()
 
-    async with trio.open_nursery() as nursery:
+    async with AsyncExitStack() as clients, trio.open_nursery() as nursery:
         async with bank.serving() as running:
             await bank.open_business()
             m1 = await bank.merchant()
             listen = running.address.removeprefix("https://")
-            old = bank.client(running, m1)
+            old = await clients.enter_async_context(bank.client(running, m1))
             for name in ("a", "b"):
                 done[name] = 0
                 nursery.start_soon(pay_on, old, name)
             await until_all_go_on()
-            new = bank.client(running, await old.renew("K2"))
+            renewed = bank.client(running, await old.renew("K2"))
+            new = await clients.enter_async_context(renewed)
             for name in ("c", "d"):
                 done[name] = 0
                 nursery.start_soon(pay_on, new, name)
@@ -392,8 +393,6 @@ async def test_keys_are_renewed_while_requests_go_on(tmp_path: Path) -> None:
             async with httpx2.AsyncClient(verify=bank.tls()) as client:
                 answer = await client.get(f"{running.address}/v1/health")
                 assert f'keyid="{keyid}"' in answer.headers["signature-input"]
-    await old.aclose()
-    await new.aclose()
 
 
 @pytest.mark.one_shard
@@ -429,7 +428,8 @@ async def test_sigterm_answers_every_signed_request_under_way(tmp_path: Path) ->
 def _captures(hold_no: str) -> list[dict[str, Any]]:
     own = {"merchant_no": "M1", "hold_no": hold_no}
     hold = {"command": "create_authorization", **own, **PAYMENT}
+    one = {"amount_minor": 1}
     return [hold] + [
-        {"command": "capture_authorization", **own, "capture_no": f"C{number}", "amount_minor": 1}
+        {"command": "capture_authorization", **own, "capture_no": f"{hold_no}-{number}", **one}
         for number in range(40)
     ]
