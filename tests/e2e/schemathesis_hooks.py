@@ -1,17 +1,29 @@
 """What Schemathesis is told about this API beyond its description (`schemathesis.toml` names it).
 
-It is loaded by the process `schemathesis`, not by pytest. Requests go to a node that wants no
-signatures; where one does, they are to be signed here, in a hook `before_call`.
+It is loaded by the process `schemathesis`, not by pytest. Requests are signed here as a system of
+the bank's, which may ask for everything: at the very last, so over what is really sent. Those that
+are to show that nobody is heard without a signature (the check `ignored_auth`) have none. Key,
+certificate and two serials to revoke are in the environment.
 """
 
 import json
+import os
 import re
+import secrets
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import schemathesis
+from requests import PreparedRequest
+from requests.auth import AuthBase
 from schemathesis import Case, HookContext, Response
 from schemathesis.core.failures import Failure, ServerError
 from schemathesis.openapi.checks import RejectedPositiveData
+
+from gateway.ca.csr import body_of, new_csr, new_key
+from gateway.client import Identity
+from gateway.signatures.profile import sign_request
 
 _UNSAYABLE = re.compile(
     "|".join(
@@ -32,41 +44,97 @@ _UNSAYABLE_CODES = {
 """The same, where the code says it all."""
 _SOON_S = 5.0
 
-_EXAMPLES = {
+_EXAMPLES: dict[str, Any] = {
     "to": "00",
     "amount_minor": 1,
     "currency": "AAA",
     "method": "transfer",
     "business_date": "2026-01-05",
+    "csr": body_of(new_csr(new_key(), "0")),
 }
 """What to ask for first, so that every endpoint is met where it has something to say; whatever is
 not here is a number, and each is "0"."""
+_APPLICANT = {"merchant_no": "1"}
+_OWN: dict[str, dict[str, Any]] = {
+    "apply_merchant": _APPLICANT,
+    "amend_merchant": _APPLICANT,
+    "submit_merchant": _APPLICANT,
+    "approve_merchant": _APPLICANT,
+    "sign_merchant": _APPLICANT,
+    "get_profile": _APPLICANT,
+    "revoke_certificate": {"serial": os.environ["PIAOHAO_API_SERIAL"]},
+    "revoke_bank_certificate": {"serial": os.environ["PIAOHAO_API_BANK_SERIAL"]},
+}
+"""The same, for one operation alone."""
 _BESIDE = {"create_refund": ["hold_no"]}
 """What is wanted beside the members that are required."""
 
 
+class Signature(AuthBase):
+    """Signs each request anew; one that is sent a second time has another nonce."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        assert request.method is not None
+        assert request.url is not None
+        url = urlsplit(request.url)
+        body = request.body or b""
+        assert isinstance(body, bytes | str)
+        headers = sign_request(
+            self._identity.key,
+            self._identity.keyid,
+            method=request.method,
+            authority=url.netloc,
+            path=url.path,
+            query=url.query,
+            body=body if isinstance(body, bytes) else body.encode(),
+            created=int(time.time()),
+            nonce=secrets.token_urlsafe(18),
+            scheme=url.scheme,
+        )
+        request.headers.update(headers)
+        return request
+
+
+schemathesis.auth.set_from_requests(  # type: ignore[attr-defined]
+    Signature(
+        Identity.read(
+            key=os.environ["PIAOHAO_API_KEY"], certificate=os.environ["PIAOHAO_API_CERTIFICATE"]
+        )
+    )
+)
+
+
 @schemathesis.hook
 def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Ask for no signature: this node would not look at it. Say what is there to be asked for."""
+    """Say what is there to be asked for."""
     schemas = raw_schema["components"]["schemas"]
     for methods in raw_schema["paths"].values():
         for operation in methods.values():
-            operation["security"] = []
-            if operation["operationId"] == "cancel_agreement":
+            name = operation["operationId"]
+            if name == "cancel_agreement":
                 continue  # others need it
+            examples = _EXAMPLES | _OWN.get(name, {})
             for parameter in operation["parameters"]:
                 if parameter.get("required"):
-                    parameter["example"] = _example(parameter["name"])
+                    parameter["example"] = examples.get(parameter["name"], "0")
             if "requestBody" in operation:
                 (content,) = operation["requestBody"]["content"].values()
                 schema = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2])
                 if schema is not None:
-                    wanted = [*schema["required"], *_BESIDE.get(operation["operationId"], ())]
-                    content["example"] = {name: _example(name) for name in wanted}
+                    wanted = [*schema["required"], *_BESIDE.get(name, ())]
+                    content["example"] = {each: examples.get(each, "0") for each in wanted}
 
 
-def _example(name: str) -> Any:
-    return _EXAMPLES.get(name, "0")
+@schemathesis.check
+def signature_is_taken(
+    context: schemathesis.CheckContext, response: Response, case: "Case[Any]"
+) -> None:
+    """401 is in the description, so what is signed and answered with it would pass unnoticed."""
+    if response.status_code == 401 and "Signature-Input" in response.request.headers:
+        raise AssertionError(response.text)
 
 
 @schemathesis.hook
