@@ -30,6 +30,8 @@ from gateway.client import (
     RefusedError,
     new_key,
 )
+from gateway.operations import Verify
+from gateway.operator import perform
 from gateway.signatures.digest import make_digest
 from gateway.signatures.keys import PrivateKey
 from tests.e2e.bank import NAME, Bank, Signed
@@ -71,8 +73,8 @@ async def test_bank_and_merchant_do_business_over_tls(tmp_path: Path) -> None:
             cut = await own.cut_day("2026-01-05")
             assert (cut.state, cut.next_date) == ("CLOSED", "2026-01-06")
         assert await running.end() == 0
-    verified = await piaohao("verify", "--data", bank.data)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    report = await trio.to_thread.run_sync(perform, bank.data, Verify())
+    assert report["ok"], report
 
 
 def _views(outcomes: list[Outcome]) -> list[Any]:
