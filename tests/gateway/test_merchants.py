@@ -251,4 +251,9 @@ async def test_nobody_can_speak_for_the_ca(item: dict[str, Any]) -> None:
 
 
 def test_no_endpoint_takes_what_only_the_gateway_says() -> None:
-    assert not {each.request for each in ENDPOINTS} & set(commands.Registration.__args__)
+    taken = {each.request: each.access for each in ENDPOINTS}
+    assert commands.RegisterCertificate not in taken
+    assert commands.RegisterBankCertificate not in taken
+    # All that is left of what no array takes.
+    assert {*commands.BankCommand.__args__} & {*taken} == {commands.RevokeBankCertificate}
+    assert taken[commands.RevokeBankCertificate] == "bank"
