@@ -22,12 +22,12 @@ _SKIP = len("00certificate/")
 
 
 class Revoked(Struct, frozen=True):
-    """An entry of a revocation list; `ends_ns` is when the certificate would have ended."""
+    """A certificate that was revoked, and since when it would be valid."""
 
     serial: str
     revoked_ns: int
     reason: str
-    ends_ns: int
+    not_before_ns: int
 
 
 def certificate_of(node: Node, serial: str) -> Certificate | None:
@@ -68,7 +68,8 @@ def certificates_page(
 def revoked_certificates(node: Node) -> list[Revoked]:
     """Return every certificate that was revoked, by slot and serial: what a CRL lists.
 
-    It looks through all certificates, and holds a view of each shard in turn meanwhile.
+    It looks through all certificates, and holds a view of each shard in turn meanwhile; it may
+    run in any thread.
     """
     return list(_revoked(node))
 
@@ -81,6 +82,6 @@ def _revoked(node: Node) -> Iterator[Revoked]:
                 each: Certificate = CERTIFICATE.decode_state(payload)
                 if each.status == "REVOKED":
                     serial = key[_SKIP:].decode("ascii")
-                    yield Revoked(serial, each.revoked_ns, each.reason, each.ends_ns)
+                    yield Revoked(serial, each.revoked_ns, each.reason, each.not_before_ns)
         finally:
             snapshot.close()

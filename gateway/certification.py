@@ -7,9 +7,8 @@ gate.
 """
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -22,22 +21,11 @@ from actors.commands import (
 )
 from gateway.answer import Answer
 from gateway.ca import profile
-from gateway.ca.authority import RevocationReason
 from gateway.ca.csr import read_body
-from gateway.ca.errors import CsrError
+from gateway.ca.errors import CsrError, IssueError
 from gateway.ca.profile import Holder
 from gateway.desk import Caller, Desk
 from gateway.errors import RequestCode, RequestError
-
-REASONS: Final[Mapping[str, RevocationReason]] = {
-    "unspecified": RevocationReason.UNSPECIFIED,
-    "keyCompromise": RevocationReason.KEY_COMPROMISE,
-    "affiliationChanged": RevocationReason.AFFILIATION_CHANGED,
-    "superseded": RevocationReason.SUPERSEDED,
-    "cessationOfOperation": RevocationReason.CESSATION_OF_OPERATION,
-    "privilegeWithdrawn": RevocationReason.PRIVILEGE_WITHDRAWN,
-}
-"""Reasons for a revocation: by their names in RFC 5280, and as the CA writes them."""
 
 Csr = Annotated[
     str,
@@ -98,7 +86,10 @@ def _sign(desk: Desk, csr: str, holder: Holder) -> tuple[str, Issued]:
         request = read_body(csr)
     except CsrError as error:
         raise RequestError(RequestCode.CSR_REFUSED, str(error)) from None
-    signed = desk.keys.issuing.issue(request, holder, now=datetime.now(UTC))
+    try:
+        signed = desk.keys.issuing.issue(request, holder, now=datetime.now(UTC))
+    except IssueError as error:
+        raise RequestError(RequestCode.NO_CERTIFICATE_AUTHORITY, str(error)) from None
     # The key is all that counts of a request: signed anew with the same key it is the same one.
     return hashlib.sha256(request.spki).hexdigest(), Issued(
         serial=signed.keyid,

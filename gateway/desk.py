@@ -16,6 +16,7 @@ from engine.marks import Mark
 from engine.node import Node
 from gateway.answer import Answer, concluded
 from gateway.ca.bank_keys import BankKeys
+from gateway.revocation_list import RevocationList
 
 ClockKind = Literal["wall", "domain"]
 
@@ -45,15 +46,14 @@ class Desk:
         clock_kind: whether commands may move the clock.
         timeout_s: what a caller waits who says nothing about it, seconds.
         keys: the bank's, None where the node was started without.
-        crl: the newest revocation list and when it was made, seconds since 1970; None before
-            anybody has asked for one.
+        crl: the revocation list; None where there are no keys.
         version: of this program.
     """
 
     def __init__(self, node: Node, timeout_s: float = 10.0, keys: BankKeys | None = None) -> None:
         self.node = node
         self.keys = keys
-        self.crl: tuple[float, bytes] | None = None
+        self.crl = None if keys is None else RevocationList(node, keys.issuing)
         self.timeout_s = timeout_s
         self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"
         self.version = metadata.version("piaohao")

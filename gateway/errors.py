@@ -514,8 +514,8 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.NO_CERTIFICATE_AUTHORITY: Meaning(
         409,
-        "The node was started without the bank's keys.",
-        "Start it with them: docs/CERTIFICATES.md.",
+        "The node has no CA: it was started without the bank's keys, or its certificate has ended.",
+        "Renew it, or start the node with the keys: docs/CERTIFICATES.md.",
     ),
     # The runtime's own: nothing happened, except where the outcome is unknown.
     FaultCode.ACTOR_BUSY: Meaning(

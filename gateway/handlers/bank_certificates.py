@@ -4,8 +4,6 @@ The former are the bank's affair. The latter are public, as are its CA's and the
 revoked: with them anybody can check what the bank has signed.
 """
 
-import time
-from datetime import UTC, datetime
 from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -22,18 +20,16 @@ from actors.refusable import REFUSALS
 from actors.registration import view_registration
 from gateway.answer import Answer
 from gateway.ca import profile
-from gateway.ca.authority import Revoked
 from gateway.ca.bank_keys import BankKeys
-from gateway.certificates import certificates_page, registered_of, revoked_certificates
-from gateway.certification import REASONS, CertifyBank, certify_bank
+from gateway.ca.errors import IssueError
+from gateway.certificates import certificates_page, registered_of
+from gateway.certification import CertifyBank, certify_bank
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode, RequestError
 from gateway.handlers.node import Nothing
 from gateway.lookup import Cursor, Limit, Page, found
-
-CRL_KEPT_S: Final = 60
-"""How long a revocation list is given out before it is made anew."""
+from gateway.revocation_list import KEPT_S
 
 
 class BankCertificateKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,23 +97,18 @@ async def get_crl(desk: Desk, caller: Caller, asked: Nothing) -> Answer:
 
     The node itself does not rely on it: there a revocation counts at once.
     """
-    keys = _keys(desk)
-    now_s = time.time()
-    if desk.crl is None or not 0 <= now_s - desk.crl[0] < CRL_KEPT_S:
-        now = datetime.fromtimestamp(now_s, UTC)
-        revoked = [
-            Revoked(each.serial, each.revoked_ns, REASONS[each.reason])
-            for each in revoked_certificates(desk.node)
-        ]
-        # Milliseconds: two lists of one second have two numbers.
-        crl = keys.issuing.make_crl(revoked, number=int(now_s * 1_000), now=now)
-        desk.crl = (now_s, crl.der)
+    if desk.crl is None:
+        raise RequestError(RequestCode.NO_CERTIFICATE_AUTHORITY)
+    try:
+        newest = await desk.crl.newest()
+    except IssueError as error:
+        raise RequestError(RequestCode.NO_CERTIFICATE_AUTHORITY, str(error)) from None
     headers = {
         "content-type": "application/pkix-crl",
-        "cache-control": f"public, max-age={CRL_KEPT_S}",
+        "cache-control": f"public, max-age={KEPT_S}",
         "x-content-type-options": "nosniff",
     }
-    return Answer(200, Raw(desk.crl[1]), own=headers)
+    return Answer(200, Raw(newest), own=headers)
 
 
 def _keys(desk: Desk) -> BankKeys:
