@@ -63,7 +63,16 @@ class CertifyBank(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def certify_merchant(desk: Desk, caller: Caller, asked: CertifyMerchant) -> Answer:
-    """Sign a certificate for a merchant's key: the first one, another one, or a renewal."""
+    """Sign a certificate for a merchant's key: the first one, another one, or a renewal.
+
+    A merchant may ask for so many in a day; the bank, on a merchant's behalf, as often as it likes.
+    """
+    if caller.merchant_no:
+        allowance = desk.certifications.take(caller.merchant_no)
+        if not allowance.passed:
+            raise RequestError(
+                RequestCode.CERTIFIED_TOO_OFTEN, retry_after_s=allowance.retry_after_s
+            )
     request, issued = _sign(desk, asked.csr, profile.merchant(asked.merchant_no))
     command = RegisterCertificate(
         asked.merchant_no, asked.certificate_no, request, issued, asked.renews

@@ -5,7 +5,7 @@ come out, and nothing of HTTP is known here. One per node.
 """
 
 from importlib import metadata
-from typing import Literal
+from typing import Final, Literal
 
 import trio
 from msgspec import Struct
@@ -16,12 +16,18 @@ from engine.marks import Mark
 from engine.node import Node
 from gateway.answer import Answer, concluded
 from gateway.ca.bank_keys import BankKeys
+from gateway.rate import Rates
 from gateway.revocation_list import RevocationList
 
 ClockKind = Literal["wall", "domain"]
 
 TIMEOUT_S_MAX = 60.0
 """The longest that a caller may have the node try, in seconds."""
+CERTIFICATIONS_AT_ONCE: Final = 20
+"""How many certificates a merchant may have made one after the other, on one node."""
+CERTIFICATIONS_PER_S: Final = 1 / 3_600
+"""And how many more as time goes by. Those that it has revoked stay on the revocation list for two
+years, and who may make that list as long as they like hold up everybody who reads it."""
 
 
 class Caller(Struct, frozen=True):
@@ -46,6 +52,7 @@ class Desk:
         clock_kind: whether commands may move the clock.
         timeout_s: what a caller waits who says nothing about it, seconds.
         keys: the bank's, None where the node was started without.
+        certifications: how often merchants have certificates made.
         crl: the revocation list; None where there are no keys.
         version: of this program.
     """
@@ -53,6 +60,7 @@ class Desk:
     def __init__(self, node: Node, timeout_s: float = 10.0, keys: BankKeys | None = None) -> None:
         self.node = node
         self.keys = keys
+        self.certifications = Rates(CERTIFICATIONS_PER_S, trio.current_time, CERTIFICATIONS_AT_ONCE)
         self.crl = None if keys is None else RevocationList(node, keys.issuing)
         self.timeout_s = timeout_s
         self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"

@@ -69,6 +69,7 @@ class RequestCode(StrEnum):
     SIGNED_BEFORE_START = "SIGNED_BEFORE_START"
     NOT_FOR_MERCHANTS = "NOT_FOR_MERCHANTS"
     RATE_LIMITED = "RATE_LIMITED"
+    CERTIFIED_TOO_OFTEN = "CERTIFIED_TOO_OFTEN"
     CSR_REFUSED = "CSR_REFUSED"
     NO_CERTIFICATE_AUTHORITY = "NO_CERTIFICATE_AUTHORITY"
 
@@ -506,6 +507,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.RATE_LIMITED: Meaning(
         429, "The merchant has sent more requests than it may.", _LATER
+    ),
+    RequestCode.CERTIFIED_TOO_OFTEN: Meaning(
+        429, "The merchant has had more certificates made than it may in a day.", _LATER
     ),
     RequestCode.CSR_REFUSED: Meaning(
         422,

@@ -38,11 +38,14 @@ class Rates:
     Args:
         rate_per_s: requests a second that each of them may send.
         clock: monotonic seconds.
+        at_once: how many a bucket holds, where that is not one second's worth.
     """
 
-    def __init__(self, rate_per_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rate_per_s: float, clock: Callable[[], float], at_once: int | None = None
+    ) -> None:
         self.rate_per_s = rate_per_s
-        self._size = max(1.0, rate_per_s)
+        self._size = max(1.0, rate_per_s) if at_once is None else float(at_once)
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
         self.policy = f'"merchant";q={math.floor(self._size)};w=1'

@@ -65,6 +65,7 @@ ENDPOINTS: Final = (
         "merchant",
         CertificateView,
         *REFUSALS[RegisterCertificate],
+        RequestCode.CERTIFIED_TOO_OFTEN,
         RequestCode.CSR_REFUSED,
         RequestCode.NO_CERTIFICATE_AUTHORITY,
     ),

@@ -12,11 +12,12 @@ import pytest
 from msgspec import NODEFAULT, Struct
 
 from gateway.ca.csr import body_of, new_csr, new_key
+from gateway.desk import CERTIFICATIONS_AT_ONCE
 from gateway.endpoint import Endpoint, numbers_in
 from gateway.handlers.commands import OWN
 from gateway.table import ENDPOINTS
 from tests.gateway.desk_client import capture, hold, payment
-from tests.gateway.signed_desk import SignedDesk, Signer, open_signed_desk
+from tests.gateway.signed_desk import SignedDesk, Signer, code_of, open_signed_desk
 
 GIVEN: Mapping[str, Any] = {
     "merchant_no": "M1",
@@ -203,3 +204,31 @@ def test_every_row_for_merchants_names_one() -> None:
             request: type[Struct] = endpoint.request
             named = {field.name: field for field in msgspec.structs.fields(request)}
             assert named["merchant_no"].default is NODEFAULT, endpoint.name
+
+
+async def test_merchant_that_has_certificates_made_all_day_is_held_up(tmp_path: Path) -> None:
+    """What was made and revoked stays on the revocation list, which anybody may ask for."""
+    async with open_signed_desk(tmp_path) as desk:
+        m1, m2 = await _deal(desk)
+        path = "/v1/merchants/M1/certificates"
+        csr = body_of(new_csr(new_key(), "M1"))
+        made: list[str] = []
+        for n in range(CERTIFICATIONS_AT_ONCE):
+            asked = {"certificate_no": f"C{n}", "csr": csr}
+            status, view = await desk.ask(m1, "POST", path, asked)
+            assert status == 201, view
+            made.append(view["serial"])
+            assert (await desk.ask(m1, "POST", f"{path}/{made[-1]}/revoke"))[0] == 200
+        refused = await desk.send(
+            desk.signed(m1, "POST", path, msgspec.json.encode({"certificate_no": "X", "csr": csr}))
+        )
+        assert code_of(refused) == (429, "CERTIFIED_TOO_OFTEN")
+        assert 3_500 < int(refused.headers["retry-after"]) <= 3_600
+        # Whoever hears of it need not wait with anything else.
+        assert refused.busy_s is None
+        assert (await desk.ask(m1, "GET", "/v1/merchants/M1"))[0] == 200
+        # It is the merchant's own affair: another one, and the bank, go on.
+        csr = body_of(new_csr(new_key(), "M2"))
+        other = {"certificate_no": "C1", "csr": csr}
+        assert (await desk.ask(m2, "POST", "/v1/merchants/M2/certificates", other))[0] == 201
+        await desk.merchant("M1", "by-the-bank")
