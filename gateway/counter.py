@@ -119,6 +119,19 @@ class Counter:
         except RequestError as error:
             return Place(None, {}, failed(error.problem, error.allow))
 
+    def wants_body(self, place: Place, headers: Mapping[str, str]) -> bool:
+        """Return whether anybody will look at a request's body.
+
+        A stranger's is not kept while it comes in: 4,096 connections with 1 MiB each would be
+        more memory than a node may have.
+        """
+        if self._gate is None or place.endpoint is None:
+            return place.endpoint is not None
+        try:
+            return place.endpoint.access == "anyone" or self._gate.may_be_heard(headers)
+        except StorageError:
+            return True  # whoever serves it will meet it again, and say so
+
     async def answer(self, place: Place, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
         visit = _Visit(request_id(request.headers.get(REQUEST_ID)))

@@ -22,6 +22,7 @@ from gateway.errors import RequestCode, RequestError
 from gateway.signatures.error import Reason, SignatureError
 from gateway.signatures.keys import PrivateKey, PublicKey
 from gateway.signatures.profile import (
+    RequestSignature,
     read_request,
     sign_response,
     verify_request,
@@ -108,9 +109,7 @@ class Gate:
         now_s = self._now_s()
         headers = request.headers
         try:
-            signature = read_request(headers.get("signature-input"), headers.get("signature"))
-            certificate, key = self._certificate(signature.keyid)
-            _check_standing(certificate, now_s)
+            signature, certificate, key = self._claimed(headers, now_s)
             verify_request(
                 key,
                 signature,
@@ -132,6 +131,18 @@ class Gate:
         if not self._marks.take(mark.created_s, mark.key, int(now_s)):
             raise RequestError(RequestCode.NONCE_USED)
         return Identity(merchant_of(certificate.holder) or "", signature.header, mark)
+
+    def may_be_heard(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a request's headers name a certificate that is good now.
+
+        Nothing is proved by that. Where it is not so the request is going to be refused for its
+        headers alone, whatever its body says.
+        """
+        try:
+            self._claimed(headers, self._now_s())
+        except (SignatureError, RequestError):
+            return False
+        return True
 
     def sign(self, status: int, body: bytes, identity: Identity | None) -> dict[str, str]:
         """Return the headers that sign an answer.
@@ -164,6 +175,20 @@ class Gate:
             if len(body) <= _UNBOUND_BYTES:
                 self._unbound[status, body] = (created, headers)
         return headers
+
+    def _claimed(
+        self, headers: Mapping[str, str], now_s: float
+    ) -> tuple[RequestSignature, Certificate, PublicKey]:
+        """Return what headers say of a signature, and by whose certificate and key it would be.
+
+        Raises:
+            SignatureError: MISSING, MALFORMED.
+            RequestError: SIGNER_UNKNOWN, SIGNER_REVOKED, SIGNER_NOT_VALID.
+        """
+        signature = read_request(headers.get("signature-input"), headers.get("signature"))
+        certificate, key = self._certificate(signature.keyid)
+        _check_standing(certificate, now_s)
+        return signature, certificate, key
 
     def _certificate(self, keyid: str) -> tuple[Certificate, PublicKey]:
         """Return a certificate as it stands in the last commit, and its key."""

@@ -34,7 +34,7 @@ from gateway.listener.names import named
 from gateway.listener.tls import TlsFileError, TlsFiles
 from gateway.rate import Rates
 from gateway.table import ENDPOINTS
-from gateway.web import web_app
+from gateway.web import keeps_body, web_app
 from storage.folder import Folder
 
 log = logging.getLogger("piaohao.gateway")
@@ -119,7 +119,12 @@ async def serve(
                 desk, keys if signed else None, rate_per_s, log_requests=log_requests
             )
             listener = Listener(
-                web_app(counter), sock, names=called, bounds=bounds or Bounds(), tls=tls
+                web_app(counter),
+                sock,
+                names=called,
+                bounds=bounds or Bounds(),
+                tls=tls,
+                keeps=keeps_body(counter),
             )
             control = ControlSocket(folder.path, node, stores, counter)
             over = trio.Event()

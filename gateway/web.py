@@ -5,8 +5,9 @@ answered: an answer that overtakes its request's body leaves Hypercorn's keep-al
 hanging now and then.
 """
 
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import trio
 from quart import Request as WebRequest
@@ -44,6 +45,19 @@ def web_app(counter: Counter) -> QuartTrio:
     return app
 
 
+def keeps_body(counter: Counter) -> Callable[[Any], bool]:
+    """Return what tells by a request's ASGI scope whether anybody will look at its body."""
+
+    def keeps(scope: Any) -> bool:
+        place = counter.place(scope["method"], scope["raw_path"].decode("ascii", "replace"))
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
+        return counter.wants_body(place, _joined(headers))
+
+    return keeps
+
+
 async def _answer(counter: Counter, asked: WebRequest) -> Response:
     path = asked.scope["raw_path"].decode("ascii", "replace")
     place = counter.place(asked.method, path)
@@ -53,14 +67,21 @@ async def _answer(counter: Counter, asked: WebRequest) -> Response:
         return counter.refuse(error)
     return await counter.answer(
         place,
-        Request(asked.method, path, asked.query_string, _headers(asked), body, asked.scheme),
+        Request(
+            asked.method,
+            path,
+            asked.query_string,
+            _joined(asked.headers.items()),
+            body,
+            asked.scheme,
+        ),
     )
 
 
-def _headers(asked: WebRequest) -> dict[str, str]:
+def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the headers; one that came twice is joined as RFC 9110, section 5.3 says."""
     headers: dict[str, str] = {}
-    for given, value in asked.headers.items():
+    for given, value in fields:
         name = given.lower()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers

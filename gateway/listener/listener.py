@@ -13,7 +13,7 @@ from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census
 from gateway.listener.connection import Connection, House
 from gateway.listener.names import Names
-from gateway.listener.places import Application, Places
+from gateway.listener.places import Application, Keeps, Places
 
 log = logging.getLogger("piaohao.gateway")
 
@@ -30,6 +30,7 @@ class Listener:
         names: by which clients may address it; their scheme says whether there is TLS.
         bounds: how many clients there may be, and how slow.
         tls: the server's context, if connections are encrypted.
+        keeps: whose bodies are kept as they come in (`gateway.listener.places`).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Listener:
         names: Names,
         bounds: Bounds,
         tls: ssl.SSLContext | None = None,
+        keeps: Keeps = lambda _: True,
     ) -> None:
         config = Config()
         config.errorlog = log
@@ -47,7 +49,7 @@ class Listener:
         config.keep_alive_max_requests = 1_000_000
         config.h11_max_incomplete_size = bounds.head_bytes
         self._socket = bound
-        self._places = Places(app, bounds)
+        self._places = Places(app, bounds, keeps)
         self._census: Census[Connection] = Census(bounds)
         self._house = House(
             ASGIWrapper(self._places),

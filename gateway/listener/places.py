@@ -7,6 +7,7 @@ framework has seen it.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -22,6 +23,8 @@ _BUSY: Final = failed(faulted(NODE_BUSY))
 _LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+Keeps = Callable[[Any], bool]
+"""Whether anybody will look at the body of the request with this scope."""
 
 
 class Places:
@@ -30,10 +33,13 @@ class Places:
     Args:
         app: the other one.
         bounds: how many, and how slow their bodies may be.
+        keeps: other bodies are read and forgotten, and the application gets none of them: what
+            comes in of 4,096 requests would be more memory than a node may have.
     """
 
-    def __init__(self, app: Application, bounds: Bounds) -> None:
+    def __init__(self, app: Application, bounds: Bounds, keeps: Keeps = lambda _: True) -> None:
         self._app = app
+        self._keeps = keeps
         self._bounds = bounds
         self._active = 0
         self._taken = 0
@@ -69,7 +75,7 @@ class Places:
             await self._quiet.wait()
 
     async def _placed(self, scope: Any, receive: Any, send: Any) -> None:
-        request = _Request(receive)
+        request = _Request(receive, partial(self._keeps, scope))
         with trio.move_on_after(self._bounds.body_s) as patience:
             if not await request.gather():
                 return
@@ -89,8 +95,9 @@ class Places:
 class _Request:
     """What has come in of a request; the application receives it all, from the first piece on."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Any]], keeps: Callable[[], bool]) -> None:
         self._receive = receive
+        self._keeps = keeps
         self._pieces: deque[Any] = deque()
 
     async def gather(self) -> bool:
@@ -99,14 +106,18 @@ class _Request:
         Returns whether there is a request: its client may have left before it was whole.
         """
         size = 0
-        more = True
+        more = kept = True
         while more and size <= GATHERED_BYTES:
             message = await self._receive()
             if message["type"] != "http.request":
                 return False
-            self._pieces.append(message)
-            size += len(message.get("body", b""))
+            piece = message.get("body", b"")
             more = message.get("more_body", False)
+            if piece and not size:
+                kept = self._keeps()
+            size += len(piece)
+            if kept or not more:
+                self._pieces.append(message if kept else {**message, "body": b""})
         return True
 
     async def receive(self) -> Any:
