@@ -35,7 +35,7 @@ def serve(
     plain: Annotated[bool, Parameter(negative=())] = False,
     log: LogFormat = "text",
     log_requests: Annotated[bool, Parameter(negative=())] = False,
-    rate: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 500.0,
+    rate: Annotated[float, Parameter(validator=validators.Number(gte=0.01, lte=1e6))] = 500.0,
     connections: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 4_096,
     connections_per_peer: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 256,
     clock: Literal["wall", "domain"] = "wall",
@@ -80,7 +80,7 @@ def serve(
     log_requests:
         Log every request, by its row of the table and without anything that it says.
     rate:
-        Requests a second that a merchant may send.
+        Requests a second that a merchant may send; 0.01 to 1,000,000.
     connections:
         Connections at a time; fewer where not as many files may be open.
     connections_per_peer:
