@@ -31,6 +31,10 @@ from gateway.signatures.profile import (
 KEYS_MAX: Final = 10_000
 """Parsed keys that are remembered; past that all are forgotten and parsed again."""
 
+UNBOUND_MAX: Final = 256
+UNBOUND_BYTES: Final = 4_096
+"""How many answers to nobody in particular are remembered, and how long such an answer may be."""
+
 _CODES: Final[Mapping[Reason, RequestCode]] = {
     Reason.MISSING: RequestCode.SIGNATURE_MISSING,
     Reason.MALFORMED: RequestCode.SIGNATURE_MALFORMED,
@@ -92,6 +96,11 @@ class Gate:
         self._keyid = keys.signing.keyid
         self._known: dict[str, tuple[bytes, Certificate, PublicKey]] = {}
         self._unbound: dict[tuple[int, bytes], tuple[int, dict[str, str]]] = {}
+
+    @property
+    def remembered(self) -> tuple[int, int]:
+        """How many keys, and answers to nobody in particular, are remembered."""
+        return len(self._known), len(self._unbound)
 
     def identify(self, request: Asked, *, commands: bool) -> Identity:
         """Return who has signed a request.
@@ -170,9 +179,9 @@ class Gate:
                 created=created,
                 request_signature=None,
             )
-            if len(self._unbound) >= _UNBOUND_MAX:
+            if len(self._unbound) >= UNBOUND_MAX:
                 self._unbound.clear()
-            if len(body) <= _UNBOUND_BYTES:
+            if len(body) <= UNBOUND_BYTES:
                 self._unbound[status, body] = (created, headers)
         return headers
 
@@ -208,10 +217,6 @@ class Gate:
                 self._known.clear()
             self._known[keyid] = known
         return known[1], known[2]
-
-
-_UNBOUND_MAX: Final = 256
-_UNBOUND_BYTES: Final = 4_096
 
 
 def _check_standing(certificate: Certificate, now_s: float) -> None:

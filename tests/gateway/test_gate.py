@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from gateway import gate
 from gateway.ca.csr import body_of, new_csr, new_key
 from gateway.counter import Request
 from gateway.signatures.keys import PrivateKey, PublicKey
@@ -263,3 +264,113 @@ async def test_what_is_public_needs_no_signature(tmp_path: Path) -> None:
         answer = await desk.send(Request("GET", "/v1/signing-certificates", b"", {}, b""))
         listed: Any = msgspec.json.decode(answer.body)
         assert [each["serial"] for each in listed["items"]] == [desk.keys.signing.keyid]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "status"),
+    [
+        ("http", "pay.example:80", 200),
+        ("https", "pay.example:443", 200),
+        ("https", "PAY.example", 200),
+        ("http", "pay.example:443", 401),
+        ("https", "pay.example:80", 401),
+    ],
+)
+async def test_own_port_of_the_scheme_may_stand_in_host(
+    scheme: str, host: str, status: int, tmp_path: Path
+) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        m1 = await desk.merchant("M1")
+        request = _with(desk.signed(m1, "GET", "/v1/merchants/M1", scheme=scheme), host=host)
+        assert (await desk.send(replace(request, scheme=scheme))).status == status
+
+
+async def test_nonce_is_the_signers_own_and_goes_with_its_second(tmp_path: Path) -> None:
+    """A repeated request has the same of all three; another signer's nonce is nobody's affair."""
+    async with open_signed_desk(tmp_path) as desk:
+        m1, other = await desk.merchant("M1"), await desk.merchant("M1", "K2")
+        path, nonce, now_s = "/v1/merchants/M1", "n" * 16, int(desk.now_s)
+        for signer, created, method, status in (
+            (m1, now_s, "GET", 200),
+            (other, now_s, "GET", 200),
+            (m1, now_s - 1, "GET", 200),
+            (m1, now_s, "HEAD", 401),  # something else, under a nonce that was used
+            (m1, now_s, "GET", 401),
+        ):
+            request = desk.signed(signer, method, path, nonce=nonce, created=created)
+            assert (await desk.send(request)).status == status
+
+
+async def test_nonce_is_spent_by_what_is_refused_later(tmp_path: Path) -> None:
+    """Whoever has seen a request can only have it carried out once, as it is, or not at all."""
+    async with open_signed_desk(tmp_path, rate_per_s=1) as desk:
+        m1 = await desk.merchant("M1")
+        wrong = desk.signed(m1, "POST", "/v1/payments", b"{}")
+        assert code_of(await desk.send(wrong)) == (422, "INVALID_REQUEST")
+        assert code_of(await desk.send(wrong)) == (401, "NONCE_USED")
+        late = desk.signed(m1, "POST", "/v1/payments", PAYMENT)
+        assert code_of(await desk.send(late)) == (429, "RATE_LIMITED")
+        desk.now_s += 1
+        assert code_of(await desk.send(late)) == (401, "NONCE_USED")
+        assert (await desk.send(desk.signed(m1, "POST", "/v1/payments", PAYMENT))).status == 201
+
+
+async def test_answer_to_a_stranger_is_signed_anew_in_another_second(tmp_path: Path) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        stranger = Request("GET", "/v1/node", b"", {}, b"")
+        first = await desk.send(stranger)
+        desk.now_s += 1
+        second = await desk.send(stranger)
+        assert first.headers["signature-input"] != second.headers["signature-input"]
+        signed = read_response(second.headers["signature-input"], second.headers["signature"])
+        assert signed.created == int(desk.now_s)
+
+
+async def test_answers_to_strangers_are_each_signed_as_they_are(tmp_path: Path) -> None:
+    """Those of one second are remembered; none is taken for another by status or by body."""
+    async with open_signed_desk(tmp_path) as desk:
+        bank = PublicKey(desk.keys.signing.key.public_key())
+        for _ in range(2):
+            for status, body in ((401, b"a"), (404, b"a"), (401, b"b")):
+                headers = desk.gate.sign(status, body, None)
+                verify_response(
+                    bank,
+                    read_response(headers["signature-input"], headers["signature"]),
+                    status=status,
+                    content_digest=headers["content-digest"],
+                    body=body,
+                    request_signature=None,
+                    now=desk.now_s,
+                )
+
+
+async def test_what_the_gate_remembers_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "KEYS_MAX", 2)
+    monkeypatch.setattr(gate, "UNBOUND_MAX", 2)
+    async with open_signed_desk(tmp_path) as desk:
+        for n in range(5):
+            signer = await desk.merchant("M1", f"K{n}")
+            desk.gate.identify(desk.signed(signer, "GET", "/v1/merchants/M1"), commands=False)
+            desk.gate.sign(404, b"%d" % n, None)
+            assert desk.gate.remembered[0] == (1, 2, 1, 2, 1)[n]
+            assert desk.gate.remembered[1] == (1, 2, 1, 2, 1)[n]
+        before = desk.gate.remembered
+        desk.gate.sign(200, bytes(gate.UNBOUND_BYTES + 1), None)
+        assert desk.gate.remembered == before
+
+
+async def test_full_node_says_so_before_it_looks_at_signatures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        m1 = await desk.merchant("M1")
+        monkeypatch.setattr(desk.client.node, "full", lambda: True)
+        request = desk.signed(m1, "POST", "/v1/payments", PAYMENT)
+        assert code_of(await desk.send(_without(request, "signature"))) == (503, "NODE_BUSY")
+        assert code_of(await desk.send(request)) == (503, "NODE_BUSY")
+        assert (await desk.ask(m1, "GET", "/v1/merchants/M1"))[0] == 200
+        monkeypatch.undo()
+        # The nonce was not looked at either.
+        assert (await desk.send(request)).status == 201
