@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from actors.certificate import Certificate, merchant_of
+from actors.commands import BANK
 from actors.kinds import CERTIFICATE
 from engine.address import row_key
 from engine.marks import KEY_BYTES, Mark, Marks
@@ -139,7 +140,7 @@ class Gate:
         mark = Mark(signature.created, once.digest()[:KEY_BYTES])
         if not self._marks.take(mark.created_s, mark.key, int(now_s)):
             raise RequestError(RequestCode.NONCE_USED)
-        return Identity(merchant_of(certificate.holder) or "", signature.header, mark)
+        return Identity(_merchant_no(certificate.holder), signature.header, mark)
 
     def may_be_heard(self, headers: Mapping[str, str]) -> bool:
         """Return whether a request's headers name a certificate that is good now.
@@ -217,6 +218,15 @@ class Gate:
                 self._known.clear()
             self._known[keyid] = known
         return known[1], known[2]
+
+
+def _merchant_no(holder: str) -> str:
+    """Return the number of the merchant that a holder is, empty for the bank and nobody else."""
+    if holder == BANK:
+        return ""
+    merchant_no = merchant_of(holder)
+    assert merchant_no, f"{holder} acts for nobody"
+    return merchant_no
 
 
 def _check_standing(certificate: Certificate, now_s: float) -> None:

@@ -374,3 +374,19 @@ async def test_full_node_says_so_before_it_looks_at_signatures(
         monkeypatch.undo()
         # The nonce was not looked at either.
         assert (await desk.send(request)).status == 201
+
+
+@pytest.mark.parametrize("holder", ["account/A1", "merchant/", "bank/other", ""])
+async def test_holder_that_is_neither_bank_nor_merchant_is_not_taken_for_the_bank(
+    holder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        m1 = await desk.merchant("M1")
+        read = gate.Gate._certificate
+
+        def of_another(self: gate.Gate, keyid: str) -> Any:
+            certificate, key = read(self, keyid)
+            return replace(certificate, holder=holder), key
+
+        monkeypatch.setattr(gate.Gate, "_certificate", of_another)
+        assert (await desk.send(desk.signed(m1, "GET", "/v1/node"))).status == 500
