@@ -519,6 +519,8 @@ class Shard:
         Returns whether there was a command.
         """
         stage = self.stage
+        if self._held is not None and beside:
+            return False  # what is due by its time has begun, and comes to its end before it
         ask = self._held or self.admission.next()
         if ask is None:
             return False
