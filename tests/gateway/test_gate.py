@@ -390,3 +390,30 @@ async def test_holder_that_is_neither_bank_nor_merchant_is_not_taken_for_the_ban
 
         monkeypatch.setattr(gate.Gate, "_certificate", of_another)
         assert (await desk.send(desk.signed(m1, "GET", "/v1/node"))).status == 500
+
+
+async def test_answer_to_head_is_signed_over_no_body(tmp_path: Path) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        m1 = await desk.merchant("M1")
+        for path, status in (("/v1/merchants/M1", 200), ("/v1/merchants/M2", 404)):
+            request = desk.signed(m1, "HEAD", path)
+            response = await desk.send(request)
+            assert response.status == status
+            verify_response(
+                PublicKey(desk.keys.signing.key.public_key()),
+                read_response(response.headers["signature-input"], response.headers["signature"]),
+                status=status,
+                content_digest=response.headers["content-digest"],
+                body=b"",
+                request_signature=request.headers["signature"],
+                now=desk.now_s,
+            )
+
+
+async def test_signature_for_get_is_none_for_head(tmp_path: Path) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        m1 = await desk.merchant("M1")
+        request = desk.signed(m1, "GET", "/v1/merchants/M1")
+        swapped = replace(request, method="HEAD")
+        assert (await desk.send(swapped)).status == 401
+        assert (await desk.send(request)).status == 200
