@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from gateway import gate
 from gateway.ca.csr import body_of, new_csr, new_key
 from gateway.counter import Request
+from gateway.desk import Desk
 from gateway.signatures.keys import PrivateKey, PublicKey
 from gateway.signatures.profile import read_response, verify_response
+from storage.errors import CorruptRowError
 from tests.gateway.desk_client import payment
 from tests.gateway.signed_desk import SignedDesk, Signer, code_of, open_signed_desk
 
@@ -242,6 +244,8 @@ async def test_merchant_asks_too_often_is_told_when_to_come_again(tmp_path: Path
         ]
         assert code_of(answers[2]) == (429, "RATE_LIMITED")
         assert answers[2].headers["retry-after"] == "1"
+        # Who comes back too soon is left unheard for a while (`gateway.patience`).
+        assert [each.busy_s for each in answers] == [None, None, 1]
         desk.now_s += 1
         assert (await desk.ask(m1, "GET", "/v1/merchants/M1"))[0] == 200
 
@@ -369,7 +373,8 @@ async def test_full_node_says_so_before_it_looks_at_signatures(
         monkeypatch.setattr(desk.client.node, "full", lambda: True)
         request = desk.signed(m1, "POST", "/v1/payments", PAYMENT)
         assert code_of(await desk.send(_without(request, "signature"))) == (503, "NODE_BUSY")
-        assert code_of(await desk.send(request)) == (503, "NODE_BUSY")
+        busy = await desk.send(request)
+        assert (*code_of(busy), busy.busy_s) == (503, "NODE_BUSY", 1)
         assert (await desk.ask(m1, "GET", "/v1/merchants/M1"))[0] == 200
         monkeypatch.undo()
         # The nonce was not looked at either.
@@ -417,3 +422,22 @@ async def test_signature_for_get_is_none_for_head(tmp_path: Path) -> None:
         swapped = replace(request, method="HEAD")
         assert (await desk.send(swapped)).status == 401
         assert (await desk.send(request)).status == 200
+
+
+async def test_certificate_that_cannot_be_read_ends_the_node_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        m1 = await desk.merchant("M1")
+        failed: list[Exception] = []
+
+        def unreadable(self: gate.Gate, keyid: str) -> Any:
+            raise CorruptRowError("actors", keyid.encode(), "its checksum is another one")
+
+        monkeypatch.setattr(gate.Gate, "_certificate", unreadable)
+        monkeypatch.setattr(Desk, "fail", lambda _, error: failed.append(error))
+        request = desk.signed(m1, "POST", "/v1/payments", PAYMENT)
+        place = desk.counter.place(request.method, request.path)
+        assert desk.counter.wants_body(place, request.headers)
+        assert code_of(await desk.send(request)) == (500, "INTERNAL")
+        assert [type(each) for each in failed] == [CorruptRowError]

@@ -167,6 +167,7 @@ async def test_item_of_an_array_is_refused_by_itself(tmp_path: Path) -> None:
                 {"command": "fund_account", "account_no": "A1", "funding_no": "F9",
                  "amount_minor": 1, "currency": "USD"},
                 {"command": "advance_clock", "to": "2030-01-01T00:00:00Z"},
+                {"command": "no_such_command"},
                 payment("O4"),
             ],
         )  # fmt: skip
@@ -176,6 +177,7 @@ async def test_item_of_an_array_is_refused_by_itself(tmp_path: Path) -> None:
             (404, "MERCHANT_NOT_FOUND"),
             (403, "NOT_FOR_MERCHANTS"),
             (403, "NOT_FOR_MERCHANTS"),
+            (422, "INVALID_REQUEST"),
             (201, None),
         ]
 
@@ -232,3 +234,12 @@ async def test_merchant_that_has_certificates_made_all_day_is_held_up(tmp_path: 
         other = {"certificate_no": "C1", "csr": csr}
         assert (await desk.ask(m2, "POST", "/v1/merchants/M2/certificates", other))[0] == 201
         await desk.merchant("M1", "by-the-bank")
+
+
+async def test_number_in_a_path_cannot_be_given_a_second_time_in_the_query(tmp_path: Path) -> None:
+    async with open_signed_desk(tmp_path) as desk:
+        _, m2 = await _deal(desk)
+        for path in ("/v1/merchants/M2", "/v1/merchants/M2/events", "/v1/payments/M2/O1"):
+            for named in ("M1", "M2"):
+                request = desk.signed(m2, "GET", f"{path}?merchant_no={named}")
+                assert code_of(await desk.send(request)) == (400, "DUPLICATE_PARAMETER")
