@@ -136,7 +136,7 @@ class Folder:
         try:
             for number, source in enumerate(sources):
                 target = _shard(unfinished, number)
-                target.mkdir(parents=True)
+                target.mkdir(0o700, parents=True)
                 shutil.copyfile(source / "data.mdb", target / "data.mdb")
                 _sync_file(target / "data.mdb")
         except OSError as error:
@@ -216,7 +216,7 @@ def backup(stores: Sequence[LmdbStore], snapshots: Sequence[Snapshot], target: P
         try:
             for number, (store, snapshot) in enumerate(zip(stores, snapshots, strict=True)):
                 copy = _shard(unfinished, number)
-                copy.mkdir()
+                copy.mkdir(0o700)
                 store.copy(copy, snapshot)
                 _sync_file(copy / "data.mdb")
             _publish(unfinished, target)

@@ -479,7 +479,7 @@ def create(path: Path, format_: Format, business_date: str, map_bytes: int = MAP
     if (path / "data.mdb").exists():
         raise StoreExistsError(f"{path} holds a store already")
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(0o700, parents=True, exist_ok=True)
         env = _open_env(path, map_bytes)
         tables = {table: env.open_db(table.encode()) for table in TABLES}
         with env.begin(write=True) as txn:

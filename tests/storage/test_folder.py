@@ -1,9 +1,12 @@
 """A data folder holds a whole store or none, for one process at a time."""
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -177,6 +180,21 @@ def test_backup_that_was_interrupted_is_none_and_can_be_repeated(
         Folder(tmp_path / "r", create=True).restore(tmp_path / "b")
     _back_up(store, tmp_path / "b")
     store.release()
+
+
+def test_shards_are_their_owners_alone_wherever_they_are_written(
+    folder: Folder, tmp_path: Path
+) -> None:
+    """LMDB's own files may be read by everybody; who is not let into their folder cannot."""
+    before = os.umask(0o022)
+    try:
+        target = _backed_up(folder, tmp_path / "b")
+        with closing(Folder(tmp_path / "r", create=True)) as restored:
+            restored.restore(target)
+    finally:
+        os.umask(before)
+    written = [tmp_path / "b" / "shard-0", tmp_path / "r" / "shard-0", *folder.shard_folders()]
+    assert {stat.S_IMODE(each.stat().st_mode) for each in written} == {0o700}
 
 
 def test_restore_needs_an_empty_folder_and_a_backup(folder: Folder, tmp_path: Path) -> None:
