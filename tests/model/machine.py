@@ -646,7 +646,15 @@ class Domain(RuleBasedStateMachine):
         refund = Wish("refund_payment", "A1", "M1", 0, 9, (0, 0), final=True)
         self._do(self._command(refund._replace(kind="create_payment", amount=900)))
         self._do(self._command(refund), self._command(refund._replace(original=1, amount=300)))
-        self._race([wish._replace(merchant="M1") for wish in wishes], twice, Plan(choices))
+        # What a refund that waited gives back comes to its payer in its own time, in between two
+        # payments too: none of them is for the payer's last cent.
+        plain = [
+            wish._replace(amount=900)
+            if wish.kind == "create_payment" and not isinstance(wish.amount, int)
+            else wish
+            for wish in wishes
+        ]
+        self._race([wish._replace(merchant="M1") for wish in plain], twice, Plan(choices))
 
     @rule(
         wishes=st.lists(_wishes(*_PAYING, "fund_account"), min_size=2, max_size=4),
