@@ -5,6 +5,7 @@ master key lies next to what it opens, so this is for play: a bank keeps the two
 (docs/CERTIFICATES.md).
 """
 
+import hashlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from msgspec import Struct
@@ -33,7 +35,7 @@ SANDBOX: Final = "sandbox"
 """The folder of it, in the store's."""
 BANK: Final = "Sandbox Bank"
 CLIENT: Final = "sandbox"
-"""The name of the client's certificate."""
+"""How the name of the client's certificate begins."""
 _KEY: Final = "client.key"
 _CERTIFICATE: Final = "client.crt"
 
@@ -55,17 +57,20 @@ class Sandbox(Struct, frozen=True):
         """Have the node certify the client's key; done before, it is the same certificate.
 
         Raises:
-            CommandError: the node has another key under the client's name.
+            CommandError: it does not.
         """
         key = load_pem_private_key((self.folder / _KEY).read_bytes(), None)
         assert isinstance(key, EllipticCurvePrivateKey)
-        body = {"certificate_no": CLIENT, "csr": body_of(new_csr(key, CLIENT))}
+        # A store that was restored elsewhere has another sandbox there, and another client.
+        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        name = f"{CLIENT}-{hashlib.sha256(spki).hexdigest()[:16]}"
+        body = {"certificate_no": name, "csr": body_of(new_csr(key, name))}
         answer = await counter.answer_operator(
             "POST", "/v1/bank/certificates", b"", msgspec.json.encode(body)
         )
         view = msgspec.json.decode(answer.body)
         if answer.status >= 400:
-            detail = f"the store knows another client than the one in {self.folder}"
+            detail = f"the client in {self.folder} cannot act for the bank"
             raise CommandError(STORE, f"{detail}: {view['code']}")
         (self.folder / _CERTIFICATE).write_text(view["pem"], "ascii")
 

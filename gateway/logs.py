@@ -8,7 +8,8 @@ that it belongs to: account numbers stay out, and signatures too.
 import logging
 import secrets
 import string
-from typing import Final, Literal
+import sys
+from typing import Final, Literal, TextIO
 
 import structlog
 
@@ -24,11 +25,26 @@ _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 def configure(form: LogFormat) -> None:
     """Have everything that is logged go to standard error in one form."""
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.setFormatter(logging.Formatter(_TEXT) if form == "text" else _json())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for each in list(root.handlers):
+        if type(each) in (logging.StreamHandler, _StandardError):
+            root.removeHandler(each)
+    root.addHandler(handler)
     root.setLevel(logging.INFO)
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the moment, as `logging.lastResort` does: it may be
+    another one by then."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
 
 def request_id(given: str | None) -> str:

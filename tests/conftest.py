@@ -5,6 +5,7 @@ developer's machine that is a fair answer; in CI (the variable ``CI`` is set) it
 marked ``machine``: some kernels allow no mounts, and no installed package would change that.
 """
 
+import logging
 import os
 from collections.abc import Generator
 
@@ -19,6 +20,17 @@ hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=No
 hypothesis.settings.load_profile("house")
 
 Report = pytest.TestReport | pytest.CollectReport
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Generator[None, None, None]:
+    """Undo what a command has set up that was run here: a node logs to standard error."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for each in [each for each in root.handlers if each not in handlers]:
+        root.removeHandler(each)
+    root.setLevel(level)
 
 
 def _fail_if_skipped(report: Report) -> None:
