@@ -135,7 +135,7 @@ def _expect_one_outcome(bank: Bank, asked: dict[tuple[int, int, int], commands.C
     assert all(len(told) <= 1 for told in outcomes.values()), outcomes
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     st.lists(st.booleans(), min_size=60, max_size=160),
     st.lists(st.integers(0, 400), min_size=1, max_size=6),

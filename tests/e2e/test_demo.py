@@ -161,11 +161,11 @@ def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path)
     print("seed", seed)
     chance = random.Random(seed)
     data = tmp_path / "bank"
-    among = receipts()[:12_000]
+    among = receipts()[:8_000]
     dates = [f"2017-01-{day:02d}" for day in sorted(chance.sample(range(1, _days(among) - 4), 4))]
     ends = []
     for turn, date in enumerate(["", *dates, ""]):
-        with _running(data, "--limit", "12000", "--exit", "--json") as demo:
+        with _running(data, "--limit", "8000", "--exit", "--json") as demo:
             client = demo.client()
             if date:
                 demo.reach(date)
@@ -181,7 +181,7 @@ def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path)
     print("ends", ends)
     assert ends.count(-signal.SIGKILL) >= 3, ends
     assert set(ends) <= {0, 1, -signal.SIGKILL}, ends
-    result = _run(data, "--limit", "12000")
+    result = _run(data, "--limit", "8000")
     _assert_settled(result, data, among)
     assert result["day_cuts"] == _days(among)
 

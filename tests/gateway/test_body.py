@@ -15,6 +15,8 @@ from gateway.errors import RequestError
 from gateway.series import Entry
 from gateway.strict_json import blemish, read
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 
 class Leaf(Struct, frozen=True, forbid_unknown_fields=True):
     """An object within another."""

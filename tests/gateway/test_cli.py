@@ -22,6 +22,8 @@ from storage.folder import SOCKET_NAME, Folder, release
 from storage.row import META, seal
 from tests.shards import SHARDS
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 GATEWAY = ("ask", "backup", "day", "export", "init", "restore", "serve", "verify")
 
 

@@ -11,6 +11,8 @@ import pytest
 from gateway.content import content_problem
 from tests.gateway.serving import addressed, connect, serving
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 BODY = b'{"account_no":"A1","currency":"USD"}'
 JSON = "application/json"
 

@@ -11,6 +11,8 @@ from engine.fault import ACTOR_BUSY, NODE_BUSY, OUTCOME_UNKNOWN, TIMEOUT, FaultC
 from gateway.error_page import error_page
 from gateway.errors import CODES, RequestCode, faulted, problem, refused
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/ERRORS.md"
 
 

@@ -26,6 +26,8 @@ from gateway.table import ENDPOINTS
 from tests.gateway.description import DOCUMENT
 from tests.gateway.serving import serving
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 OPERATIONS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     (method.upper(), path): operation
     for path, methods in DOCUMENT["paths"].items()

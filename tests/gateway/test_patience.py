@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 import httpx2
+import pytest
 import trio
 import trio.testing
 
@@ -16,6 +17,8 @@ from gateway.patience import WAIT_S_MAX, Patience
 from gateway.server import Serving
 from tests.gateway.serving import addressed, connect, serving
 from tests.shards import SHARDS
+
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 JSON = {"content-type": "application/json"}
 SLOW = (

@@ -33,6 +33,8 @@ from gateway import references
 from gateway.answer import STATUS
 from gateway.references import References
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 ACCOUNT = OpenAccount("A1", "USD")
 MERCHANT = OpenMerchant("M1", "USD")
 FUNDING = FundAccount("A1", "F1", 100, "USD")

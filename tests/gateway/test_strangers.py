@@ -4,12 +4,15 @@ import tracemalloc
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 
 from gateway.counter import Request
 from tests.gateway.serving import connect, read_answer, serving
 from tests.gateway.signed_desk import Signer, new_bank, open_signed_desk
+
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 PATH = "/v1/commands"
 MIB = 1 << 20

@@ -22,6 +22,8 @@ from tests.gateway.desk_client import open_desk, payment
 from tests.gateway.hostile import DEEP, ITEMS, WHOLE
 from tests.gateway.serving import serving
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 JSON = {"content-type": "application/json"}
 CODED = [(code, body) for kinds in (WHOLE, ITEMS) for code in kinds for body in kinds[code]]
 WHOLES = [(code, body) for code, bodies in WHOLE.items() for body in bodies]

@@ -12,6 +12,8 @@ from gateway.listener.census import Census
 from gateway.server import Serving
 from tests.gateway.serving import addressed, connect, read_answer, serving, until_closed
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

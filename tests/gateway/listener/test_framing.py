@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from gateway.listener.bounds import Bounds
 from gateway.listener.framing import Framing
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -15,6 +15,8 @@ from gateway.web import DISCARDED_BYTES
 from tests.gateway.certificates import Signer
 from tests.gateway.serving import addressed, connect, connect_tls, serving, until_closed
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 JSON = {"content-type": "application/json"}
 
 

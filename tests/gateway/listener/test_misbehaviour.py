@@ -30,6 +30,8 @@ from tests.gateway.serving import (
     serving,
 )
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
 CLIENTS = 100
 PIECE_BYTES = 100_000

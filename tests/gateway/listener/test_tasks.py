@@ -11,6 +11,8 @@ from hypercorn.trio.task_group import TaskGroup
 
 from gateway.listener.tasks import Tasks
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 PIECE: Any = {"type": "http.request", "body": b" ", "more_body": True}
 LEFT: Any = {"type": "http.disconnect"}
 
