@@ -97,10 +97,3 @@ def certified(
             raise
         file.write(view.pop("pem"))
     return view
-
-
-def line_of(view: Mapping[str, Any]) -> str:
-    """Return a line for people: what it is, then its members that say something."""
-    said = {name: value for name, value in view.items() if value not in (None, "", "page")}
-    what = said.pop("object", "")
-    return " ".join([str(what), *(f"{name}={value}" for name, value in said.items())]).strip()

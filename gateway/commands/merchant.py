@@ -287,10 +287,6 @@ def _do(data: Path, path: str, body: "Mapping[str, Any]", as_json: bool) -> None
 
 
 def _give(view: "Mapping[str, Any]", as_json: bool) -> None:
-    from gateway.commands.calling import line_of
-    from gateway.commands.printing import give, give_json
+    from gateway.commands.printing import give_view
 
-    if as_json:
-        give_json(view)
-    else:
-        give(line_of(view))
+    give_view(view, as_json=as_json)

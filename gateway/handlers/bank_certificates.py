@@ -6,7 +6,6 @@ revoked: with them anybody can check what the bank has signed.
 
 from typing import Final
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Raw, Struct
 
 from actors.answers import CertificateView
@@ -20,7 +19,7 @@ from actors.refusable import REFUSALS
 from actors.registration import view_registration
 from gateway.answer import Answer
 from gateway.ca import profile
-from gateway.ca.bank_keys import BankKeys
+from gateway.ca.bank_keys import BankKeys, pem
 from gateway.ca.errors import IssueError
 from gateway.certificates import certificates_page, registered_of
 from gateway.certification import CertifyBank, certify_bank
@@ -85,11 +84,10 @@ async def list_signing_certificates(desk: Desk, caller: Caller, asked: Nothing) 
     """Return the certificates of the keys that sign, or have signed, the bank's answers."""
     keys = _keys(desk)
     items = [
-        SigningCertificate(profile.keyid(each), each.public_bytes(Encoding.PEM).decode())
+        SigningCertificate(profile.keyid(each), pem(each).decode())
         for each in keys.signing_certificates
     ]
-    issuing = keys.issuing.certificate.public_bytes(Encoding.PEM).decode()
-    return Answer(200, SigningCertificates(items, issuing))
+    return Answer(200, SigningCertificates(items, pem(keys.issuing.certificate).decode()))
 
 
 async def get_crl(desk: Desk, caller: Caller, asked: Nothing) -> Answer:
