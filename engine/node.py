@@ -6,7 +6,8 @@ the whole. A shard that fails takes the node down.
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import trio
@@ -25,6 +26,7 @@ from engine.limits import Limits
 from engine.marks import Mark, Marks
 from engine.shard import Shard
 from engine.timekeeper import Timekeeper
+from engine.watch import Watch
 from storage.errors import StorageError
 from storage.store import Snapshot, Store
 
@@ -183,6 +185,16 @@ class Node:
     def snapshot(self, address: str) -> Snapshot:
         """Return a view of what is durable on the shard of an address. Close it soon."""
         return self.shard_of(address).store.snapshot()
+
+    @contextmanager
+    def watch(self, address: str) -> Iterator[Watch]:
+        """Return what waits for commits that change an actor: `await watch.changed()`.
+
+        To miss nothing: begin to watch, look, then wait, look, wait…
+        """
+        watch = Watch()
+        with self.shard_of(address).watches.watch(address, watch.wake):
+            yield watch
 
     async def snapshots(self) -> list[Snapshot]:
         """Return views of all shards that fit together, in order; close them.

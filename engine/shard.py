@@ -37,6 +37,7 @@ from engine.marks import Mark, Marks
 from engine.message import Envelope, Token
 from engine.stage import Stage
 from engine.vitals import Vitals
+from engine.watch import Watches
 from engine.way import Way
 from storage.errors import StorageError
 from storage.store import Store
@@ -92,6 +93,7 @@ class Shard:
             {other: end.end.cursor for other, end in links.receiving.items()} if links else {}
         )
         self.vitals = Vitals()
+        self.watches = Watches()
         self.failure: BaseException | None = None
         self._on_failure = on_failure
         self._way = way
@@ -632,6 +634,7 @@ class Shard:
             self._tell(ask, body)
         for reply, body in batch.controlled:
             tell_caller(reply, body)
+        self.watches.tell(batch)
 
     def _reach_others(self, batch: Batch, way: Way) -> None:
         # A chain's count goes ahead of the messages that it counts: it must not end too soon.
