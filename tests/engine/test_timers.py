@@ -62,6 +62,16 @@ async def test_timers_chain_runs_before_the_next_timer() -> None:
     check_books(store)
 
 
+async def test_command_of_that_instant_waits_for_all_of_a_timers_chain() -> None:
+    """In slices too short for the chain, the command had waited when the timer fired: it must not
+    begin beside what is left of the chain."""
+    store = memory_store()
+    async with running(store, Limits(slice_s=0.0)) as shard:
+        await give_ok(shard, "purse/bank", "purse/a", 10)
+        await shard.ask("purse/a", Remind(at(1), "purse/b", 10))
+        assert (await shard.ask("purse/b", Look(), at_ns=at(1))).balance_minor == 10
+
+
 async def test_timer_set_and_cancelled_in_one_batch_leaves_nothing() -> None:
     store = GatedStore()
     async with running(store) as shard:
