@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from gateway.ca import profile
-from gateway.ca.algorithm import Algorithm, PublicKey
+from gateway.ca.algorithm import PublicKey
 from gateway.ca.csr import Request
 from gateway.ca.errors import IssueError, IssueReason
 from gateway.ca.profile import Draft, Holder
+from gateway.signatures.keys import Algorithm
 
 ROOT_VALID: Final = timedelta(days=20 * 365)
 ISSUING_VALID: Final = timedelta(days=10 * 365)

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
-from gateway.ca.algorithm import RSA_EXPONENT, Algorithm, PrivateKey, PublicKey, algorithm_of
+from gateway.ca.algorithm import PrivateKey, PublicKey, algorithm_of
 from gateway.ca.errors import CsrError, CsrReason
+from gateway.signatures.keys import RSA_EXPONENT, Algorithm
 
 MAX_BYTES: Final = 16 << 10
 _NEW_RSA_BITS: Final = 3072

@@ -1,12 +1,14 @@
 """Keys: three algorithms of RFC 9421, section 3.3, each fixed by the key that it belongs to.
 
-A key knows its algorithm, so nothing in a message can choose another one for it. Keys that could
-prove nothing are refused when they are loaded: RSA below 2,048 bits, curves other than P-256,
-Ed25519 points of small order. Verifying answers yes or no, whatever bytes it is given.
+A key knows its algorithm, so nothing in a message can choose another one for it. Which keys are
+fit is said here alone, for signatures and certificates alike: those that could prove nothing are
+refused when they are loaded (RSA below 2,048 bits, curves other than P-256, Ed25519 points of small
+order). Verifying answers yes or no, whatever bytes it is given.
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, Self
+from enum import StrEnum
+from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -30,14 +32,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-Alg = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha512"]
+_KINDS: Final = "the key must be Ed25519, ECDSA on P-256, or RSA from 2048 bits"
+
+FitKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 
 _ECDSA: Final = ECDSA(SHA256())
 _PSS: Final = PSS(mgf=MGF1(SHA512()), salt_length=64)
 _SHA512: Final = SHA512()
 
-_RSA_BITS: Final = range(2_048, 4_096 + 1)
-_RSA_EXPONENT: Final = 65_537
+RSA_BITS: Final = range(2_048, 4_096 + 1)
+"""Fewer are weak; more would make each verification dear for the bank, at the sender's choice."""
+RSA_EXPONENT: Final = 65_537
 """Larger ones cost the bank more to verify with, and whoever signs wrongly pays nothing for it."""
 
 _COORDINATE: Final = 32
@@ -49,14 +54,66 @@ _SMALL_ORDER: Final = frozenset({0, 1, _ORDER_8, _FIELD - _ORDER_8, _FIELD - 1, 
 a key pass, and anyone can make "signatures" of it that fit very many messages."""
 
 
+class Algorithm(StrEnum):
+    """A signature algorithm, by its name in RFC 9421's registry."""
+
+    ED25519 = "ed25519"
+    ECDSA_P256 = "ecdsa-p256-sha256"
+    RSA_PSS = "rsa-pss-sha512"
+
+
+class Unfit(StrEnum):
+    """Why a key is not taken."""
+
+    UNREADABLE = "unreadable"
+    """There is no key in it, or none that its password opens."""
+    KEY_TYPE = "key_type"
+    """The key is not Ed25519, ECDSA P-256 or RSA."""
+    SMALL_ORDER = "small_order"
+    """The Ed25519 key is a point of small order: anyone can sign for it."""
+    RSA_SIZE = "rsa_size"
+    """The RSA key has fewer than 2048 or more than 4096 bits."""
+    RSA_EXPONENT = "rsa_exponent"
+    """The RSA key's public exponent is not 65537."""
+
+
 class UnfitKeyError(Exception):
-    """A key is none of the three kinds, is too weak, or cannot be read."""
+    """A key is none of the three kinds, is too weak, or cannot be read.
+
+    Attributes:
+        reason: why, typed.
+    """
+
+    def __init__(self, reason: Unfit, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
-def has_small_order(key: Ed25519PublicKey) -> bool:
-    """Return whether an Ed25519 key is one of those that anyone can sign for."""
-    # The top bit is the sign of x, and y alone says it.
-    return int.from_bytes(key.public_bytes_raw(), "little") & (2**255 - 1) in _SMALL_ORDER
+def fit(key: object) -> tuple[Algorithm, FitKey]:
+    """Return the algorithm that a public key is used with, and the key.
+
+    Raises:
+        UnfitKeyError: KEY_TYPE, SMALL_ORDER, RSA_SIZE, RSA_EXPONENT.
+    """
+    match key:
+        case Ed25519PublicKey():
+            # The top bit is the sign of x, and y alone says it.
+            if int.from_bytes(key.public_bytes_raw(), "little") & (2**255 - 1) in _SMALL_ORDER:
+                raise UnfitKeyError(Unfit.SMALL_ORDER, "the Ed25519 key is a point of small order")
+            return Algorithm.ED25519, key
+        case EllipticCurvePublicKey() if isinstance(key.curve, SECP256R1):
+            return Algorithm.ECDSA_P256, key
+        case RSAPublicKey():
+            if key.key_size not in RSA_BITS:
+                taken = f"{RSA_BITS[0]} to {RSA_BITS[-1]} are taken"
+                raise UnfitKeyError(Unfit.RSA_SIZE, f"the RSA key has {key.key_size} bits; {taken}")
+            if key.public_numbers().e != RSA_EXPONENT:
+                raise UnfitKeyError(
+                    Unfit.RSA_EXPONENT, f"the RSA key's public exponent must be {RSA_EXPONENT}"
+                )
+            return Algorithm.RSA_PSS, key
+        case _:
+            raise UnfitKeyError(Unfit.KEY_TYPE, _KINDS)
 
 
 class PublicKey:
@@ -68,30 +125,21 @@ class PublicKey:
 
     __slots__ = ("_check", "alg", "spki")
 
-    alg: Alg
+    alg: Algorithm
     spki: bytes
     """SubjectPublicKeyInfo in DER: how the key is stored and compared."""
 
     def __init__(self, key: object) -> None:
         self._check: Callable[[bytes, bytes], None]
-        match key:
+        self.alg, known = fit(key)
+        match known:
             case Ed25519PublicKey():
-                if has_small_order(key):
-                    raise UnfitKeyError("an Ed25519 key of small order proves nothing")
-                self.alg, self._check = "ed25519", key.verify
+                self._check = known.verify
             case EllipticCurvePublicKey():
-                if not isinstance(key.curve, SECP256R1):
-                    raise UnfitKeyError("an elliptic curve key has to be on P-256")
-                self.alg, self._check = "ecdsa-p256-sha256", _ecdsa_check(key)
+                self._check = _ecdsa_check(known)
             case RSAPublicKey():
-                if key.key_size not in _RSA_BITS:
-                    raise UnfitKeyError("an RSA key has to have 2,048 to 4,096 bits")
-                if key.public_numbers().e != _RSA_EXPONENT:
-                    raise UnfitKeyError("an RSA key has to have the exponent 65537")
-                self.alg, self._check = "rsa-pss-sha512", _rsa_check(key)
-            case _:
-                raise UnfitKeyError("a key has to be Ed25519, ECDSA on P-256, or RSA")
-        self.spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                self._check = _rsa_check(known)
+        self.spki = known.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     @classmethod
     def from_spki(cls, der: bytes) -> Self:
@@ -103,7 +151,7 @@ class PublicKey:
         try:
             key = load_der_public_key(der)
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise UnfitKeyError("a public key cannot be read") from error
+            raise UnfitKeyError(Unfit.UNREADABLE, "a public key cannot be read") from error
         return cls(key)
 
     def verify(self, signature: bytes, base: bytes) -> bool:
@@ -124,7 +172,7 @@ class PrivateKey:
 
     __slots__ = ("_sign", "alg", "public")
 
-    alg: Alg
+    alg: Algorithm
     public: PublicKey
 
     def __init__(self, key: object) -> None:
@@ -137,7 +185,7 @@ class PrivateKey:
             case RSAPrivateKey():
                 self._sign = lambda base: key.sign(base, _PSS, _SHA512)
             case _:
-                raise UnfitKeyError("a key has to be Ed25519, ECDSA on P-256, or RSA")
+                raise UnfitKeyError(Unfit.KEY_TYPE, _KINDS)
         self.public = PublicKey(key.public_key())
         self.alg = self.public.alg
 
@@ -151,7 +199,7 @@ class PrivateKey:
         try:
             key = load_pem_private_key(pem, password)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise UnfitKeyError("a private key cannot be read") from error
+            raise UnfitKeyError(Unfit.UNREADABLE, "a private key cannot be read") from error
         return cls(key)
 
     def sign(self, base: bytes) -> bytes:

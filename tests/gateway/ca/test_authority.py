@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.ca import profile
-from gateway.ca.algorithm import Algorithm
 from gateway.ca.authority import (
     Authority,
     RevocationReason,
@@ -30,6 +29,7 @@ from gateway.ca.authority import (
 )
 from gateway.ca.csr import new_csr, new_key, read_csr
 from gateway.ca.errors import IssueError, IssueReason
+from gateway.signatures.keys import Algorithm
 from tests.gateway.ca.founded import Founded, issue
 
 pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough

@@ -18,9 +18,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ca.algorithm import Algorithm, PrivateKey
+from gateway.ca.algorithm import PrivateKey
 from gateway.ca.csr import MAX_BYTES, new_csr, new_key, read_csr
 from gateway.ca.errors import CsrError, CsrReason
+from gateway.signatures.keys import Algorithm
 
 pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
 

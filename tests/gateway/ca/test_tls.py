@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from gateway.ca import ceremony, profile
-from gateway.ca.algorithm import Algorithm, PrivateKey, PublicKey
+from gateway.ca.algorithm import PrivateKey, PublicKey
 from gateway.ca.authority import Authority, RevocationReason, Revoked
 from gateway.ca.bank_keys import BankKeys
 from gateway.ca.csr import new_csr, new_key, read_csr
 from gateway.ca.master_key import MasterKey
 from gateway.ca.vault import Vault
+from gateway.signatures.keys import Algorithm
 from tests.gateway.ca.founded import Client, Founded, issue
 
 pytestmark = pytest.mark.one_shard  # no store, no shard: once is enough
