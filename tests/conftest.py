@@ -1,5 +1,8 @@
 """What holds for every test: in CI a skip is a failure, and no test is judged by its speed.
 
+What takes long is begun first (the marker ``first``): a process that begins its last minute when
+the others have nothing left to do makes everybody wait.
+
 A test that skips itself because a tool is missing looks green and proves nothing. On a
 developer's machine that is a fair answer; in CI (the variable ``CI`` is set) it fails, unless it is
 marked ``machine``: some kernels allow no mounts, and no installed package would change that.
@@ -41,11 +44,12 @@ def _fail_if_skipped(report: Report) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests about one shard by itself out of a run with several."""
+    """Leave tests about one shard by itself out of a run with several; put long ones first."""
     if SHARDS > 1:
         alone = [item for item in items if item.get_closest_marker("one_shard")]
         config.hook.pytest_deselected(items=alone)
         items[:] = [item for item in items if item not in alone]
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,12 +20,18 @@ from tests.crash.log import Log
 from tests.crash.town import crosses
 from tests.crash.witness import Witness
 from tests.e2e.process import make_store, node, starting
+from tests.effort import effort
 
 WORKERS = 9
+TOLD_MOST = 150
+"""Outcomes between a start and a kill. All of them are looked back at after each further start."""
 
 
 class Lab:
     """One store, killed again and again.
+
+    Args:
+        told_most: outcomes between a start and a kill.
 
     Attributes:
         witness: what was seen of it.
@@ -33,7 +39,7 @@ class Lab:
         recovery_s: the longest that a start after a kill took, from process start to ready.
     """
 
-    def __init__(self, path: Path, shards: int, seed: int) -> None:
+    def __init__(self, path: Path, shards: int, seed: int, told_most: int) -> None:
         self.data = path / f"bank-{shards}"
         self.shards = shards
         self.log = Log(path / f"told-{shards}")
@@ -41,6 +47,7 @@ class Lab:
         self.recovery_s = 0.0
         self._path = path / f"told-{shards}"
         self._seed = seed
+        self._told_most = told_most
         self._draw = random.Random(seed)
 
     async def run(self, rounds: int) -> None:
@@ -84,14 +91,14 @@ class Lab:
             await client.go_to(running.address)
             # Killed in the middle of whatever comes next; now and then at the very beginning.
             quick = self._draw.random() < 0.2
-            await client.told_more(self._draw.randrange(1, 5 if quick else 150))
+            await client.told_more(self._draw.randrange(1, 5 if quick else self._told_most))
             await running.end(kill=True)
 
 
-async def _labs(path: Path, rounds: int) -> None:
+async def _labs(path: Path, rounds: int, told_most: int) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    labs = [Lab(path, shards, seed) for shards in (1, 3)]
+    labs = [Lab(path, shards, seed, told_most) for shards in (1, 3)]
     async with trio.open_nursery() as nursery:
         for lab in labs:
             nursery.start_soon(lab.run, rounds)
@@ -103,8 +110,9 @@ async def _labs(path: Path, rounds: int) -> None:
         )
 
 
+@pytest.mark.first
 async def test_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    await _labs(tmp_path, 15)
+    await _labs(tmp_path, 15, effort(40, TOLD_MOST))
 
 
 @pytest.mark.long
@@ -112,4 +120,4 @@ async def test_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> N
 async def test_kill_at_any_moment_200_times_loses_and_doubles_nothing(
     run: int, tmp_path: Path
 ) -> None:
-    await _labs(tmp_path, 20)
+    await _labs(tmp_path, 20, TOLD_MOST)

@@ -8,6 +8,7 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.crash.crowd import crowd, open_town
@@ -44,6 +45,7 @@ async def _paused(path: Path, shards: int) -> None:
     await conclude(witness, log, data)
 
 
+@pytest.mark.first
 async def test_node_stopped_under_load_goes_on_and_every_command_has_one_outcome(
     tmp_path: Path,
 ) -> None:

@@ -8,6 +8,7 @@ import random
 import socket
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.crash.crowd import crowd, open_town
@@ -52,6 +53,7 @@ async def _restarted(path: Path, shards: int) -> None:
     await conclude(witness, log, data)
 
 
+@pytest.mark.first
 async def test_restarts_under_load_leave_every_command_its_one_outcome(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         for shards in (1, 3):

@@ -59,6 +59,7 @@ async def _both(path: Path, commands: int, kills: int, array: int) -> None:
             nursery.start_soon(_retried, path, shards, commands // 2, kills // 2, array)
 
 
+@pytest.mark.first
 async def test_commands_retried_across_kills_have_their_effect_once(tmp_path: Path) -> None:
     await _both(tmp_path, 6_000, 6, 50)
 

@@ -59,7 +59,7 @@ class Session:
             if found:
                 return found
             assert self.process.poll() is None, self.said()
-            time.sleep(0.001)
+            time.sleep(0.02)  # a look costs the node, or this machine, some milliseconds
         raise AssertionError(self.said())
 
 

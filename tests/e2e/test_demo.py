@@ -29,9 +29,11 @@ from gateway.exits import CommandError
 from storage.folder import Folder
 from tests.bench.receipts import Receipt, by, receipts
 from tests.e2e.session import Session, ended, export, until_ended
+from tests.effort import effort
 from tests.shards import SHARDS
 
-LIMIT = 3_000
+LIMIT = effort(1_500, 3_000)
+KILLED_LIMIT = effort(4_500, 8_000)
 KEYS = [
     *("baskets", "payments", "holds", "captures", "skipped_zero", "refused", "amount_minor"),
     *("day_cuts", "accounts", "merchants", "seconds", "payments_per_s", "p50_ms", "p99_ms"),
@@ -107,6 +109,7 @@ def _assert_settled(result: dict[str, Any], data: Path, among: tuple[Receipt, ..
     assert {number: total for number, total in merchants.items() if total} == earned
 
 
+@pytest.mark.first
 def test_demo_settles_every_basket_stays_up_and_can_be_taken_further(tmp_path: Path) -> None:
     """First with a low limit and Ctrl-C at the end, then with a higher one on the same folder."""
     data = tmp_path / "bank"
@@ -152,6 +155,7 @@ def _business_date(data: Path) -> str:
         return ""
 
 
+@pytest.mark.first
 def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path) -> None:
     """SIGKILL at random dates and moments, to the node and to the client, also as they start.
 
@@ -161,11 +165,11 @@ def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path)
     print("seed", seed)
     chance = random.Random(seed)
     data = tmp_path / "bank"
-    among = receipts()[:8_000]
+    among = receipts()[:KILLED_LIMIT]
     dates = [f"2017-01-{day:02d}" for day in sorted(chance.sample(range(1, _days(among) - 4), 4))]
     ends = []
     for turn, date in enumerate(["", *dates, ""]):
-        with _running(data, "--limit", "8000", "--exit", "--json") as demo:
+        with _running(data, "--limit", str(KILLED_LIMIT), "--exit", "--json") as demo:
             client = demo.client()
             if date:
                 demo.reach(date)
@@ -181,11 +185,12 @@ def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path)
     print("ends", ends)
     assert ends.count(-signal.SIGKILL) >= 3, ends
     assert set(ends) <= {0, 1, -signal.SIGKILL}, ends
-    result = _run(data, "--limit", "8000")
+    result = _run(data, "--limit", str(KILLED_LIMIT))
     _assert_settled(result, data, among)
     assert result["day_cuts"] == _days(among)
 
 
+@pytest.mark.one_shard
 def test_demo_told_to_stop_half_way_says_how_to_go_on(tmp_path: Path) -> None:
     """Everything that was admitted is finished first; the client is gone when the node is."""
     data = tmp_path / "bank"
@@ -209,6 +214,7 @@ def test_whole_year_settles_to_the_cent(tmp_path: Path) -> None:
     _assert_settled(result, data, receipts())
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize("arguments", ["--limit -1", "--limit 0", "--limit many", "--quick"])
 def test_arguments_that_mean_nothing_are_said_in_one_line(
     capsys: pytest.CaptureFixture[str], arguments: str
@@ -219,6 +225,7 @@ def test_arguments_that_mean_nothing_are_said_in_one_line(
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.one_shard
 def test_data_set_that_is_not_installed_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -230,6 +237,7 @@ def test_data_set_that_is_not_installed_is_said_in_one_line(
     assert not (tmp_path / "bank").exists()
 
 
+@pytest.mark.one_shard
 def test_folder_that_cannot_be_used_ends_with_3(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -238,6 +246,7 @@ def test_folder_that_cannot_be_used_ends_with_3(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.one_shard
 def test_store_of_another_bank_is_left_alone(tmp_path: Path) -> None:
     """Its business date is no date of 2017, so it cannot be one of the demo's."""
     folder = Folder(tmp_path / "bank", create=True)

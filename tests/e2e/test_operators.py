@@ -71,6 +71,7 @@ async def test_reading_commands_agree_on_live_and_stopped_node(tmp_path: Path) -
     assert files[exports.index("payments")].count(b"\n") == 51
 
 
+@pytest.mark.one_shard
 async def test_restored_store_serves_beside_the_first(tmp_path: Path) -> None:
     data, copy, restored = (tmp_path / name for name in ("bank", "copy", "restored"))
     await make_store(data)
@@ -129,6 +130,7 @@ async def test_verify_finds_damage_with_exit_1(
     assert f"{invariant}: journal" in run.stdout
 
 
+@pytest.mark.one_shard
 async def test_deep_folder_has_a_control_socket_all_the_same(tmp_path: Path) -> None:
     """A Unix socket's address has 108 bytes; a folder's path has no such bound."""
     data = tmp_path / ("d" * 100) / ("e" * 100)
@@ -137,6 +139,7 @@ async def test_deep_folder_has_a_control_socket_all_the_same(tmp_path: Path) -> 
         assert (await _json("verify", "--data", data))["ok"]
 
 
+@pytest.mark.one_shard
 async def test_relative_folder_is_the_callers(tmp_path: Path) -> None:
     with chdir(tmp_path):
         await make_store(Path("bank"))
@@ -169,6 +172,7 @@ async def test_node_goes_on_serving_while_it_is_verified(tmp_path: Path) -> None
         assert served > 10
 
 
+@pytest.mark.one_shard
 async def test_operator_who_sends_nonsense_is_told_so(tmp_path: Path) -> None:
     await make_store(tmp_path)
     async with node(tmp_path) as running, httpx2.AsyncClient() as client:

@@ -37,6 +37,7 @@ from tests.bench.payment_files import (
 )
 from tests.bench.receipts import receipts
 from tests.e2e.session import PIAOHAO, Session, export, until_ended
+from tests.effort import effort
 from tests.shards import SHARDS
 
 HEADER = ",".join(COLUMNS) + "\n"
@@ -163,9 +164,10 @@ def _kill_again_and_again(
     _assert_as_expected(result, data, refusals, expected)
 
 
+@pytest.mark.first
 def test_replay_killed_five_times_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     chance = _chance()
-    rows = transfers(chance, from_receipts(receipts()[:6_000]), 0.05)
+    rows = transfers(chance, from_receipts(receipts()[: effort(2_500, 6_000)]), 0.05)
     rows = mistaken(chance, followed(chance, rows, 0.2, 60_000), 0.05)
     file, data = tmp_path / "file.csv", tmp_path / "bank"
     expected = write(file, rows, Bank(20_000), chance)
@@ -199,6 +201,7 @@ def test_large_file_comes_to_what_the_model_says_and_says_how_fast(tmp_path: Pat
     _assert_as_expected(result, data, refusals, expected)
 
 
+@pytest.mark.one_shard
 def test_finished_replay_stays_up_says_the_same_again_and_goes_on_with_a_longer_file(
     tmp_path: Path,
 ) -> None:
@@ -264,6 +267,7 @@ def test_hold_that_is_due_expires_before_the_row_and_before_the_date_is_cut(
     assert dates == {"2026-01-05", "2026-01-12"}
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -290,6 +294,7 @@ def test_file_that_is_none_of_a_replays_is_said_in_one_line(
     assert not (tmp_path / "bank").exists()
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -316,6 +321,7 @@ def test_arguments_that_mean_nothing_are_said_in_one_line(
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.one_shard
 def test_special_files_and_folders_are_no_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +330,7 @@ def test_special_files_and_folders_are_no_files(
         assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.one_shard
 def test_store_that_does_not_fit_the_file_is_left_alone(tmp_path: Path) -> None:
     """Another file, a changed one, other terms, a bank whose date is later: one line, exit 2."""
     data, file, other = tmp_path / "bank", tmp_path / "file.csv", tmp_path / "other.csv"
@@ -382,6 +389,7 @@ def test_store_that_is_lost_is_made_anew(tmp_path: Path) -> None:
     assert len(export("postings", data)) == 4
 
 
+@pytest.mark.one_shard
 def test_default_options_are_those_of_the_issue() -> None:
     options = run.Options(Path("file.csv"))
     assert (options.opening_balance_minor, options.fee_bps) == (10**11, 0)

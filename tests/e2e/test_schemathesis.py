@@ -86,6 +86,7 @@ async def _check(folder: Path, *options: str) -> str:
     return report
 
 
+@pytest.mark.first
 async def test_answers_to_a_few_requests_are_as_described(tmp_path: Path) -> None:
     """A few requests to every endpoint; `./just api-check` makes many."""
     report = await _check(

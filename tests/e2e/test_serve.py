@@ -16,6 +16,7 @@ from tests.shards import SHARDS
 ACCOUNT = {"account_no": "A1", "currency": "USD"}
 
 
+@pytest.mark.one_shard
 async def test_serve_answers_at_the_address_that_it_prints(tmp_path: Path) -> None:
     await make_store(tmp_path)
     async with node(tmp_path) as running, httpx2.AsyncClient() as client:
@@ -25,6 +26,7 @@ async def test_serve_answers_at_the_address_that_it_prints(tmp_path: Path) -> No
     assert running.errors == b""
 
 
+@pytest.mark.one_shard
 async def test_serve_speaks_tls_and_reads_its_files_again(tmp_path: Path) -> None:
     """By the name that it was given; SIGHUP has new connections see the new certificate."""
     await make_store(tmp_path / "bank")
@@ -104,6 +106,7 @@ async def test_sigterm_finishes_what_was_admitted(tmp_path: Path) -> None:
             assert (await client.get(f"{running.address}/v1/accounts/{number}")).status_code == 200
 
 
+@pytest.mark.one_shard
 async def test_second_node_on_a_store_is_refused(tmp_path: Path) -> None:
     await make_store(tmp_path)
     async with node(tmp_path):
@@ -113,6 +116,7 @@ async def test_second_node_on_a_store_is_refused(tmp_path: Path) -> None:
         assert "in use" in second.stderr
 
 
+@pytest.mark.one_shard
 async def test_port_that_is_taken_is_exit_2(tmp_path: Path) -> None:
     await make_store(tmp_path / "one")
     await make_store(tmp_path / "two")
@@ -132,6 +136,7 @@ async def test_store_outlives_a_kill(tmp_path: Path) -> None:
         assert (await client.get(f"{running.address}/v1/accounts/A1")).json() == answer.json()
 
 
+@pytest.mark.one_shard
 async def test_control_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
     await make_store(tmp_path)
     control = trio.Path(tmp_path / "control.sock")

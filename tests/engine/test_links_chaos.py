@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from engine.control import DiscardParked, ReleaseParked
 from engine.dates import CutDay
 from engine.limits import Limits
+from tests.effort import effort
 from tests.engine.purses import (
     Give,
     Ignore,
@@ -73,7 +74,7 @@ limits = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=effort(40, 150))
 @given(
     limits,
     st.lists(steps, max_size=30),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.effort import effort
 from tests.model.machine import Domain
 from tests.model.sharded import ShardedWorld
 
@@ -14,8 +15,10 @@ _settings = settings(
 )
 
 
+@pytest.mark.first
 def test_bank_does_what_the_model_says() -> None:
-    run_state_machine_as_test(Domain, settings=settings(_settings, max_examples=150))
+    limits = settings(_settings, max_examples=effort(60, 150))
+    run_state_machine_as_test(Domain, settings=limits)
 
 
 class ShardedDomain(Domain):
@@ -25,8 +28,10 @@ class ShardedDomain(Domain):
     leaps = False
 
 
+@pytest.mark.first
 def test_bank_on_three_shards_does_what_the_model_says() -> None:
-    run_state_machine_as_test(ShardedDomain, settings=settings(_settings, max_examples=100))
+    limits = settings(_settings, max_examples=effort(50, 100))
+    run_state_machine_as_test(ShardedDomain, settings=limits)
 
 
 @pytest.mark.long

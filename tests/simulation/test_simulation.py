@@ -42,6 +42,7 @@ SAMPLE = [
 """Mutants that show themselves within a few seeds."""
 
 
+@pytest.mark.first
 def test_fresh_seeds_hold(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever fails here goes into seeds.txt, with what it found."""
     first = random.SystemRandom().randrange(10**9)
@@ -99,12 +100,14 @@ EFFECTS = {
 """What faults and clients have to bring about within some runs."""
 
 
+@pytest.mark.first
 def test_runs_are_full_of_trouble_and_of_work() -> None:
     """A simulation in which nothing happens would hold too."""
     results: list[Result] = []
     faults: set[str] = set()
     effects: set[str] = set()
-    for seed in range(200):
+    # Seed 48 first: it shows what would take 25 others to show.
+    for seed in (48, *range(200)):
         results.append(simulate(Settings(seed, 100)))
         faults |= results[-1].faults.keys()
         effects |= {name for name, times in results[-1].effects.items() if times}
