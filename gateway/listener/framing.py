@@ -17,11 +17,10 @@ _END: Final = b"\r\n"
 _CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D})
 """Control characters but HTAB and those of a line's end."""
 _REQUEST_LINE: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [\x21-\x7e]+ HTTP/([0-9]\.[0-9])")
-# One expression for all fields, one for those that matter here: line by line it took 50 µs.
-_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)*")
-_FRAMING_FIELD: Final = re.compile(
-    rb"^(host|content-length|transfer-encoding):([^\r]*)\r$", re.IGNORECASE | re.MULTILINE
-)
+# One expression for all fields: line by line it took 50 µs. It is asked once every LF is known to
+# follow its CR; a set that leaves out both took four times as long as the dot.
+_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:.*\n)*+")
+_ONCE: Final = "Host is wanted once, Content-Length and Transfer-Encoding at most once"
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?")
 
@@ -142,24 +141,19 @@ class Framing:
 
     def _begin_body(self, begin: int, end: int, version: bytes) -> None:
         """Find out from the fields between, which are checked, what follows them."""
-        fields: dict[bytes, bytes] = {}
-        found = _FRAMING_FIELD.findall(self._held[begin:end])
-        for name, value in found:
-            fields[name.lower()] = value.strip(b" \t")
-        if len(fields) < len(found) or b"host" not in fields:
-            raise RequestError(
-                RequestCode.MALFORMED_REQUEST,
-                "Host is wanted once, Content-Length and Transfer-Encoding at most once",
-            )
-        length = fields.get(b"content-length")
-        coding = fields.get(b"transfer-encoding")
+        # From the end of the line before on: each name follows an LF.
+        fields = self._held[begin - 1 : end].lower()
+        length = _value(fields, b"\ncontent-length:")
+        coding = _value(fields, b"\ntransfer-encoding:")
+        if _value(fields, b"\nhost:") is None:
+            raise RequestError(RequestCode.MALFORMED_REQUEST, _ONCE)
         if coding is not None:
             if length is not None or version == b"1.0":
                 raise RequestError(
                     RequestCode.MALFORMED_REQUEST,
                     "Transfer-Encoding goes with neither Content-Length nor HTTP/1.0",
                 )
-            if coding.lower() != b"chunked":
+            if coding != b"chunked":
                 raise RequestError(RequestCode.TRANSFER_CODING)
             self._chunks = 0
             self._step = Framing._chunk
@@ -238,6 +232,23 @@ def _version(line: bytes) -> bytes:
     if found[1] not in {b"1.0", b"1.1"}:
         raise RequestError(RequestCode.HTTP_VERSION)
     return found[1]
+
+
+def _value(fields: bytearray, name: bytes) -> bytearray | None:
+    """Return the value of a field that is there once at most, None where it is not there.
+
+    Args:
+        name: as it begins its line.
+
+    Raises:
+        RequestError: MALFORMED_REQUEST, it is there twice.
+    """
+    at = fields.find(name)
+    if at < 0:
+        return None
+    if fields.count(name) > 1:
+        raise RequestError(RequestCode.MALFORMED_REQUEST, _ONCE)
+    return fields[at + len(name) : fields.index(b"\r", at)].strip(b" \t")
 
 
 def _is_text(held: bytearray, begin: int, end: int) -> bool:
