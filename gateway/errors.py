@@ -493,8 +493,9 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.MISDIRECTED_REQUEST: Meaning(
         421,
-        "Nobody of the name in Host is here.",
-        "Address the node by one of its own names, over the scheme that it serves.",
+        "Nobody of the name in Host is here, or this port of the node does not serve the path.",
+        "Address the node by one of its own names, over the scheme that it serves; where there is "
+        "an `address`, send the request there.",
     ),
     RequestCode.HEADERS_TOO_LARGE: Meaning(
         431, "The header has more than 16 KiB, or more than 100 fields.", "Send fewer fields."
@@ -560,7 +561,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     """Problem details (RFC 9457); members that do not apply are left out.
 
     `number` is the refused command's own; `current` and `allowed` are given for an illegal
-    transition; `retry_after_s` repeats the Retry-After header, which items of an array lack.
+    transition; `retry_after_s` repeats the Retry-After header, which items of an array lack;
+    `address` is where a request belongs that another port of the node serves.
     """
 
     type: str
@@ -572,6 +574,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     current: str | None = None
     allowed: tuple[str, ...] = ()
     retry_after_s: int | None = None
+    address: str | None = None
 
 
 def _problem(code: Code, status: int) -> Problem:
@@ -624,9 +627,12 @@ class RequestError(Exception):
         detail: str = "",
         allow: tuple[str, ...] = (),
         retry_after_s: int | None = None,
+        address: str | None = None,
     ) -> None:
         super().__init__(detail or code)
         self.problem = problem(code, detail)
         if retry_after_s is not None:
             self.problem = replace(self.problem, retry_after_s=retry_after_s)
+        if address is not None:
+            self.problem = replace(self.problem, address=address)
         self.allow = allow

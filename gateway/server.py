@@ -1,4 +1,4 @@
-"""A node that serves: engine, HTTP listener and control socket in one nursery.
+"""A node that serves: engine, HTTP listeners and control socket in one nursery.
 
 `serve` is what `piaohao serve` runs, and what any program runs that wants a node in its own
 process. Without the bank's keys nothing is signed, and it binds to loopback only.
@@ -26,15 +26,13 @@ from gateway.counter import Counter
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
 from gateway.failstop import FailStop, end_soon
+from gateway.front import Front, ports
 from gateway.gate import Gate
-from gateway.listener.address import authority, bound, default_names
 from gateway.listener.bounds import Bounds
-from gateway.listener.listener import DRAIN_S, Listener
-from gateway.listener.names import named
+from gateway.listener.listener import DRAIN_S
 from gateway.listener.tls import TlsFileError, TlsFiles
 from gateway.rate import Rates
 from gateway.table import ENDPOINTS
-from gateway.web import keeps_body, web_app
 from storage.folder import Folder
 
 log = logging.getLogger("piaohao.gateway")
@@ -52,12 +50,14 @@ class Serving(Struct, frozen=True):
         node: the engine, for programs that have it in-process.
         counter: where such programs act for the bank (`Counter.answer_operator`).
         stop: begins the orderly end: what was admitted is finished, then `serve` returns.
+        express_address: where the express listener is, None where there is none.
     """
 
     address: str
     node: Node
     counter: Counter
     stop: Callable[[], None]
+    express_address: str | None = None
 
 
 async def serve(
@@ -68,6 +68,7 @@ async def serve(
     rate_per_s: float = RATE_PER_S,
     log_requests: bool = False,
     listen: str = DEFAULT_LISTEN,
+    express_listen: str | None = None,
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
     bounds: Bounds | None = None,
@@ -90,10 +91,12 @@ async def serve(
         rate_per_s: how many requests a second a merchant may send.
         log_requests: write a line for each request.
         listen: address and port; port 0 takes a free one.
+        express_listen: the same for the express listener (`gateway.express`); None for none.
         names: HOST or HOST:PORT, by which callers may address it; none stands for the address
-            itself and, on loopback, `localhost`.
+            itself and, on loopback, `localhost`. The express listener goes by the same hosts, with
+            its own port.
         tls: the server's context (`gateway.listener.tls`), for a node that is reached by https.
-        bounds: of the listener.
+        bounds: of the listeners.
         clock: `wall`, or `domain`, which stands where the store's last commit left it until
             commands move it.
         timeout_s: what a caller waits who says nothing about it.
@@ -104,8 +107,8 @@ async def serve(
         StorageError: the store cannot be used.
     """
     scheme = "http" if tls is None else "https"
-    with bound(listen, anywhere=signed and keys is not None) as sock:
-        called = named(names or default_names(sock), scheme)
+    anywhere = signed and keys is not None
+    with ports(listen, express_listen, names, scheme, anywhere=anywhere) as opened:
         stores = folder.open()
         clean = False
         try:
@@ -118,31 +121,25 @@ async def serve(
             counter = _counter(
                 desk, keys if signed else None, rate_per_s, log_requests=log_requests
             )
-            listener = Listener(
-                web_app(counter),
-                sock,
-                names=called,
-                bounds=bounds or Bounds(),
-                tls=tls,
-                keeps=keeps_body(counter),
-            )
+            front = Front(opened, counter, bounds or Bounds(), tls)
             control = ControlSocket(folder.path, node, stores, counter)
             over = trio.Event()
             stop = trio.Event()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(failstop.watch, listener.quiet)
+                nursery.start_soon(failstop.watch, front.quiet)
                 await nursery.start(_run, node, over)
                 await nursery.start(control.run)
-                await nursery.start(listener.run)
-                address = f"{scheme}://{authority(sock)}"
-                task_status.started(Serving(address, node, counter, stop.set))
+                await nursery.start(front.run)
+                express = None if opened.express is None else opened.express.address
+                serving = Serving(opened.main.address, node, counter, stop.set, express)
+                task_status.started(serving)
                 await stop.wait()
-                listener.stop_accepting()
+                front.stop_accepting()
                 node.stop()
                 await over.wait()
                 with trio.move_on_after(DRAIN_S):
-                    await listener.quiet()
-                listener.hang_up()
+                    await front.quiet()
+                front.hang_up()
                 nursery.cancel_scope.cancel()
             clean = True
         finally:

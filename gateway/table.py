@@ -1,7 +1,9 @@
 """The handler table: every endpoint there is, for any listener to mount."""
 
+from itertools import chain
 from typing import Final
 
+from gateway.feed import Listed
 from gateway.handlers import (
     accounts,
     agreements,
@@ -38,3 +40,13 @@ _API: Final = (
 )
 
 ENDPOINTS: Final = (*_API, *documents.documents(_API))
+
+HOT: Final = tuple(
+    each
+    for each in chain(
+        commands.ENDPOINTS, payments.ENDPOINTS, authorizations.ENDPOINTS, refunds.ENDPOINTS
+    )
+    if not issubclass(each.request, Listed)
+)
+"""What the express listener serves too: payments, authorizations and refunds, all that is done to
+them, and each of them by its number. Lists are long, and whoever reads them is in no hurry."""

@@ -7,7 +7,7 @@ hanging now and then.
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import trio
 from quart import Request as WebRequest
@@ -18,10 +18,8 @@ from quart_trio import QuartTrio
 from gateway.counter import Counter, Request, Response
 from gateway.endpoint import BODY_S
 from gateway.errors import RequestCode, RequestError
+from gateway.listener.bounds import DISCARDED_BYTES
 from gateway.patience import PATIENCE
-
-DISCARDED_BYTES: Final = 16 << 20
-"""How much of a body that is too large is read for the sake of a clean answer."""
 
 
 def web_app(counter: Counter) -> QuartTrio:

@@ -28,6 +28,7 @@ def serve(
     master_key: Path | None = None,
     unsigned: Annotated[bool, Parameter(negative=())] = False,
     listen: str = "127.0.0.1:8080",
+    express_listen: str | None = None,
     name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
@@ -43,7 +44,8 @@ def serve(
 ) -> None:
     """Run a node on a store, until SIGTERM or Ctrl-C.
 
-    It prints one line with its address once it answers. When told to stop it finishes what it
+    It prints one line with its address once it answers, and one with that of its express listener
+    if it has one. When told to stop it finishes what it
     has admitted. If a commit fails it ends at once with code 74; nothing of that commit has
     been acknowledged, and the node can be started again.
 
@@ -63,9 +65,12 @@ def serve(
         `--keys` it can certify.
     listen:
         Address and port; port 0 takes a free one.
+    express_listen:
+        The same for a second port, on which payments, authorizations, refunds and arrays of
+        commands are served for a quarter of the work, and nothing else is (docs/API.md).
     name:
         HOST or HOST:PORT by which callers may address the node, as often as it has names; without
-        any it goes by the address that it listens on.
+        any it goes by the address that it listens on. The express port goes by the same hosts.
     tls_certificate:
         PEM file of the node's certificate and those between it and a root. It is read again on
         SIGHUP, and so is the key.
@@ -101,7 +106,8 @@ def serve(
 
     configure(log)
     named(name, "http")
-    address_of(listen, anywhere=not unsigned)
+    for each in filter(None, (listen, express_listen)):
+        address_of(each, anywhere=not unsigned)
     files = _given_tls(
         tls_certificate, tls_key, tls_client_ca, plain=plain, own=not unsigned or keys is not None
     )
@@ -109,6 +115,8 @@ def serve(
 
     def announce(serving: "Serving") -> None:
         sys.stdout.write(f"piaohao serves {data} on {serving.address}\n")
+        if serving.express_address is not None:
+            sys.stdout.write(f"piaohao serves {data} express on {serving.express_address}\n")
         sys.stdout.flush()
 
     with closing(open_folder(data)) as folder:
@@ -117,7 +125,8 @@ def serve(
         if files is None and not plain:
             files = _own_tls(bank, tls_client_ca)
             if files is None:
-                _check_loopback(listen)
+                for each in filter(None, (listen, express_listen)):
+                    _check_loopback(each)
         trio.run(
             partial(
                 serve_until_signalled,
@@ -129,6 +138,7 @@ def serve(
                 rate_per_s=rate,
                 log_requests=log_requests,
                 listen=listen,
+                express_listen=express_listen,
                 names=name,
                 bounds=bounds,
                 clock=clock,

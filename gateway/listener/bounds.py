@@ -1,4 +1,4 @@
-"""Bounds: how many, how large and how slow a listener's clients may be.
+"""Bounds: how many, how large and how slow the clients of a node's listeners may be.
 
 The defaults are what a node serves with; tests set smaller ones instead of waiting.
 """
@@ -12,6 +12,11 @@ from gateway.endpoint import BODY_S
 
 REQUESTS_MAX: Final = 128
 """Requests that are taken on at a time: a quarter of a second's work for this stack."""
+EXPRESS_REQUESTS_MAX: Final = 512
+"""The same for the express listener, whose requests take a quarter of that and then wait for a
+commit, many of them for one."""
+DISCARDED_BYTES: Final = 16 << 20
+"""How much of a body that is too large is read for the sake of a clean answer."""
 _OTHER_FILES: Final = 128
 """Open files that are no connections: stores, sockets, what handlers read."""
 
@@ -21,7 +26,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
     Attributes:
         requests_max: requests that have a place at a time.
-        connections_max: connections of all clients; see also `connections`.
+        express_requests_max: the same on the express listener.
+        connections_max: connections of all clients to all listeners; see also `connections`.
         connections_per_peer: of one IPv4 address or one IPv6 network of 64 bits.
         counts_loopback: whether the bound for a peer holds for loopback too, from where a proxy
             passes on what the whole world asks.
@@ -39,6 +45,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """
 
     requests_max: int = REQUESTS_MAX
+    express_requests_max: int = EXPRESS_REQUESTS_MAX
     connections_max: int = 4_096
     connections_per_peer: int = 256
     counts_loopback: bool = False

@@ -19,12 +19,15 @@ class Guest(Protocol):
     def hang_up(self) -> None:
         """Close it at once."""
 
+    def retire(self) -> None:
+        """Close it soon, unless a request is under way."""
+
 
 G = TypeVar("G", bound=Guest)
 
 
 class Census(Generic[G]):
-    """The connections of one listener.
+    """The connections of a node, to whichever of its listeners.
 
     Args:
         bounds: how many there may be.

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gateway.errors import Problem, RequestCode, problem
 from gateway.listener.bounds import Bounds
-from gateway.listener.census import Census
+from gateway.listener.census import Census, Guest
 from gateway.listener.framing import Framing
 from gateway.listener.http1 import Http1
 from gateway.listener.names import Names
@@ -51,7 +51,7 @@ class House(Struct, frozen=True):
     context: WorkerContext
     bounds: Bounds
     names: Names
-    census: "Census[Connection]"
+    census: Census[Guest]
     tls: ssl.SSLContext | None
 
 

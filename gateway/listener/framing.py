@@ -22,7 +22,10 @@ _REQUEST_LINE: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [\x21-\x7e]+ HTTP/([0-9]\
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:.*\n)*+")
 _ONCE: Final = "Host is wanted once, Content-Length and Transfer-Encoding at most once"
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?")
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CHUNK: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,8})(?:;%b(?:=(?:%b|\"[\t\x20!\x23-\x5b\x5d-\x7e]*\"))?)*" % (_TOKEN, _TOKEN)
+)
 
 
 class Framing:
@@ -31,13 +34,28 @@ class Framing:
     Attributes:
         fault: what was wrong; nothing that comes after it is let through.
         heads: how many header blocks have come in whole.
+        host: what the last of them says in Host, in lower case.
+        upgrade: whether it asks for another protocol (RFC 9110, section 7.8).
     """
 
-    __slots__ = ("_bounds", "_chunks", "_held", "_left", "_seen", "_step", "fault", "heads")
+    __slots__ = (
+        "_bounds",
+        "_chunks",
+        "_held",
+        "_left",
+        "_seen",
+        "_step",
+        "fault",
+        "heads",
+        "host",
+        "upgrade",
+    )
 
     def __init__(self, bounds: Bounds) -> None:
         self.fault: RequestError | None = None
         self.heads = 0
+        self.host = b""
+        self.upgrade = False
         self._bounds = bounds
         self._held = bytearray()
         # Functions, not methods: those would refer to this object, and only the garbage
@@ -75,6 +93,12 @@ class Framing:
             self.fault = fault
             self._held.clear()
         return bytes(passed)
+
+    def rest(self) -> bytes:
+        """Return what has come in behind what was let through, for whoever takes over from here."""
+        rest = bytes(self._held)
+        self._held.clear()
+        return rest
 
     def _pass(self, passed: bytearray, size: int) -> None:
         passed += self._held[:size]
@@ -145,8 +169,11 @@ class Framing:
         fields = self._held[begin - 1 : end].lower()
         length = _value(fields, b"\ncontent-length:")
         coding = _value(fields, b"\ntransfer-encoding:")
-        if _value(fields, b"\nhost:") is None:
+        host = _value(fields, b"\nhost:")
+        if host is None:
             raise RequestError(RequestCode.MALFORMED_REQUEST, _ONCE)
+        self.host = bytes(host)
+        self.upgrade = b"\nupgrade:" in fields
         if coding is not None:
             if length is not None or version == b"1.0":
                 raise RequestError(

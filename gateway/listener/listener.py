@@ -10,7 +10,7 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
 from gateway.listener.bounds import Bounds
-from gateway.listener.census import Census
+from gateway.listener.census import Census, Guest
 from gateway.listener.connection import Connection, House
 from gateway.listener.names import Names
 from gateway.listener.places import Application, Keeps, Places
@@ -31,6 +31,7 @@ class Listener:
         bounds: how many clients there may be, and how slow.
         tls: the server's context, if connections are encrypted.
         keeps: whose bodies are kept as they come in (`gateway.listener.places`).
+        census: where a node's listeners count their connections together.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Listener:
         bounds: Bounds,
         tls: ssl.SSLContext | None = None,
         keeps: Keeps = lambda _: True,
+        census: Census[Guest] | None = None,
     ) -> None:
         config = Config()
         config.errorlog = log
@@ -50,7 +52,7 @@ class Listener:
         config.h11_max_incomplete_size = bounds.head_bytes
         self._socket = bound
         self._places = Places(app, bounds, keeps)
-        self._census: Census[Connection] = Census(bounds)
+        self._census: Census[Guest] = Census(bounds) if census is None else census
         self._house = House(
             ASGIWrapper(self._places),
             config,

@@ -88,6 +88,21 @@ def named(names: Iterable[str], scheme: str) -> Names:
     return Names(frozenset(authorities), scheme)
 
 
+def at_port(names: Iterable[str], port: int) -> list[str]:
+    """Return the hosts of these names, each with another port.
+
+    Raises:
+        ListenError: one of them is no name.
+    """
+    hosts = []
+    for name in names:
+        found = _HOST.fullmatch(name.lower())
+        if found is None:
+            raise ListenError(f"--name {name!r}: HOST or HOST:PORT is wanted")
+        hosts.append(f"{found['host']}:{port}")
+    return hosts
+
+
 def canonical(authority: str, scheme: str) -> str | None:
     """Return an authority as it is compared, or None if it is none."""
     found = _HOST.fullmatch(authority.lower())

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from gateway.listener.address import ListenError, address_of, bound
+from gateway.listener.bounds import DISCARDED_BYTES
 from gateway.server import Serving
-from gateway.web import DISCARDED_BYTES
 from tests.gateway.certificates import Signer
 from tests.gateway.serving import addressed, connect, connect_tls, serving, until_closed
 

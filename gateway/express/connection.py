@@ -1,0 +1,353 @@
+"""A connection: one client's socket and one task, which reads, asks and writes in turn.
+
+Requests are served one at a time and answered in the order in which they came (RFC 9112, section
+9.3.2); those that came together and are answered without waiting go out together. While a request
+is served nothing more is read: TCP slows whoever sends on, and a client that leaves meanwhile
+cancels nothing. Whatever is to come in has its time, and so has the client to take an answer.
+"""
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from engine.fault import NODE_BUSY
+from gateway.answer import failed
+from gateway.counter import Counter, Place, Request, Response
+from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
+from gateway.express.answer import CONTINUE, unsigned, written
+from gateway.express.request import Incoming
+from gateway.listener.bounds import DISCARDED_BYTES, Bounds
+from gateway.listener.census import Census, Guest
+from gateway.listener.framing import Framing
+from gateway.listener.names import Names
+from gateway.listener.places import GATHERED_BYTES
+from gateway.listener.tls import Stream, shake_hands
+from gateway.patience import Patience
+
+log = logging.getLogger("piaohao.gateway")
+
+_RECEIVE_BYTES: Final = 1 << 16
+_JOINED_BYTES: Final = 1 << 16
+"""So many bytes of answers wait for the next one to be sent with; more are not kept."""
+_LINGER_BYTES: Final = 1 << 20
+_BUSY: Final = unsigned(failed(faulted(NODE_BUSY)))
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+Takeover = Callable[[Stream, Request, bytes], Awaitable[None]]
+"""`(stream, request, what came in behind it)`: speaks another protocol until either side ends it;
+the connection is closed after that."""
+
+
+class House(Struct):
+    """What all connections of the listener have in common.
+
+    Attributes:
+        place: where a request belongs by its method and path, None for another listener's.
+        elsewhere: what is said then.
+        takeovers: by path, for requests to go on in another protocol there.
+        taken: requests that are being served.
+        active: those that have begun to come in and are not answered down to the last byte.
+        closing: connections end with the answer under way.
+        quiet: set whenever nothing is active.
+    """
+
+    counter: Counter
+    place: Callable[[str, str], Place | None]
+    elsewhere: RequestError
+    bounds: Bounds
+    names: Names
+    census: Census[Guest]
+    tls: ssl.SSLContext | None
+    takeovers: Mapping[str, Takeover]
+    quiet: trio.Event
+    taken: int = 0
+    active: int = 0
+    closing: bool = False
+
+
+class Connection:
+    """One client's connection; whatever goes wrong in it ends it, and nothing else.
+
+    Args:
+        house: whose guest it is.
+        stream: the connection as it was accepted.
+    """
+
+    __slots__ = (
+        "_active",
+        "_answers",
+        "_bodiless",
+        "_deadline",
+        "_ending",
+        "_framing",
+        "_heads_timed",
+        "_house",
+        "_incoming",
+        "_listening",
+        "_patience",
+        "_place",
+        "_socket",
+        "_stream",
+    )
+
+    def __init__(self, house: House, stream: trio.SocketStream) -> None:
+        self._house = house
+        self._socket = stream
+        self._stream: Stream = stream
+        self._framing = Framing(house.bounds)
+        self._patience = Patience()
+        self._incoming: Incoming | None = None
+        self._place: Place | None = None
+        self._answers = bytearray()  # that are ready and not sent
+        self._active = 0  # requests that have begun to come in and whose answers are not sent
+        self._bodiless = False  # what is said now answers HEAD
+        self._ending = False
+        self._heads_timed = -1
+        self._deadline = trio.current_time() + house.bounds.hello_s
+        self._listening = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve the client until either side ends the connection."""
+        try:
+            await self._serve()
+        except* trio.Cancelled:
+            raise
+        except* (OSError, *_GONE):
+            pass
+        except* Exception as errors:
+            log.warning("a connection was ended: %r", errors.exceptions)
+        finally:
+            self._house.census.leave(self)
+            self._count(-self._active)
+            if self._incoming is not None:
+                self._incoming.end()
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the socket at once; whoever waits for it finds out."""
+        self._socket.socket.close()
+
+    def retire(self) -> None:
+        """Close it soon, unless a request is under way."""
+        if not self._active:
+            self._ending = True
+            self._listening.cancel()
+
+    async def _serve(self) -> None:
+        house = self._house
+        try:
+            peer = self._socket.socket.getpeername()
+        except OSError:
+            return
+        if not house.census.admit(self, peer[0]):
+            return
+        if house.tls is not None:
+            house.census.work(self)
+            encrypted = await shake_hands(self._socket, house.tls, house.bounds.hello_s)
+            if encrypted is None:
+                return
+            self._stream = encrypted
+            house.census.rest(self)
+        while not self._ending:
+            data = await self._receive()
+            if data is None:
+                if self._ending:
+                    break
+                await self._late()
+            elif data:
+                await self._heard(data)
+            else:
+                break
+        await self._close()
+
+    async def _receive(self) -> bytes | None:
+        """Return what comes in next, nothing if the client has left, None if its time is over."""
+        with trio.CancelScope(deadline=self._deadline) as self._listening:
+            try:
+                return bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+            except _GONE:
+                return b""
+        return None
+
+    async def _late(self) -> None:
+        """Say that what was to come in has not, or end a connection that says nothing."""
+        if self._incoming is not None:
+            await self._refuse(problem(RequestCode.BODY_TIMEOUT))
+        elif self._framing.in_head:
+            await self._refuse(problem(RequestCode.HEADERS_TIMEOUT))
+        else:
+            self._ending = True
+
+    async def _heard(self, data: bytes) -> None:
+        house, framing = self._house, self._framing
+        house.census.work(self)
+        if self._incoming is None:
+            await self._patience.wait()
+        framing.take(data)
+        try:
+            while not self._ending and (sound := framing.sound()):
+                await self._take(sound)
+            if framing.fault is not None and not self._ending:
+                raise framing.fault
+        except RequestError as error:
+            await self._refuse(error.problem)
+            return
+        await self._send()
+        if self._ending or self._incoming is not None:
+            return
+        if not framing.in_head:
+            house.census.rest(self)
+            self._deadline = trio.current_time() + house.bounds.keep_alive_s
+        elif self._heads_timed != framing.heads:
+            self._heads_timed = framing.heads
+            self._deadline = trio.current_time() + house.bounds.head_s
+
+    async def _take(self, sound: bytes) -> None:
+        """Take what was let through of one request, and answer it once it is whole."""
+        if self._incoming is None:
+            self._bodiless = sound.startswith(b"HEAD ")
+            self._incoming = Incoming(self._house.names, self._framing, sound)
+            self._count(1)
+            await self._begun(self._incoming)
+            if self._ending:
+                return
+        else:
+            self._incoming.take(sound)
+        incoming = self._incoming
+        if incoming.whole or incoming.size > DISCARDED_BYTES:
+            await self._answer(incoming)
+
+    async def _begun(self, incoming: Incoming) -> None:
+        """Find out where a request belongs, and so what is to become of its body."""
+        house, line = self._house, incoming.line
+        if self._framing.upgrade and line.path in house.takeovers:
+            await self._hand_over(house.takeovers[line.path], incoming)
+            return
+        self._place = place = house.place(line.method, line.path)
+        if incoming.whole:
+            # It is there already: nobody need be asked whether to keep it.
+            incoming.expect(GATHERED_BYTES if place is None else place.body_bytes_max, kept=True)
+            return
+        wanted = place is not None and house.counter.wants_body(place, incoming.headers)
+        # What strangers send is read to its end like on the other listener, where it is gathered.
+        limit = place.body_bytes_max if place is not None and wanted else GATHERED_BYTES
+        incoming.expect(limit, kept=wanted)
+        self._deadline = trio.current_time() + house.bounds.body_s
+        waits = incoming.headers.get("expect", "").lower() == "100-continue"
+        if waits and not incoming.size and line.version == b"HTTP/1.1":
+            self._answers += CONTINUE
+            await self._send()
+
+    async def _answer(self, incoming: Incoming) -> None:
+        """Serve a request, and have its answer wait for company if there may be some."""
+        incoming.end()
+        answer = await self._served(incoming)
+        lasts = incoming.lasts and incoming.whole and not self._house.closing
+        self._answers += written(answer, lasts=lasts, bodiless=self._bodiless)
+        self._incoming = None
+        if not lasts:
+            self._ending = True
+            await self._send()
+            if self._framing.in_body or self._framing.rest():
+                await self._linger()
+        elif len(self._answers) >= _JOINED_BYTES:
+            await self._send()
+
+    async def _served(self, incoming: Incoming) -> Response:
+        """Return what a request is answered, which nobody has looked at before."""
+        house, place = self._house, self._place
+        if house.taken >= house.bounds.express_requests_max or self._patience.spent:
+            self._patience.refused(NODE_BUSY.retry_after_s or 0)
+            return _BUSY
+        house.taken += 1
+        try:
+            if place is None:
+                response = house.counter.refuse(house.elsewhere)
+            elif incoming.too_large:
+                detail = f"at most {place.body_bytes_max} bytes"
+                response = house.counter.refuse(RequestError(RequestCode.BODY_TOO_LARGE, detail))
+            else:
+                if self._answers and place.endpoint is not None and place.endpoint.takes_slots:
+                    await self._send()  # they need not wait for a commit
+                request = self._request(incoming)
+                response = await house.counter.answer(place, request)
+        finally:
+            house.taken -= 1
+        if response.busy_s is None:
+            self._patience.served()
+        else:
+            self._patience.refused(response.busy_s)
+        return response
+
+    def _request(self, incoming: Incoming) -> Request:
+        line = incoming.line
+        return Request(
+            line.method,
+            line.path,
+            line.query,
+            incoming.headers,
+            incoming.body,
+            self._house.names.scheme,
+        )
+
+    async def _hand_over(self, takeover: Takeover, incoming: Incoming) -> None:
+        """Have the connection spoken on in another way, and end it after that."""
+        await self._send()
+        self._count(-self._active)
+        incoming.end()
+        self._ending = True
+        await takeover(self._stream, self._request(incoming), self._framing.rest())
+
+    async def _refuse(self, found: Problem) -> None:
+        """Say what is wrong with what comes in, after what was asked before it, and end."""
+        answer = unsigned(failed(found))
+        self._answers += written(answer, lasts=False, bodiless=self._bodiless)
+        self._ending = True
+        await self._send()
+        await self._linger()
+
+    async def _send(self) -> None:
+        """Send what is ready, or hang up on a client that does not take it."""
+        if not self._answers:
+            return
+        data = bytes(self._answers)
+        self._answers.clear()
+        with trio.move_on_after(self._house.bounds.send_s) as scope:
+            try:
+                await self._stream.send_all(data)
+            except _GONE:
+                self._ending = True
+        if scope.cancelled_caught:
+            self._ending = True
+            self.hang_up()
+        self._count((self._incoming is not None) - self._active)
+
+    def _count(self, change: int) -> None:
+        """Count requests that are under way, here and in the house."""
+        house = self._house
+        self._active += change
+        house.active += change
+        if not house.active:
+            house.quiet.set()
+
+    async def _linger(self) -> None:
+        """Read on for a while, for the client to read what it was told.
+
+        A socket that is closed with bytes in it that nobody has read resets the connection, and the
+        client may lose what it has not read yet (RFC 9112, section 9.6).
+        """
+        left = _LINGER_BYTES
+        with trio.move_on_after(self._house.bounds.linger_s), suppress(*_GONE):
+            await self._socket.send_eof()
+            while left > 0 and (data := await self._stream.receive_some(_RECEIVE_BYTES)):
+                left -= len(data)
+
+    async def _close(self) -> None:
+        # TLS says that it ends; a client that does not read it is not waited for.
+        with trio.move_on_after(self._house.bounds.linger_s), suppress(*_GONE):
+            await self._stream.aclose()

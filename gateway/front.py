@@ -1,0 +1,153 @@
+"""The front of a node: its ports, and the listeners on them, which open and end together.
+
+One serves everything, on Hypercorn; where it is wanted another serves the rows that are asked for
+most (`gateway.express`), from the same counter. They count their connections together: what is
+bounded is the node's memory and its open files, whichever way they go.
+"""
+
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from socket import socket
+
+import trio
+from msgspec import Struct
+
+from gateway.counter import Counter
+from gateway.express.listener import ExpressListener
+from gateway.listener.address import authority, bound, default_names
+from gateway.listener.bounds import Bounds
+from gateway.listener.census import Census, Guest
+from gateway.listener.listener import Listener
+from gateway.listener.names import Names, at_port, named
+from gateway.table import HOT
+from gateway.web import keeps_body, web_app
+
+
+class Port(Struct, frozen=True):
+    """A bound socket, not listening yet.
+
+    Attributes:
+        names: by which clients may address it.
+        address: where it is, for example `https://127.0.0.1:8443`.
+        called: what clients are told of where it is: its first name, if it was given any.
+    """
+
+    sock: socket
+    names: Names
+    address: str
+    called: str
+
+
+class Ports(Struct, frozen=True):
+    """The ports of a node; `express` is None where there is no express listener."""
+
+    main: Port
+    express: Port | None
+
+
+@contextmanager
+def ports(
+    listen: str,
+    express_listen: str | None,
+    names: Sequence[str],
+    scheme: str,
+    *,
+    anywhere: bool,
+) -> Iterator[Ports]:
+    """Bind a node's ports, and close them in the end.
+
+    Args:
+        listen: HOST:PORT for everything.
+        express_listen: for the express listener, which goes by the same hosts with its own port.
+        names: HOST or HOST:PORT each, none for the addresses themselves.
+        anywhere: take any address, not only loopback.
+
+    Raises:
+        ListenError: see there.
+    """
+    with ExitStack() as stack:
+        sock = stack.enter_context(bound(listen, anywhere=anywhere))
+        main, express = _port(sock, names, scheme), None
+        if express_listen is not None:
+            sock = stack.enter_context(bound(express_listen, anywhere=anywhere))
+            express = _port(sock, at_port(names, sock.getsockname()[1]), scheme)
+        yield Ports(main, express)
+
+
+def _port(sock: socket, names: Sequence[str], scheme: str) -> Port:
+    own = authority(sock)
+    called = names[0] if names else own
+    return Port(
+        sock,
+        named(names or default_names(sock), scheme),
+        f"{scheme}://{own}",
+        f"{scheme}://{called}",
+    )
+
+
+class Front:
+    """The listeners on a node's ports.
+
+    Args:
+        ports: whose sockets are listened on from now on.
+        counter: answers.
+        bounds: how many clients there may be, and how slow.
+        tls: the server's context, if connections are encrypted.
+    """
+
+    def __init__(
+        self, ports: Ports, counter: Counter, bounds: Bounds, tls: ssl.SSLContext | None
+    ) -> None:
+        census: Census[Guest] = Census(bounds)
+        main = ports.main
+        self._listeners: list[Listener | ExpressListener] = [
+            Listener(
+                web_app(counter),
+                main.sock,
+                names=main.names,
+                bounds=bounds,
+                tls=tls,
+                keeps=keeps_body(counter),
+                census=census,
+            )
+        ]
+        if ports.express is not None:
+            self._listeners.append(
+                ExpressListener(
+                    counter,
+                    HOT,
+                    main.called,
+                    ports.express.sock,
+                    names=ports.express.names,
+                    bounds=bounds,
+                    census=census,
+                    tls=tls,
+                )
+            )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop_accepting`; started once connections are accepted."""
+        async with trio.open_nursery() as nursery:
+            for listener in self._listeners:
+                await nursery.start(listener.run)
+            task_status.started()
+
+    def stop_accepting(self) -> None:
+        """Take no new connection; `run` returns when those that are there have closed.
+
+        What is still answered says that its connection closes, so that nobody sends on it what
+        nobody would read.
+        """
+        for listener in self._listeners:
+            listener.stop_accepting()
+
+    def hang_up(self) -> None:
+        """Close all connections that are still there."""
+        for listener in self._listeners:
+            listener.hang_up()
+
+    async def quiet(self) -> None:
+        """Wait until every request that has come in is answered, down to its last byte."""
+        for listener in self._listeners:
+            await listener.quiet()
