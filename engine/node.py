@@ -7,7 +7,7 @@ the whole. A shard that fails takes the node down.
 import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import trio
@@ -26,7 +26,7 @@ from engine.limits import Limits
 from engine.marks import Mark, Marks
 from engine.shard import Shard
 from engine.timekeeper import Timekeeper
-from engine.watch import Watch
+from engine.watch import Changed, Watch
 from storage.errors import StorageError
 from storage.store import Snapshot, Store
 
@@ -185,6 +185,13 @@ class Node:
     def snapshot(self, address: str) -> Snapshot:
         """Return a view of what is durable on the shard of an address. Close it soon."""
         return self.shard_of(address).store.snapshot()
+
+    def hearing(self, address: str, changed: Changed) -> AbstractContextManager[None]:
+        """Have `changed` called after each commit that changes an actor; see `watch`.
+
+        For those who are many: a callback is less than a task that waits.
+        """
+        return self.shard_of(address).watches.watch(address, changed)
 
     @contextmanager
     def watch(self, address: str) -> Iterator[Watch]:
