@@ -6,7 +6,7 @@ it is handed over then. So a client that leaves cannot stop anything, and an ite
 callback instead of a task and an event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final
@@ -42,6 +42,8 @@ class ClockView(Struct, frozen=True, tag_field="object", tag="clock"):
 
 
 Entry = AnyCommand | AdvanceClock
+Hear = Callable[[int, Item], None]
+"""Called with an item's index and its answer, once it has one; it must not raise."""
 
 
 def nanoseconds(instant_: datetime) -> int:
@@ -59,6 +61,8 @@ class Series:
         movable: whether the clock may be moved.
         mark: of the request that the array is; all commands carry it, and each shard stores it
             with the first of them that it gives a turn.
+        lane: commands of one lane start in order; by default the array has one to itself.
+        hear: is told of each answer as it comes; the first may come before `start` returns.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Series:
         *,
         movable: bool,
         mark: Mark | None = None,
+        lane: object = None,
+        hear: Hear | None = None,
     ) -> None:
         self.items: list[Item | None] = [None] * len(entries)
         self._node = node
@@ -76,6 +82,8 @@ class Series:
         self._deadline = deadline
         self._movable = movable
         self._mark = mark
+        self._lane = self if lane is None else lane
+        self._hear = hear
         self._references = References()
         self._next = 0
         self._going = False
@@ -91,9 +99,13 @@ class Series:
 
         All of it is with the engine before the first checkpoint, or follows by callback.
         """
-        self._go_on()
+        self.start()
         await self._done.wait()
         return self.items
+
+    def start(self) -> None:
+        """Start everything; what is not with the engine when this returns follows by callback."""
+        self._go_on()
 
     def _go_on(self) -> None:
         """Go through the array up to its end, or to a move of the clock that has to wait.
@@ -145,8 +157,10 @@ class Series:
             self._close(index, Item(refusal.status, refusal))
             return
         self._at_ns = max(self._at_ns, nanoseconds(entry.to))
+        self._tell_of_move()
         self._moving = index
-        self._close(index, Item(200, ClockView(instant(self._at_ns))))
+        self.items[index] = Item(200, ClockView(instant(self._at_ns)))
+        self._one_less()
 
     def _move(self) -> None:
         """Move the clock though no command follows; the array is answered once it has moved."""
@@ -157,6 +171,7 @@ class Series:
             if isinstance(outcome, Fault):
                 fault = faulted(outcome)
                 self.items[index] = Item(fault.status, fault)
+            self._tell_of_move()
             self._one_less()
 
         self._node.advance(self._at_ns, moved, deadline=self._deadline)
@@ -164,14 +179,15 @@ class Series:
     def _submit(self, index: int) -> Fault | None:
         """Hand one command to the engine; returns its refusal at the door, if any."""
         command: Any = self._entries[index]
-        self._moving = -1
+        if self._moving >= 0:
+            self._tell_of_move()
         return self._node.submit(
             first_actor(command),
             command,
             partial(self._conclude, index),
             deadline=self._deadline,
             at_ns=self._at_ns,
-            lane=self,
+            lane=self._lane,
             mark=self._mark,
         )
 
@@ -207,8 +223,18 @@ class Series:
         if not self._waits_for and not self._going and self._next < len(self._entries):
             self._go_on()
 
+    def _tell_of_move(self) -> None:
+        """Tell of the last move of the clock, which might have failed until now."""
+        index, self._moving = self._moving, -1
+        if index >= 0 and self._hear is not None:
+            item = self.items[index]
+            assert item is not None
+            self._hear(index, item)
+
     def _close(self, index: int, item: Item) -> None:
         self.items[index] = item
+        if self._hear is not None:
+            self._hear(index, item)
         self._one_less()
 
     def _one_less(self) -> None:
