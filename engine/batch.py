@@ -54,7 +54,7 @@ class Batch:
     Attributes:
         sequence: the commit that will hold them.
         actors, hubs: key → encoded state.
-        records: key → encoded record; `objects` holds the same records as they were put.
+        records: key → encoded record, None where it goes; `objects` holds them as they were put.
         timers, outbox, parked, dates, marks: key → payload, None where the row goes.
         postings: encoded postings in journal order.
         answers: who is told what once the batch is durable: the output gate.

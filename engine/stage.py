@@ -50,6 +50,8 @@ log = logging.getLogger("piaohao.engine")
 _encode = msgspec.msgpack.Encoder().encode
 _KEPT_MAX: Final = 32
 _TIMERS_AT_ONCE: Final = 100
+GONE: Final = Struct()
+"""Stands for a record that a turn has dropped, until that is durable."""
 BEHIND: Final = "behind an earlier parked message"
 
 
@@ -291,8 +293,10 @@ class Stage:
         rows = []
         if turn._records:
             for key, (record_kind, record) in turn._records.items():
-                row = _encode(record)
-                record_kind.decode(row)
+                row = None
+                if record is not None:
+                    row = _encode(record)
+                    record_kind.decode(row)
                 if len(key) > KEY_BYTES_MAX:
                     raise TurnError(f"key of {len(key)} bytes")
                 if record_kind.ascending:
@@ -358,7 +362,7 @@ class Stage:
             if highest is not None and record_kind.ascending and key > highest[record_kind.tag]:
                 highest[record_kind.tag] = key
             batch.records[key] = row
-            batch.objects[key] = record
+            batch.objects[key] = GONE if record is None else record
             actor.staged_seq = batch.sequence
             if record_kind.kept:
                 _keep(actor, key, record)
@@ -449,7 +453,7 @@ class Stage:
         if found is None and self.committing is not None:
             found = self.committing.objects.get(key)
         if found is not None:
-            return found  # type: ignore[no-any-return]
+            return None if found is GONE else found
         if kind.ascending and key > self._highest(actor, kind):
             return None
         payload = self.snapshot().get(RECORDS, key)
@@ -566,7 +570,11 @@ class Stage:
         return batch, Writes(commit, batch.postings, rows)
 
 
-def _keep(actor: Actor, key: bytes, record: Struct) -> None:
+def _keep(actor: Actor, key: bytes, record: Struct | None) -> None:
+    if record is None:
+        if actor.kept is not None:
+            actor.kept.pop(key, None)
+        return
     if actor.kept is None or len(actor.kept) >= _KEPT_MAX:
         actor.kept = {}
     actor.kept[key] = record

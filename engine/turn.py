@@ -78,7 +78,7 @@ class Turn(Generic[S]):
     _stage: "Stage"
     _at_ns: int
     _changed: bool
-    _records: "dict[bytes, tuple[RecordKind[Any], Struct]]"
+    _records: "dict[bytes, tuple[RecordKind[Any], Struct | None]]"
     _postings: list[tuple[str, int, str, int, int, str, str]]
     _messages: list[Envelope]
     _answers: list[tuple[Token, Struct]]
@@ -122,6 +122,14 @@ class Turn(Generic[S]):
         """Write the actor's record of this kind and name, new or in place of the old one."""
         key = self._actor.key + kind.prefix + name.encode("ascii")
         self._records[key] = (kind, record)
+
+    def drop(self, kind: "RecordKind[Any]", name: str) -> None:
+        """Take the actor's record of this kind and name away; nothing happens where there is none.
+
+        For what is kept for a while only, as a log is: what binds a number stays for ever.
+        """
+        key = self._actor.key + kind.prefix + name.encode("ascii")
+        self._records[key] = (kind, None)
 
     def post(
         self,

@@ -145,6 +145,14 @@ class Write(Struct, frozen=True, tag=True):
     fail: bool = False
 
 
+class Drop(Struct, frozen=True, tag=True):
+    """Command: take a record of a kind away, and raise afterwards when `fail` is set."""
+
+    tag: str
+    name: str
+    fail: bool = False
+
+
 class Read(Struct, frozen=True, tag=True):
     """Command: answer with a record."""
 
@@ -398,6 +406,14 @@ def write(turn: Turn[Purse], command: Write) -> None:
     turn.answer(Found(command.value))
 
 
+def drop(turn: Turn[Purse], command: Drop) -> None:
+    turn.drop(BY_TAG[command.tag], command.name)
+    gone = turn.get(BY_TAG[command.tag], command.name) is None
+    if command.fail:
+        raise ValueError("on purpose")
+    turn.answer(Found(None if gone else 0))
+
+
 def read(turn: Turn[Purse], command: Read) -> None:
     record = turn.get(BY_TAG[command.tag], command.name)
     turn.answer(Found(None if record is None else record.amount_minor))
@@ -419,6 +435,7 @@ PURSE = ActorKind(
         Join: join,
         Settle: settle,
         Write: write,
+        Drop: drop,
         Read: read,
     },
     {Receive: receive, Pass: pass_, Spun: spin, Due: due, Alarm: ring},

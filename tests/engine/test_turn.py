@@ -4,6 +4,7 @@ import pytest
 
 from engine.fault import INTERNAL
 from tests.engine.purses import (
+    Drop,
     Found,
     Give,
     Given,
@@ -116,6 +117,39 @@ async def test_misbehaving_turn_leaves_records_kept_in_memory_as_they_were() -> 
             assert await shard.ask("purse/a", Write(tag, "7", 2, fail=True)) is INTERNAL
             assert await shard.ask("purse/a", Read(tag, "5")) == Found(1)
             assert await shard.ask("purse/a", Read(tag, "7")) == Found(None)
+
+
+async def test_record_that_is_dropped_is_gone_before_and_after_it_is_durable() -> None:
+    """However it is kept in memory, in the same batch, in a later one, and after a restart."""
+    store = memory_store()
+    async with running(store) as shard:
+        for tag in "pkab":
+            for name in ("5", "6"):
+                await shard.ask("purse/a", Write(tag, name, 1))
+            await shard.ask("purse/a", Read(tag, "5"))
+            answers: list[object] = []
+            for command in (Drop(tag, "5"), Read(tag, "5"), Write(tag, "7", 3), Drop(tag, "7")):
+                shard.submit("purse/a", command, answers.append)
+            assert await shard.ask("purse/a", Read(tag, "7")) == Found(None)
+            assert answers == [Found(None), Found(None), Found(3), Found(None)]
+            assert await shard.ask("purse/a", Read(tag, "5")) == Found(None)
+            assert await shard.ask("purse/a", Drop(tag, "9")) == Found(None)
+            await shard.ask("purse/a", Write(tag, "5", 2))
+            assert await shard.ask("purse/a", Read(tag, "5")) == Found(2)
+            await shard.ask("purse/a", Drop(tag, "5"))
+    async with running(store.reopened()) as shard:
+        for tag in "pkab":
+            assert await shard.ask("purse/a", Read(tag, "5")) == Found(None)
+            assert await shard.ask("purse/a", Read(tag, "6")) == Found(1)
+    assert {key[-1:] for key, _ in store.snapshot().scan("records")} == {b"6"}
+
+
+async def test_misbehaving_turn_drops_nothing() -> None:
+    async with running(memory_store()) as shard:
+        for tag in "pkab":
+            await shard.ask("purse/a", Write(tag, "5", 1))
+            assert await shard.ask("purse/a", Drop(tag, "5", fail=True)) is INTERNAL
+            assert await shard.ask("purse/a", Read(tag, "5")) == Found(1)
 
 
 async def test_command_to_no_address_is_internal() -> None:
