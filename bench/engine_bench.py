@@ -431,6 +431,11 @@ def anonymous_mib(process: int | str = "self") -> float:
 
 def fdatasync_ms(folder: Path, times: int = 40) -> float:
     """Return the median of writing 8 KiB and syncing it, in milliseconds: what the disk gives."""
+    return statistics.median(fdatasync_times_ms(folder, times))
+
+
+def fdatasync_times_ms(folder: Path, times: int = 40) -> list[float]:
+    """Return what each time took to write 8 KiB and to sync it, in milliseconds."""
     path = folder / "fdatasync.probe"
     file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
     taken = []
@@ -439,8 +444,8 @@ def fdatasync_ms(folder: Path, times: int = 40) -> float:
             os.pwrite(file, b"\x5a" * 8192, 0)
             begun = time.perf_counter_ns()
             os.fdatasync(file)
-            taken.append(time.perf_counter_ns() - begun)
+            taken.append((time.perf_counter_ns() - begun) / 1e6)
     finally:
         os.close(file)
         path.unlink()
-    return statistics.median(taken) / 1e6
+    return taken

@@ -21,13 +21,14 @@ from msgspec import Struct
 
 from engine.dates import ClosedDate, DateNotOpen
 from engine.fault import Fault
+from engine.inspection import vital_signs
 from engine.node import Node
 from gateway import operations
 from gateway.answer import JSON, PROBLEM
 from gateway.errors import CODES
 from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
-from gateway.operations import Acting, Call, Called, Reading
+from gateway.operations import Acting, Call, Called, Reading, ShowVitals
 from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
 from storage.lmdb_store import LmdbStore
@@ -42,7 +43,7 @@ LINE_BYTES: Final = 3 << 20
 """An array of commands takes 1 MiB, and every quotation mark in it two bytes here."""
 _PATH_BYTES: Final = 100
 
-_decode = msgspec.json.Decoder(Reading | Acting | Call).decode
+_decode = msgspec.json.Decoder(Reading | Acting | ShowVitals | Call).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -151,6 +152,8 @@ class ControlSocket:
                 result: Any = await self._read(asked)
             elif isinstance(asked, Call):
                 result = await self._call(asked)
+            elif isinstance(asked, ShowVitals):
+                result = [vital_signs(shard) for shard in self._node.shards]
             else:
                 result = await self._act(asked)
         except Exception as error:

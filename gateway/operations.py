@@ -67,6 +67,10 @@ class Discard(Operation, frozen=True, tag="discard_parked"):
     address: str
 
 
+class ShowVitals(Operation, frozen=True, tag="vital_signs"):
+    """Show how each shard of the running node is (`engine.inspection.VitalSigns`)."""
+
+
 class Call(Operation, frozen=True, tag="call"):
     """Ask the API for something, as the bank itself: whoever may open the socket is trusted.
 

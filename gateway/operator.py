@@ -16,7 +16,7 @@ from gateway import operations
 from gateway.autopsy import autopsy, examine
 from gateway.control import Failure, socket_name
 from gateway.exits import STORE, UNREACHABLE, CommandError
-from gateway.operations import Acting, Call, Reading, Verify
+from gateway.operations import Acting, Call, Reading, ShowVitals, Verify
 from gateway.verification import VIOLATIONS_MAX, Report, unopenable
 from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
 from storage.folder import Folder, release
@@ -96,7 +96,7 @@ def act(data: Path, asked: Acting | Call) -> Any:
     raise CommandError(UNREACHABLE, detail)
 
 
-def ask(data: Path, asked: Reading | Acting | Call) -> Any:
+def ask(data: Path, asked: Reading | Acting | ShowVitals | Call) -> Any:
     """Ask the running node over its control socket.
 
     Raises:

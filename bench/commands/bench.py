@@ -1,4 +1,4 @@
-"""`piaohao bench`: measure the engine or signatures, or fill a store to measure on."""
+"""`piaohao bench`: measure engine, gateway or signatures, or fill a store to measure on."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -87,6 +87,91 @@ def engine(
         marks_s=marks,
     )
     return engine_run.run(settings, data, as_json=json)
+
+
+@app.command
+def gateway(
+    *,
+    transport: tuple[str, ...],
+    batch: Count = 1,
+    connections: Count = 32,
+    depth: Count = 1,
+    clients: Count = 1,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 10.0,
+    rounds: Count = 5,
+    warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 2.0,
+    mix: Literal["uniform", "zipf", "hot"] = "uniform",
+    accounts: Count = 100_000,
+    merchants: Count = 100,
+    shards: Shards = 1,
+    seed: Whole = 1,
+    unsigned: Annotated[bool, Parameter(negative=())] = False,
+    no_engine: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Drive a node over sockets with signed payments, durable before they are answered.
+
+    The node is a process of its own with keys and a store made for the run; clients are others.
+    Rounds of the engine in-process and of each transport take turns. Exit code 1 if the store does
+    not hold what the clients were told.
+
+    Example: piaohao bench gateway --transport express,hypercorn --connections 32 --json
+
+    Parameters
+    ----------
+    transport:
+        `express`, `hypercorn` or `websocket`; several with commas between them, or as often.
+    batch:
+        Payments in a request, or in a frame of a stream; 1 for requests of one payment each.
+    connections:
+        How many there are; each pays one merchant, and pays again when it was answered.
+    depth:
+        Frames of a stream that may be unanswered.
+    clients:
+        Client processes.
+    seconds:
+        Measured time of each transport, all rounds together.
+    rounds:
+        Into how many rounds the time is divided.
+    warm_up:
+        Seconds of a first round that is not counted.
+    mix:
+        Which of a merchant's customers pay: `uniform` or `zipf` (s = 0.99); or `hot`: one merchant.
+    accounts:
+        Payers in the store.
+    merchants:
+        Merchants; connection n signs as merchant n modulo this.
+    shards:
+        Shards of the store.
+    seed:
+        Seeds the choice of payers.
+    unsigned:
+        Sign nothing, on either side.
+    no_engine:
+        Leave out the engine in-process.
+    json:
+        Print one JSON object a line, one for each transport.
+    """
+    from bench import gateway_bench
+
+    settings = gateway_bench.Settings(
+        gateway_bench.transports(transport),
+        batch=batch,
+        connections=connections,
+        depth=depth,
+        clients=clients,
+        seconds=seconds,
+        rounds=rounds,
+        warm_up_s=warm_up,
+        mix=mix,
+        accounts=accounts,
+        merchants=merchants,
+        shards=shards,
+        seed=seed,
+        signed=not unsigned,
+        engine=not no_engine,
+    )
+    return gateway_bench.run(settings, as_json=json)
 
 
 @app.command

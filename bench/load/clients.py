@@ -1,0 +1,192 @@
+"""Clients: the processes that call a node, seen from the benchmark that started them.
+
+Connections are dealt out to them one by one. What all of them were told in a round comes back as
+one account of it, with the CPU that they and the node took for it.
+"""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import msgspec
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bench.load.client import PATIENCE_S, Round
+from bench.load.identities import Known
+from bench.load.latencies import Latencies
+from bench.load.processes import cpu_s, sleep_until_ns, started
+from bench.load.tally import Counted
+from gateway import exits
+from gateway.exits import CommandError
+
+LEAD_NS: Final = 100_000_000
+"""Before the first connection of a round is made: by then every process knows of it."""
+_CLIENT: Final = (sys.executable, "-P", "-m", "bench.load.client")
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Counted).decode
+
+
+class Outcome(Struct, frozen=True):
+    """A round, all clients together; see `bench.load.tally.Counted`.
+
+    Attributes:
+        seconds: of the window.
+        client_cpu_s, server_cpu_s: of the whole round, from before its first request to after its
+            last answer: so no request's CPU is counted without its payments, or half of it.
+    """
+
+    seconds: float
+    payments: int
+    payments_all: int
+    requests: int
+    latencies: Latencies
+    refused: Counter[str]
+    unexplained: int
+    told_minor: Counter[str]
+    unknown_minor: Counter[str]
+    verified: int
+    each_tenth: list[int]
+    client_cpu_s: float
+    server_cpu_s: float
+
+    @property
+    def server_us(self) -> float:
+        """The server's CPU a payment, in microseconds; 0 where none succeeded."""
+        return self.server_cpu_s / self.payments_all * 1e6 if self.payments_all else 0.0
+
+    @property
+    def client_us(self) -> float:
+        """The clients' CPU a payment, likewise."""
+        return self.client_cpu_s / self.payments_all * 1e6 if self.payments_all else 0.0
+
+
+class Clients:
+    """Client processes.
+
+    Args:
+        processes: with pipes to their standard input and output.
+        server: process id of the node.
+    """
+
+    def __init__(self, processes: Sequence[trio.Process], server: int) -> None:
+        self._processes = processes
+        self._server = server
+        self._lines = [_lines(process) for process in processes]
+
+    async def call(
+        self,
+        make: Callable[[list[int], int, int, int], Round],
+        connections: int,
+        seconds: float,
+        *,
+        warm_s: float,
+    ) -> Outcome:
+        """Have the node called over so many connections, and return what was told.
+
+        Args:
+            make: makes a round of (connections, start_ns, begin_ns, end_ns).
+            seconds: of the window that is measured.
+            warm_s: for how long they call before it.
+
+        Raises:
+            CommandError: a client process has ended, or the node has.
+        """
+        server_s, client_s = self._cpu()
+        start_ns = time.monotonic_ns() + LEAD_NS
+        begin_ns = start_ns + int(warm_s * 1e9)
+        end_ns = begin_ns + int(seconds * 1e9)
+        count = len(self._processes)
+        for n, process in enumerate(self._processes):
+            own = list(range(n, connections, count))
+            round_ = make(own, start_ns, begin_ns, end_ns)
+            await _tell(process, _encode(replace(round_, connections=own)))
+        await sleep_until_ns(end_ns)
+        counted = [await self._answer(n, PATIENCE_S + 10) for n in range(count)]
+        server_s_, client_s_ = self._cpu()
+        return _together(counted, seconds, client_s_ - client_s, server_s_ - server_s)
+
+    def _cpu(self) -> tuple[float, float]:
+        try:
+            return cpu_s(self._server), sum(cpu_s(process.pid) for process in self._processes)
+        except OSError:
+            raise CommandError(
+                exits.CHECK_FAILED, "the node, or a client, has ended before the benchmark"
+            ) from None
+
+    async def _answer(self, n: int, within_s: float) -> Counted:
+        with trio.move_on_after(within_s):
+            async for line in self._lines[n]:
+                return _decode(line)
+        code = self._processes[n].poll()
+        detail = "says nothing" if code is None else f"has ended with code {code}"
+        raise CommandError(exits.CHECK_FAILED, f"a client process {detail}")
+
+
+@asynccontextmanager
+async def clients(count: int, known: Known | None, server: int) -> AsyncIterator[Clients]:
+    """Have so many client processes while the block runs.
+
+    Args:
+        known: keys; None where nothing is signed.
+        server: process id of the node.
+    """
+    async with AsyncExitStack() as stack:
+        processes = [
+            await stack.enter_async_context(
+                started(_CLIENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            for _ in range(count)
+        ]
+        for process in processes:
+            await _tell(process, _encode(known))
+        yield Clients(processes, server)
+
+
+async def _tell(process: trio.Process, line: bytes) -> None:
+    assert process.stdin is not None
+    try:
+        await process.stdin.send_all(line + b"\n")
+    except trio.BrokenResourceError:
+        raise CommandError(exits.CHECK_FAILED, "a client process has ended") from None
+
+
+async def _lines(process: trio.Process) -> AsyncIterator[bytes]:
+    assert process.stdout is not None
+    buffered = b""
+    async for chunk in process.stdout:
+        *lines, buffered = (buffered + chunk).split(b"\n")
+        for line in lines:
+            yield line
+
+
+def _together(
+    counted: Sequence[Counted], seconds: float, client_s: float, server_s: float
+) -> Outcome:
+    latencies = Latencies()
+    refused, told, unknown = Counter[str](), Counter[str](), Counter[str]()
+    for each in counted:
+        latencies.add(each.latencies)
+        refused.update(each.refused)
+        told.update(each.told_minor)
+        unknown.update(each.unknown_minor)
+    return Outcome(
+        seconds,
+        sum(each.payments for each in counted),
+        sum(each.payments_all for each in counted),
+        sum(each.requests for each in counted),
+        latencies,
+        refused,
+        sum(each.unexplained for each in counted),
+        told,
+        unknown,
+        sum(each.verified for each in counted),
+        [sum(tenths) for tenths in zip(*(each.each_tenth for each in counted), strict=True)],
+        client_s,
+        server_s,
+    )
