@@ -53,6 +53,10 @@ class Round(Struct, frozen=True):
     heeds: bool = True
 
 
+class Ready(Struct, frozen=True, tag_field="event", tag="ready"):
+    """What a client process says once: it waits for rounds."""
+
+
 class Client:
     """Runs rounds.
 
@@ -114,6 +118,7 @@ def main() -> None:
     gc.freeze()
     # What a client makes has no cycles; looking for them would only add to its share of the CPU.
     gc.disable()
+    report(Ready())
     while True:
         round_ = decode(lines.get())
         report(client.run(round_).counted())

@@ -10,14 +10,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bench.load.client import PATIENCE_S, Round
+from bench.load.client import PATIENCE_S, Ready, Round
 from bench.load.identities import Known
 from bench.load.latencies import Latencies
 from bench.load.processes import cpu_s, sleep_until_ns, started
@@ -25,11 +25,14 @@ from bench.load.tally import Counted
 from gateway import exits
 from gateway.exits import CommandError
 
+S = TypeVar("S", Counted, Ready)
+
+_PATIENCE_S: Final = PATIENCE_S + 30
 LEAD_NS: Final = 100_000_000
 """Before the first connection of a round is made: by then every process knows of it."""
 _CLIENT: Final = (sys.executable, "-P", "-m", "bench.load.client")
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(Counted).decode
+_decode: Final = msgspec.json.Decoder(Counted | Ready).decode
 
 
 class Outcome(Struct, frozen=True):
@@ -107,7 +110,7 @@ class Clients:
             round_ = make(own, start_ns, begin_ns, end_ns)
             await _tell(process, _encode(replace(round_, connections=own)))
         await sleep_until_ns(end_ns)
-        counted = [await self._answer(n, PATIENCE_S + 10) for n in range(count)]
+        counted = [await self._said(n, Counted) for n in range(count)]
         server_s_, client_s_ = self._cpu()
         return _together(counted, seconds, client_s_ - client_s, server_s_ - server_s)
 
@@ -119,10 +122,21 @@ class Clients:
                 exits.CHECK_FAILED, "the node, or a client, has ended before the benchmark"
             ) from None
 
-    async def _answer(self, n: int, within_s: float) -> Counted:
-        with trio.move_on_after(within_s):
+    async def ready(self) -> None:
+        """Wait until all of them have started.
+
+        Raises:
+            CommandError: one has not.
+        """
+        for n in range(len(self._processes)):
+            await self._said(n, Ready)
+
+    async def _said(self, n: int, kind: type[S]) -> S:
+        with trio.move_on_after(_PATIENCE_S):
             async for line in self._lines[n]:
-                return _decode(line)
+                said = _decode(line)
+                assert isinstance(said, kind)
+                return said
         code = self._processes[n].poll()
         detail = "says nothing" if code is None else f"has ended with code {code}"
         raise CommandError(exits.CHECK_FAILED, f"a client process {detail}")
@@ -145,7 +159,9 @@ async def clients(count: int, known: Known | None, server: int) -> AsyncIterator
         ]
         for process in processes:
             await _tell(process, _encode(known))
-        yield Clients(processes, server)
+        started_ = Clients(processes, server)
+        await started_.ready()
+        yield started_
 
 
 async def _tell(process: trio.Process, line: bytes) -> None:
