@@ -80,7 +80,7 @@ class Clients:
     def __init__(self, processes: Sequence[trio.Process], server: int) -> None:
         self._processes = processes
         self._server = server
-        self._lines = [_lines(process) for process in processes]
+        self._lines = [_Lines(process) for process in processes]
 
     async def call(
         self,
@@ -133,7 +133,8 @@ class Clients:
 
     async def _said(self, n: int, kind: type[S]) -> S:
         with trio.move_on_after(_PATIENCE_S):
-            async for line in self._lines[n]:
+            line = await self._lines[n].next()
+            if line:
                 said = _decode(line)
                 assert isinstance(said, kind)
                 return said
@@ -172,13 +173,23 @@ async def _tell(process: trio.Process, line: bytes) -> None:
         raise CommandError(exits.CHECK_FAILED, "a client process has ended") from None
 
 
-async def _lines(process: trio.Process) -> AsyncIterator[bytes]:
-    assert process.stdout is not None
-    buffered = b""
-    async for chunk in process.stdout:
-        *lines, buffered = (buffered + chunk).split(b"\n")
-        for line in lines:
-            yield line
+class _Lines:
+    """The lines that a process says, one by one."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdout is not None
+        self._stdout = process.stdout
+        self._buffered = b""
+
+    async def next(self) -> bytes:
+        """Return the next one, empty once there will be none."""
+        while b"\n" not in self._buffered:
+            chunk = await self._stdout.receive_some()
+            if not chunk:
+                return b""
+            self._buffered += chunk
+        line, _, self._buffered = self._buffered.partition(b"\n")
+        return line
 
 
 def _together(
