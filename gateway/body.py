@@ -18,8 +18,8 @@ from msgspec.structs import fields
 
 from gateway.errors import Problem, RequestCode, RequestError, problem
 from gateway.strict_json import (
-    DETAIL_CHARACTERS,
     blemish,
+    detail_of,
     duplicate,
     plain,
     read,
@@ -122,9 +122,9 @@ class BodyDecoder(Generic[T]):
         try:
             self._decode(body)
         except msgspec.ValidationError as error:
-            return problem(RequestCode.INVALID_REQUEST, str(error)[:DETAIL_CHARACTERS])
+            return problem(RequestCode.INVALID_REQUEST, detail_of(error))
         except _FAILURES as error:
-            return problem(RequestCode.MALFORMED_JSON, str(error)[:DETAIL_CHARACTERS])
+            return problem(RequestCode.MALFORMED_JSON, detail_of(error))
         raise AssertionError("refused by the cheap tests, and nothing is wrong with it")
 
     def _note(self, info: inspect.Type) -> None:

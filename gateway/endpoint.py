@@ -21,6 +21,7 @@ from gateway.answer import JSON, STATUS, Answer, failed
 from gateway.body import BodyDecoder
 from gateway.desk import TIMEOUT_S_MAX, Caller, Desk
 from gateway.errors import Code, RequestCode, RequestError, problem
+from gateway.strict_json import detail_of
 from gateway.target import parameters, path_number
 
 BODY_BYTES: Final = 64 << 10
@@ -205,7 +206,7 @@ def convert(values: Mapping[str, str | int], type_: type[Struct]) -> Any:
     try:
         return msgspec.convert(values, type_)
     except msgspec.ValidationError as error:
-        raise RequestError(RequestCode.INVALID_REQUEST, str(error)) from None
+        raise RequestError(RequestCode.INVALID_REQUEST, detail_of(error)) from None
 
 
 def _segments(path: str) -> list[str]:

@@ -96,6 +96,11 @@ def _unfit_as(point: int) -> RequestCode:
     return RequestCode.CONTROL_CHARACTER
 
 
+def detail_of(error: Exception) -> str:
+    """Return what callers are told of an error of a decoder's, which may repeat what they sent."""
+    return str(error).encode("ascii", "backslashreplace").decode("ascii")[:DETAIL_CHARACTERS]
+
+
 def plain(json_text: bytes) -> bool:
     """Return whether no text of valid JSON can have anything wrong with it.
 

@@ -5,6 +5,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -127,6 +128,22 @@ def test_body_that_does_not_fit_is_invalid_alone_and_in_an_array(body: bytes) ->
         array = _decoded(COMMANDS, b"[" + tagged + b"," + good + b"]")
         assert array.entries[0].code == "INVALID_REQUEST"
         assert array.entries[1] == TAKEN
+
+
+@pytest.mark.parametrize("name", ["é", "\u4e24\u676f", "\U0001f45b", "x" * 1_000])
+async def test_detail_is_short_and_ascii_whatever_the_name_that_it_repeats(name: str) -> None:
+    """Of members and parameters that nobody knows: msgspec's message has the name in it."""
+    async with open_desk() as client:
+        body = PAY[:-1] + b"," + msgspec.json.encode(name) + b":1}"
+        for method, path, sent in (
+            ("POST", "/v1/payments", body),
+            ("GET", f"/v1/payments?merchant_no=M1&{quote(name)}=1", b""),
+        ):
+            answer = await client.call(method, path, sent)
+            assert (answer.status, answer.body.code) == (422, "INVALID_REQUEST")
+            assert answer.body.detail.isascii()
+            assert answer.body.detail.isprintable()
+            assert len(answer.body.detail) <= 300
 
 
 FINE = {
