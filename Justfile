@@ -78,9 +78,10 @@ fmt: setup
     .venv/bin/ruff check --fix
     .venv/bin/ruff format
 
-# Write both lock files anew; `./just lock --upgrade` takes newer versions. No address gets in.
+# Write all lock files anew; `./just lock --upgrade` takes newer versions. No address gets in.
 lock *ARGS:
     {{ compile }} --group tools --output-file tools.lock "$@"
+    {{ compile }} --group fuzz --output-file fuzz.lock "$@"
     {{ compile }} --extra demo --group dev --output-file requirements.lock pyproject.toml "$@"
 
 # --- longer recipes: each says how long it takes, and ./just test never runs it ---------------
@@ -141,6 +142,12 @@ overload: setup
 # Schemathesis against a node, with all its checks; PIAOHAO_SEED makes other requests (2 minutes).
 api-check EXAMPLES="30": setup
     PIAOHAO_EXAMPLES={{ quote(EXAMPLES) }} {{ quote(bin / "pytest") }} -s -m long tests/e2e/test_schemathesis.py
+
+# Fuzz a target, or all of them in turn, along the coverage of our code: tests/fuzz/ (SECONDS each;
+# atheris, which has wheels for Linux only).
+fuzz TARGET="all" SECONDS="60": setup
+    .tools/bin/uv pip install --quiet --no-build --require-hashes --python .venv/bin/python --target .tools/fuzz -r fuzz.lock
+    PYTHONPATH=.:.tools/fuzz .venv/bin/python -m tests.fuzz.campaign {{ quote(TARGET) }} {{ quote(SECONDS) }}
 
 # A file of 150,000 rows, and how many a second (1 minute; run nothing else).
 replay-large: setup

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ["requirements.lock", "tools.lock"]
+LOCKS = ["requirements.lock", "tools.lock", "fuzz.lock"]
 REQUIREMENT = re.compile(r"([a-z0-9][a-z0-9-]*)==\S+( ; .+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
@@ -55,7 +55,8 @@ def _wanted() -> Iterator[tuple[str, str]]:
         *project["build-system"]["requires"],
     ]
     yield from ((requirement, "requirements.lock") for requirement in installed)
-    yield from ((requirement, "tools.lock") for requirement in groups["tools"])
+    for group in ("tools", "fuzz"):
+        yield from ((requirement, f"{group}.lock") for requirement in groups[group])
 
 
 @pytest.mark.parametrize(("requirement", "lock"), sorted(set(_wanted())))
