@@ -30,6 +30,7 @@ from storage.errors import CorruptRowError, StorageError
 from storage.link import Marker
 from storage.memory import MemorySnapshot, MemoryStore
 from storage.row import LINKS, OUTBOX, PARKED, seal, unseal
+from tests.effort import effort
 from tests.engine.purses import (
     KINDS,
     MIDNIGHT_NS,
@@ -211,7 +212,7 @@ async def test_clean_stop_leaves_nothing_to_recover() -> None:
 
 async def test_lossy_way_delivers_everything_exactly_once(autojump_clock: MockClock) -> None:
     """Lost, doubled, late and reordered: each end counts, and the sender sends again."""
-    for seed in range(15):
+    for seed in range(effort(6, 15)):
         stores = new_stores()
         told: dict[str, Any] = {}
         async with running_node(stores) as node:

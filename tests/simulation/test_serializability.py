@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.simulator.serializability import ACCOUNT, MERCHANT, Operation, Outcome, check
+from tests.effort import effort
 from tests.simulation.bank import (
     ACCOUNT_KINDS,
     MERCHANT_KINDS,
@@ -284,7 +285,7 @@ def _histories(draw: st.DrawFn, merchant: bool) -> list[Operation]:
 
 
 @given(_histories(merchant=False), st.integers(0, 6))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=effort(500, 1_500), deadline=None)
 def test_account_history_is_judged_as_by_trying_every_order(
     history: list[Operation], posted: int
 ) -> None:
@@ -294,7 +295,7 @@ def test_account_history_is_judged_as_by_trying_every_order(
 
 
 @given(_histories(merchant=True), st.integers(0, 6), st.integers(0, 6))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=effort(500, 1_500), deadline=None)
 def test_merchant_history_is_judged_as_by_trying_every_order(
     history: list[Operation], posted: int, refundable: int
 ) -> None:
