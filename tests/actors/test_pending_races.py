@@ -15,6 +15,7 @@ from actors.messages import ResumeRefunds
 from actors.payment import PAYMENTS
 from actors.refund import REFUNDS, WAIT_NS, Refund
 from tests.actors.driver import DAY, MERCHANT, Bank
+from tests.effort import effort
 
 PAYERS = ("A1", "A2", "A3")
 _numbers = st.integers(0, 30).map(str)
@@ -77,7 +78,7 @@ def _departures(bank: Bank) -> list[str]:
             and row[6].startswith("refund/")]  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=effort(80, 200))
 @given(_steps)
 def test_queue_keeps_its_order_and_its_promises(steps: list[commands.Command | int]) -> None:
     bank = _opened()
@@ -135,7 +136,7 @@ def _expect_one_outcome(bank: Bank, asked: dict[tuple[int, int, int], commands.C
     assert all(len(told) <= 1 for told in outcomes.values()), outcomes
 
 
-@settings(max_examples=10)
+@settings(max_examples=effort(4, 10))
 @given(
     st.lists(st.booleans(), min_size=60, max_size=160),
     st.lists(st.integers(0, 400), min_size=1, max_size=6),

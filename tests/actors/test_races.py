@@ -14,6 +14,7 @@ from actors import commands
 from actors.answers import Outcome, Refused, Replayed
 from actors.method import METHODS
 from tests.actors.driver import SECOND, Bank, registering
+from tests.effort import effort
 
 _accounts = st.sampled_from(["A1", "A1", "A2", "A3"])
 _merchants = st.sampled_from(["M1", "M1", "M2"])
@@ -92,7 +93,7 @@ def _opened() -> Bank:
     return bank
 
 
-@settings(max_examples=200)
+@settings(max_examples=effort(80, 200))
 @given(_steps)
 def test_commands_in_any_interleaving_keep_every_invariant(
     steps: list[commands.Command | int | str],

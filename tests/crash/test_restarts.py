@@ -15,6 +15,7 @@ from tests.crash.crowd import crowd, open_town
 from tests.crash.log import Log
 from tests.crash.witness import Witness, conclude
 from tests.e2e.process import make_store, node
+from tests.effort import effort
 
 RESTARTS = 5
 """With one shard, and as many with three."""
@@ -41,7 +42,7 @@ async def _restarted(path: Path, shards: int) -> None:
                 if restart == 0:
                     await open_town(running.address)
                     await client.go_to(running.address)
-                await client.told_more(draw.randrange(20, 120))
+                await client.told_more(draw.randrange(20, effort(60, 120)))
                 killed = draw.random() < 0.5
                 code = await running.end(kill=killed)
                 assert code == (-9 if killed else 0)
