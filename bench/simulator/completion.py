@@ -23,7 +23,7 @@ from actors.commands import (
     content,
 )
 from actors.refusal import Refusal
-from bench.simulator.checkers import OPEN_HOLDS
+from bench.simulator.checkers.records import OPEN_HOLDS
 from bench.simulator.world import World
 from engine.dates import DateState, open_date
 from gateway.verification import verify

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from actors.commands import digest
 from bench.simulator.chance import Chance
-from bench.simulator.checkers import Checkers, Content
+from bench.simulator.checkers.marks import Content
+from bench.simulator.checkers.marks import Marks as DurableMarks
 from bench.simulator.client import NOTHING_HAPPENED, Asked
 from bench.simulator.failure import Fail
 from engine.fault import Fault
@@ -55,16 +56,16 @@ class Requests:
 
     Args:
         chance: the run's source for it.
-        checkers: of the durable state.
+        durable: the marks that are.
         fail: told what is wrong.
         effects: counts what is worth knowing of.
     """
 
     def __init__(
-        self, chance: Chance, checkers: Checkers, fail: Fail, effects: Counter[str]
+        self, chance: Chance, durable: DurableMarks, fail: Fail, effects: Counter[str]
     ) -> None:
         self._chance = chance
-        self._checkers = checkers
+        self._durable = durable
         self._fail = fail
         self._effects = effects
         self._taken: set[bytes] = set()
@@ -74,7 +75,7 @@ class Requests:
     def booted(self, now_s: int) -> Marks:
         """Return the memory of a process that begins now."""
         self._taken.clear()
-        self._newest_s = self._checkers.marks_now_s = now_s
+        self._newest_s = self._durable.now_s = now_s
         return Marks(now_s)
 
     def draw(self, asked: Asked, shard: int, now_s: int) -> Request | None:
@@ -85,7 +86,7 @@ class Requests:
         if asked.signed is None:
             asked.signed = self._chance.random() < SIGNED
         if not asked.signed:
-            self._checkers.unsigned.add(_content(asked))
+            self._durable.unsigned.add(_content(asked))
             return None
         off_s = self._chance.choice((0, 0, 1, -1, WINDOW_S, -WINDOW_S))
         key = self._chance.getrandbits(8 * KEY_BYTES).to_bytes(KEY_BYTES, "big")
@@ -93,9 +94,9 @@ class Requests:
 
     def comes(self, request: Request, marks: Marks, now_s: int) -> bool:
         """Have a request come in; returns whether it is let in."""
-        self._newest_s = self._checkers.marks_now_s = max(self._newest_s, now_s)
+        self._newest_s = self._durable.now_s = max(self._newest_s, now_s)
         row = request.row
-        before = row in self._taken or self._checkers.marked(row)
+        before = row in self._taken or self._durable.has(row)
         within = self._newest_s - WINDOW_S <= request.created_s <= now_s + WINDOW_S
         taken = marks.take(request.created_s, request.key, now_s)
         if taken != (within and not before):
@@ -103,7 +104,7 @@ class Requests:
             self._fail("replays", f"{detail} is {'let in' if taken else 'refused'}")
         if taken:
             self._taken.add(row)
-            self._checkers.let_in(_content(request.asked), row)
+            self._durable.let_in(_content(request.asked), row)
             self._seen.append(request)
             del self._seen[:-_SEEN_MAX]
         elif within:
@@ -116,7 +117,7 @@ class Requests:
 
     def answered(self, request: Request, outcome: object) -> None:
         """See that a mark is durable where its command had a turn, and nowhere else."""
-        durable = self._checkers.marked(request.row, request.shard)
+        durable = self._durable.has(request.row, request.shard)
         if isinstance(outcome, Fault):
             if outcome.code in NOTHING_HAPPENED and durable:
                 self._fail("marks", f"{outcome.code}, and the mark of {request.asked.name} is kept")

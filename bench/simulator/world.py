@@ -19,7 +19,7 @@ from actors.kinds import KINDS
 from actors.outcome import Bound
 from actors.refusal import Refusal
 from bench.simulator.chance import Chance
-from bench.simulator.checkers import Checkers
+from bench.simulator.checkers.durable_state import Checkers
 from bench.simulator.client import NOTHING_HAPPENED, Asked
 from bench.simulator.disk import SIMULATED, Disk
 from bench.simulator.failure import Failure
@@ -159,7 +159,7 @@ class World:
             trio.current_time,
             self.effects,
         )
-        self.requests = Requests(self.source("marks"), self.checkers, self.fail, self.effects)
+        self.requests = Requests(self.source("marks"), self.checkers.marks, self.fail, self.effects)
 
     def source(self, name: str) -> Chance:
         """Return a source of chance of its own."""
