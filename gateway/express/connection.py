@@ -38,8 +38,8 @@ _LINGER_BYTES: Final = 1 << 20
 _BUSY: Final = unsigned(failed(faulted(NODE_BUSY)))
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
-Takeover = Callable[[Stream, Request, bytes], Awaitable[None]]
-"""`(stream, request, what came in behind it)`: speaks another protocol until either side ends it;
+Takeover = Callable[[Request, Stream, bytes], Awaitable[None]]
+"""`(request, stream, what came in behind it)`: speaks another protocol until either side ends it;
 the connection is closed after that."""
 
 
@@ -301,7 +301,7 @@ class Connection:
         self._count(-self._active)
         incoming.end()
         self._ending = True
-        await takeover(self._stream, self._request(incoming), self._framing.rest())
+        await takeover(self._request(incoming), self._stream, self._framing.rest())
 
     async def _refuse(self, found: Problem) -> None:
         """Say what is wrong with what comes in, after what was asked before it, and end."""

@@ -6,28 +6,47 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 import trio
 import trio.testing
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.limits import Limits
 from gateway.server import Serving, serve
 from storage.folder import Folder
 from tests.shards import SHARDS
 
+GOOD: Final = (
+    b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 2\r\n\r\n[]"
+)
+"""A request that costs nothing and goes well at either door."""
+BODY: Final = b'[{"command":"open_merchant","merchant_no":"M1","currency":"USD"}]'
+OPEN_MERCHANT: Final = (
+    b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+)
+"""One that waits for a commit."""
+
+Door = Literal["main", "express"]
+"""A node's listeners: that for everything, and that for what is asked for most."""
+
 
 @asynccontextmanager
 async def serving(
-    data: Path, limits: Limits | None = None, **options: Any
+    data: Path, limits: Limits | None = None, *, door: Door = "main", **options: Any
 ) -> AsyncIterator[Serving]:
     """Serve a new store in `data`; it is stopped in good order at the end.
 
     Args:
+        door: whose address is the node's in what is yielded.
         options: as for `serve`.
     """
+    if door == "express":
+        options["express_listen"] = "127.0.0.1:0"
     with closing(Folder(data, create=True)) as folder:
         folder.create("2026-01-05", 1_767_600_000 * 10**9, shards=SHARDS)
         async with trio.open_nursery() as nursery:
@@ -35,9 +54,17 @@ async def serving(
                 partial(serve, folder, listen="127.0.0.1:0", limits=limits, **options)
             )
             try:
-                yield running
+                yield through(running, door)
             finally:
                 running.stop()
+
+
+def through(running: Serving, door: Door) -> Serving:
+    """Return the node with one door's address as its own."""
+    if door == "main":
+        return running
+    assert running.express_address is not None
+    return replace(running, address=running.express_address)
 
 
 async def connect(running: Serving, source: str | None = None) -> trio.SocketStream:

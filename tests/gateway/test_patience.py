@@ -15,18 +15,17 @@ from engine.limits import Limits
 from gateway.listener.bounds import Bounds
 from gateway.patience import WAIT_S_MAX, Patience
 from gateway.server import Serving
-from tests.gateway.serving import addressed, connect, serving
+from tests.gateway.serving import BODY, GOOD, Door, addressed, connect, serving
 from tests.shards import SHARDS
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 JSON = {"content-type": "application/json"}
 SLOW = (
-    b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    b"Content-Length: 40\r\n\r\n"
+    b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY)
 )
-BODY = b'{"merchant_no": "M1", "currency": "USD"}'
-ASK = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
+ONE_PLACE = Bounds(requests_max=1, express_requests_max=1)
 
 
 async def test_caller_who_heeds_is_heard_at_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -97,11 +96,14 @@ def _merchant_on_each_shard() -> list[dict[str, str]]:
     for n in count():
         found.setdefault(shard_of(f"merchant/M{n}", SHARDS), f"M{n}")
         if len(found) == SHARDS:
-            return [{"merchant_no": number, "currency": "USD"} for number in found.values()]
+            return [
+                {"command": "open_merchant", "merchant_no": number, "currency": "USD"}
+                for number in found.values()
+            ]
     raise AssertionError
 
 
-async def _ask(running: Serving, stream: trio.SocketStream, request: bytes = ASK) -> bytes:
+async def _ask(running: Serving, stream: trio.SocketStream, request: bytes = GOOD) -> bytes:
     """Send a request, or the rest of one, and return the whole answer."""
     await stream.send_all(addressed(running, request))
     answer = b""
@@ -122,18 +124,18 @@ async def _one_place_is_taken(running: Serving) -> AsyncIterator[None]:
 
     async def open_merchant() -> None:
         async with httpx2.AsyncClient() as client:
-            path = f"{running.address}/v1/merchants"
-            answers.append(await client.post(path, json=_merchant_on_each_shard()[0]))
+            path = f"{running.address}/v1/commands"
+            answers.append(await client.post(path, json=_merchant_on_each_shard()[:1]))
 
     async with trio.open_nursery() as nursery, _nothing_is_answered(running):
         nursery.start_soon(open_merchant)
         await trio.testing.wait_all_tasks_blocked(0.05)
         yield
-    assert answers[0].status_code == 201
+    assert answers[0].status_code == 200
 
 
-async def test_request_beyond_the_last_place_is_refused_at_once(tmp_path: Path) -> None:
-    async with serving(tmp_path, bounds=Bounds(requests_max=1)) as running:
+async def test_request_beyond_the_last_place_is_refused_at_once(tmp_path: Path, door: Door) -> None:
+    async with serving(tmp_path, bounds=ONE_PLACE, door=door) as running:
         async with _one_place_is_taken(running), await connect(running) as stream:
             refusal = await _ask(running, stream)
             assert refusal.startswith(b"HTTP/1.1 503")
@@ -145,10 +147,10 @@ async def test_request_beyond_the_last_place_is_refused_at_once(tmp_path: Path) 
             assert answer.startswith(b"HTTP/1.1 200"), "its place is free again"
 
 
-async def test_caller_who_insists_is_not_heard_before_its_time(tmp_path: Path) -> None:
+async def test_caller_who_insists_is_not_heard_before_its_time(tmp_path: Path, door: Door) -> None:
     """And is refused for that though there is room; then it is served."""
     async with (
-        serving(tmp_path, bounds=Bounds(requests_max=1)) as running,
+        serving(tmp_path, bounds=ONE_PLACE, door=door) as running,
         await connect(running) as stream,
     ):
         async with _one_place_is_taken(running):
@@ -159,9 +161,9 @@ async def test_caller_who_insists_is_not_heard_before_its_time(tmp_path: Path) -
         assert (await _ask(running, stream)).startswith(b"HTTP/1.1 200")
 
 
-async def test_body_that_is_long_in_coming_takes_no_place(tmp_path: Path) -> None:
+async def test_body_that_is_long_in_coming_takes_no_place(tmp_path: Path, door: Door) -> None:
     async with (
-        serving(tmp_path, bounds=Bounds(requests_max=1)) as running,
+        serving(tmp_path, bounds=ONE_PLACE, door=door) as running,
         await connect(running) as slow,
     ):
         await slow.send_all(addressed(running, SLOW) + BODY[:10])
@@ -169,12 +171,12 @@ async def test_body_that_is_long_in_coming_takes_no_place(tmp_path: Path) -> Non
         async with await connect(running) as stream:
             assert (await _ask(running, stream)).startswith(b"HTTP/1.1 200")
         await trio.testing.wait_all_tasks_blocked(0.05)  # its place is free again
-        assert (await _ask(running, slow, BODY[10:])).startswith(b"HTTP/1.1 201")
+        assert (await _ask(running, slow, BODY[10:])).startswith(b"HTTP/1.1 200")
 
 
-async def test_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
+async def test_body_that_does_not_come_is_answered_408(tmp_path: Path, door: Door) -> None:
     async with (
-        serving(tmp_path, bounds=Bounds(body_s=0.1)) as running,
+        serving(tmp_path, bounds=Bounds(body_s=0.1), door=door) as running,
         await connect(running) as slow,
     ):
         answer = await _ask(running, slow, SLOW + BODY[:10])
@@ -184,13 +186,18 @@ async def test_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
             assert await slow.receive_some() == b"", "what else comes is no new request"
 
 
-async def test_full_node_refuses_commands_unread_and_hears_operators(tmp_path: Path) -> None:
+async def test_full_node_refuses_commands_unread_and_hears_operators(
+    tmp_path: Path, door: Door
+) -> None:
     limits = Limits(unconfirmed_max=1)
-    async with serving(tmp_path, limits) as running, httpx2.AsyncClient(timeout=30) as client:
+    async with (
+        serving(tmp_path, limits, door=door) as running,
+        httpx2.AsyncClient(timeout=30) as client,
+    ):
         answers = []
 
         async def open_merchant(body: dict[str, str]) -> None:
-            answers.append(await client.post(f"{running.address}/v1/merchants", json=body))
+            answers.append(await client.post(f"{running.address}/v1/commands", json=[body]))
 
         async with trio.open_nursery() as nursery, _nothing_is_answered(running):
             for body in _merchant_on_each_shard():
@@ -200,8 +207,9 @@ async def test_full_node_refuses_commands_unread_and_hears_operators(tmp_path: P
             answer = await client.post(path, content=b"this is not read", headers=JSON)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert answer.json()["code"] == "NODE_BUSY"
-            path = f"{running.address}/v1/day-cuts"
-            async with httpx2.AsyncClient() as operator:
-                answer = await operator.post(path, content=b"this is read", headers=JSON)
-            assert answer.json()["code"] == "MALFORMED_JSON"
-        assert {answer.status_code for answer in answers} == {201}
+            if door == "main":
+                path = f"{running.address}/v1/day-cuts"
+                async with httpx2.AsyncClient() as operator:
+                    answer = await operator.post(path, content=b"this is read", headers=JSON)
+                assert answer.json()["code"] == "MALFORMED_JSON"
+        assert {answer.status_code for answer in answers} == {200}

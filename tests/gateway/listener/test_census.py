@@ -10,11 +10,9 @@ import trio
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census
 from gateway.server import Serving
-from tests.gateway.serving import addressed, connect, read_answer, serving, until_closed
+from tests.gateway.serving import GOOD, Door, addressed, connect, read_answer, serving, until_closed
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
-
-GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class _Guest:
@@ -114,28 +112,28 @@ async def _asks(running: Serving, stream: trio.SocketStream) -> int:
     return (await read_answer(stream)).status
 
 
-async def test_idle_connection_is_closed_for_a_new_one(tmp_path: Path) -> None:
+async def test_idle_connection_is_closed_for_a_new_one(tmp_path: Path, door: Door) -> None:
     """Those that are at work stay; where none is idle the new one is closed at once."""
     bounds = Bounds(connections_max=2)
-    async with serving(tmp_path, bounds=bounds) as running, AsyncExitStack() as stack:
+    async with serving(tmp_path, bounds=bounds, door=door) as running, AsyncExitStack() as stack:
         idle = await stack.enter_async_context(await connect(running))
         assert await _asks(running, idle) == 200
         at_work = await stack.enter_async_context(await connect(running))
-        await at_work.send_all(b"GET /")
+        await at_work.send_all(b"POST ")
         await trio.testing.wait_all_tasks_blocked(0.02)
         new = await stack.enter_async_context(await connect(running))
-        await new.send_all(b"GET /")
+        await new.send_all(b"POST ")
         assert await until_closed(idle) == b""
         await trio.testing.wait_all_tasks_blocked(0.02)
         turned_away = await stack.enter_async_context(await connect(running))
         assert await until_closed(turned_away) == b""
-        await at_work.send_all(addressed(running, GOOD).removeprefix(b"GET /"))
+        await at_work.send_all(addressed(running, GOOD).removeprefix(b"POST "))
         assert (await read_answer(at_work)).status == 200
 
 
-async def test_one_address_has_its_own_share_of_connections(tmp_path: Path) -> None:
+async def test_one_address_has_its_own_share_of_connections(tmp_path: Path, door: Door) -> None:
     bounds = Bounds(connections_per_peer=3, counts_loopback=True)
-    async with serving(tmp_path, bounds=bounds) as running, AsyncExitStack() as stack:
+    async with serving(tmp_path, bounds=bounds, door=door) as running, AsyncExitStack() as stack:
         other = await stack.enter_async_context(await connect(running, "127.0.0.2"))
         flood = [await stack.enter_async_context(await connect(running)) for _ in range(10)]
         for each in flood[:7]:

@@ -16,11 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from gateway.express import connection as express
 from gateway.listener.bounds import Bounds
 from gateway.listener.connection import Connection
 from gateway.server import Serving
 from tests.gateway.certificates import Signer
 from tests.gateway.serving import (
+    GOOD,
+    OPEN_MERCHANT,
+    Door,
     addressed,
     connect,
     connect_tls,
@@ -32,7 +36,6 @@ from tests.gateway.serving import (
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
-GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
 CLIENTS = 100
 PIECE_BYTES = 100_000
 
@@ -48,12 +51,13 @@ class Script(Struct, frozen=True):
 _REQUESTS = st.sampled_from(
     [
         GOOD,
-        b"GET /v1/node HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-        b"GET /v1/node HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        b"GET /v1/node HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /v1/payments/M1/O1 HTTP/1.0\r\nHost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0",
-        b"HEAD /v1/node HTTP/1.1\r\nHost: elsewhere\r\n\r\n",
+        b"HEAD /v1/payments/M1/O1 HTTP/1.1\r\nHost: elsewhere\r\n\r\n",
         b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n",
         b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n",
         b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -122,20 +126,20 @@ def _no_complaints() -> Iterator[None]:
 
 def _connections() -> int:
     gc.collect()
-    return sum(isinstance(each, Connection) for each in gc.get_objects())
+    return sum(isinstance(each, Connection | express.Connection) for each in gc.get_objects())
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(scripts=st.lists(_SCRIPTS, min_size=CLIENTS, max_size=CLIENTS), secure=st.booleans())
 async def test_a_thousand_misbehaving_clients_leave_nothing(
-    scripts: list[Script], secure: bool
+    scripts: list[Script], secure: bool, door: Door
 ) -> None:
     """No task and no connection of theirs is there, nothing is logged, and the node answers."""
     bounds = Bounds(hello_s=0.2, head_s=0.2, body_s=0.2, keep_alive_s=0.2, send_s=0.2, linger_s=0.2)
     with tempfile.TemporaryDirectory() as folder, _no_complaints():
         signer = Signer(Path(folder))
         tls, context = (signer.server(), signer.client()) if secure else (None, None)
-        async with serving(Path(folder, "bank"), tls=tls, bounds=bounds) as running:
+        async with serving(Path(folder, "bank"), tls=tls, bounds=bounds, door=door) as running:
             async with no_task_is_left(), trio.open_nursery() as nursery:
                 for script in scripts:
                     nursery.start_soon(_act, running, context, script)
@@ -148,15 +152,11 @@ async def test_a_thousand_misbehaving_clients_leave_nothing(
 
 @pytest.mark.parametrize("leave", [reset, trio.aclose_forcefully])
 async def test_client_that_leaves_with_more_to_ask_leaves_nothing(
-    leave: Callable[[trio.SocketStream], Awaitable[None]], tmp_path: Path
+    leave: Callable[[trio.SocketStream], Awaitable[None]], tmp_path: Path, door: Door
 ) -> None:
     """Hypercorn's connection waits for ever for an answer that nobody sends any more."""
-    request = (
-        b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n"
-        b"Content-Type: application/json\r\nContent-Length: 37\r\n\r\n"
-        b'{"merchant_no":"M1","currency":"USD"}'
-    )
-    async with serving(tmp_path) as running:
+    request = OPEN_MERCHANT.replace(b"Host: x\r\n", b"Host: x\r\nUpgrade: h2c\r\n")
+    async with serving(tmp_path, door=door) as running:
         async with no_task_is_left():
             for more in (b"", GOOD * 20):
                 for shard in running.node.shards:

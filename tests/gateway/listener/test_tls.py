@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from cryptography import x509
 
+from gateway.counter import Response
 from gateway.listener.address import authority, bound
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import Listener
@@ -22,6 +23,10 @@ from gateway.listener.tls import CLIENT_CERTIFICATE, TlsFileError, TlsFiles
 from gateway.server import Serving
 from tests.gateway.certificates import Signer
 from tests.gateway.serving import (
+    BODY,
+    GOOD,
+    OPEN_MERCHANT,
+    Door,
     addressed,
     connect,
     connect_tls,
@@ -32,7 +37,7 @@ from tests.gateway.serving import (
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
-GOOD = b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n"
+JSON = {"content-type": "application/json"}
 
 
 async def _is_well(running: Serving, context: ssl.SSLContext) -> None:
@@ -41,25 +46,24 @@ async def _is_well(running: Serving, context: ssl.SSLContext) -> None:
         assert (await read_answer(stream)).status == 200
 
 
-async def test_node_is_reached_by_https(tmp_path: Path) -> None:
+async def test_node_is_reached_by_https(tmp_path: Path, door: Door) -> None:
     signer = Signer(tmp_path)
     async with (
-        serving(tmp_path / "bank", tls=signer.server()) as running,
+        serving(tmp_path / "bank", tls=signer.server(), door=door) as running,
         httpx2.AsyncClient(verify=signer.client()) as client,
     ):
         assert running.address.startswith("https://127.0.0.1:")
-        body = {"merchant_no": "M1", "currency": "USD"}
-        answer = await client.post(f"{running.address}/v1/merchants", json=body)
-        assert answer.status_code == 201
-        assert (await client.get(f"{running.address}/v1/merchants/M1")).status_code == 200
+        path = f"{running.address}/v1/commands"
+        answer = await client.post(path, content=BODY, headers=JSON)
+        assert [each["status"] for each in answer.json()] == [201]
         async with httpx2.AsyncClient() as stranger:
             with pytest.raises(httpx2.ConnectError):
-                await stranger.get(f"{running.address}/v1/node")
+                await stranger.get(path)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_versions_ciphers_and_protocol_are_todays(
-    version: ssl.TLSVersion, tmp_path: Path
+    version: ssl.TLSVersion, tmp_path: Path, door: Door
 ) -> None:
     """A client that would rather speak HTTP/2 speaks HTTP/1.1; it gets no ticket."""
     signer = Signer(tmp_path)
@@ -67,7 +71,7 @@ async def test_versions_ciphers_and_protocol_are_todays(
     context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols(["h2", "http/1.1"])
     async with (
-        serving(tmp_path / "bank", tls=signer.server()) as running,
+        serving(tmp_path / "bank", tls=signer.server(), door=door) as running,
         await connect_tls(running, context) as stream,
     ):
         assert stream.selected_alpn_protocol() == "http/1.1"
@@ -82,7 +86,7 @@ async def test_versions_ciphers_and_protocol_are_todays(
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-async def test_old_versions_and_weak_ciphers_are_refused(tmp_path: Path) -> None:
+async def test_old_versions_and_weak_ciphers_are_refused(tmp_path: Path, door: Door) -> None:
     signer = Signer(tmp_path)
 
     def old(context: ssl.SSLContext) -> None:
@@ -98,7 +102,7 @@ async def test_old_versions_and_weak_ciphers_are_refused(tmp_path: Path) -> None
         context.set_ciphers("ECDHE+AES:!AESGCM")
         context.maximum_version = ssl.TLSVersion.TLSv1_2
 
-    async with serving(tmp_path / "bank", tls=signer.server()) as running:
+    async with serving(tmp_path / "bank", tls=signer.server(), door=door) as running:
         for weaken in (old, without_forward_secrecy, not_authenticated):
             context = signer.client()
             weaken(context)
@@ -107,12 +111,14 @@ async def test_old_versions_and_weak_ciphers_are_refused(tmp_path: Path) -> None
         await _is_well(running, signer.client())
 
 
-async def test_client_that_stalls_or_speaks_no_tls_spoils_nothing(tmp_path: Path) -> None:
+async def test_client_that_stalls_or_speaks_no_tls_spoils_nothing(
+    tmp_path: Path, door: Door
+) -> None:
     """In whatever state it leaves its handshake; nobody waits for it."""
     signer = Signer(tmp_path)
     hello = _client_hello(signer.client())
     bounds = Bounds(hello_s=0.3)
-    async with serving(tmp_path / "bank", tls=signer.server(), bounds=bounds) as running:
+    async with serving(tmp_path / "bank", tls=signer.server(), bounds=bounds, door=door) as running:
         for begun in (b"", hello[:1], hello[:100], hello):
             async with await connect(running) as stalled:
                 await stalled.send_all(begun)
@@ -136,9 +142,9 @@ def _client_hello(context: ssl.SSLContext) -> bytes:
     return outgoing.read()
 
 
-async def test_tls_at_the_plain_port_spoils_nothing(tmp_path: Path) -> None:
+async def test_tls_at_the_plain_port_spoils_nothing(tmp_path: Path, door: Door) -> None:
     signer = Signer(tmp_path)
-    async with serving(tmp_path / "bank") as running:
+    async with serving(tmp_path / "bank", door=door) as running:
         with pytest.raises(trio.BrokenResourceError):
             await connect_tls(running, signer.client())
         async with await connect(running) as stream:
@@ -146,13 +152,13 @@ async def test_tls_at_the_plain_port_spoils_nothing(tmp_path: Path) -> None:
             assert (await read_answer(stream)).status == 200
 
 
-async def test_http2_client_is_refused_within_tls_too(tmp_path: Path) -> None:
+async def test_http2_client_is_refused_within_tls_too(tmp_path: Path, door: Door) -> None:
     """One that speaks HTTP/2 though it was told HTTP/1.1, or offered nothing else."""
     signer = Signer(tmp_path)
     context = signer.client()
     context.set_alpn_protocols(["h2"])
     async with (
-        serving(tmp_path / "bank", tls=signer.server()) as running,
+        serving(tmp_path / "bank", tls=signer.server(), door=door) as running,
         await connect_tls(running, context) as stream,
     ):
         await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
@@ -215,7 +221,7 @@ async def test_client_certificate_is_not_asked_for_without_an_authority(tmp_path
         assert (await read_answer(stream)).body == b"none"
 
 
-async def test_certificate_is_read_again_for_new_connections(tmp_path: Path) -> None:
+async def test_certificate_is_read_again_for_new_connections(tmp_path: Path, door: Door) -> None:
     """What is there goes on; files that cannot be used change nothing."""
     signer = Signer(tmp_path)
     certificate, key = signer.sign("server")
@@ -227,7 +233,7 @@ async def test_certificate_is_read_again_for_new_connections(tmp_path: Path) -> 
         return stream.getpeercert()["serialNumber"]
 
     async with (
-        serving(tmp_path / "bank", tls=files.context) as running,
+        serving(tmp_path / "bank", tls=files.context, door=door) as running,
         await connect_tls(running, signer.client()) as old,
     ):
         first = await shown(old)
@@ -245,10 +251,10 @@ async def test_certificate_is_read_again_for_new_connections(tmp_path: Path) -> 
         assert await shown(old) == first
 
 
-async def test_node_that_stops_answers_what_was_asked_over_tls(tmp_path: Path) -> None:
+async def test_node_that_stops_answers_what_was_asked_over_tls(tmp_path: Path, door: Door) -> None:
     """The answer says that it is the last, and TLS that it ends; a stalled client is left."""
     signer = Signer(tmp_path)
-    async with serving(tmp_path / "bank", tls=signer.server()) as running:
+    async with serving(tmp_path / "bank", tls=signer.server(), door=door) as running:
         idle = await connect_tls(running, signer.client())
         await idle.send_all(addressed(running, GOOD))
         await read_answer(idle)
@@ -256,12 +262,7 @@ async def test_node_that_stops_answers_what_was_asked_over_tls(tmp_path: Path) -
         asking = await connect_tls(running, signer.client())
         for shard in running.node.shards:
             shard.hold_commits()
-        body = b'{"merchant_no":"M1","currency":"USD"}'
-        head = (
-            b"POST /v1/merchants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(body)
-        )
-        await asking.send_all(addressed(running, head) + body)
+        await asking.send_all(addressed(running, OPEN_MERCHANT))
         await trio.testing.wait_all_tasks_blocked(0.05)
         running.stop()
         with trio.fail_after(2):
@@ -269,7 +270,7 @@ async def test_node_that_stops_answers_what_was_asked_over_tls(tmp_path: Path) -
         for shard in running.node.shards:
             shard.let_commits()
         answer = await read_answer(asking)
-        assert (answer.status, answer.headers["connection"]) == (201, "close")
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert await asking.receive_some() == b""
     assert await until_closed(stalled) == b""
     for stream in (idle, stalled, asking):
@@ -278,15 +279,11 @@ async def test_node_that_stops_answers_what_was_asked_over_tls(tmp_path: Path) -
 
 @pytest.mark.parametrize("leave", [trio.aclose_forcefully, trio.SSLStream.aclose])
 async def test_client_that_leaves_within_tls_cancels_nothing(
-    leave: Callable[[Any], Any], tmp_path: Path
+    leave: Callable[[Any], Any], tmp_path: Path, door: Door
 ) -> None:
     """Neither a command, nor what of an array had not begun when it left."""
     signer = Signer(tmp_path)
-    async with (
-        serving(tmp_path / "bank", tls=signer.server()) as running,
-        httpx2.AsyncClient(verify=signer.client()) as client,
-    ):
-        merchant = {"merchant_no": "M1", "currency": "USD"}
+    async with serving(tmp_path / "bank", tls=signer.server(), door=door) as running:
         account = {"account_no": "A1", "currency": "USD"}
         array = [
             {"command": "open_account", **account},
@@ -297,30 +294,37 @@ async def test_client_that_leaves_within_tls_cancels_nothing(
         ]  # fmt: skip
         for shard in running.node.shards:
             shard.hold_commits()
-        for path, asked in (("/v1/merchants", merchant), ("/v1/commands", array)):
-            body = msgspec.json.encode(asked)
+        for body in (BODY, msgspec.json.encode(array)):
             stream = await connect_tls(running, signer.client())
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            head += f"Content-Length: {len(body)}\r\n\r\n"
-            await stream.send_all(addressed(running, head.encode()) + body)
+            head = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            head += b"Content-Length: %d\r\n\r\n" % len(body)
+            await stream.send_all(addressed(running, head) + body)
             await trio.testing.wait_all_tasks_blocked(0.05)
             await leave(stream)
         await trio.testing.wait_all_tasks_blocked(0.05)
         for shard in running.node.shards:
             shard.let_commits()
         with trio.fail_after(20):
-            for path in ("merchants/M1", "merchants/M2", "accounts/A1/fundings/F49?currency=USD"):
-                while (await client.get(f"{running.address}/v1/{path}")).status_code != 200:
+            for path, query in (
+                ("merchants/M1", b""),
+                ("merchants/M2", b""),
+                ("accounts/A1/fundings/F49", b"currency=USD"),
+            ):
+                while (await _looked_up(running, path, query)).status != 200:
                     await trio.lowlevel.checkpoint()
-        found = (await client.get(f"{running.address}/v1/accounts/A1")).json()
+        found = msgspec.json.decode((await _looked_up(running, "accounts/A1")).body)
         assert found["posted_minor"] == 50
 
 
-async def test_key_may_be_encrypted(tmp_path: Path) -> None:
+async def _looked_up(running: Serving, path: str, query: bytes = b"") -> Response:
+    return await running.counter.answer_operator("GET", f"/v1/{path}", query, b"")
+
+
+async def test_key_may_be_encrypted(tmp_path: Path, door: Door) -> None:
     signer = Signer(tmp_path)
     files = TlsFiles(*signer.sign("server", password=b"secret"), password=b"secret")
     files.read_again()
-    async with serving(tmp_path / "bank", tls=files.context) as running:
+    async with serving(tmp_path / "bank", tls=files.context, door=door) as running:
         await _is_well(running, signer.client())
 
 
