@@ -347,6 +347,50 @@ class RemedyView(View, frozen=True, tag="remedy"):
     settled_at: str | None
 
 
+class WebhookView(View, frozen=True, tag="webhook"):
+    """Where a merchant's events are sent, and how far that has come.
+
+    Each event up to `cursor` is in the log or was; `pending`, `delivered` and `failed` say how many
+    there are in it. `reason` says why it is DISABLED: `asked`, or `gone` where it has answered 410.
+    """
+
+    merchant_no: str
+    url: str
+    status: str
+    reason: str | None
+    cursor: int
+    pending: int
+    delivered: int
+    failed: int
+    created_at: str
+    changed_at: str
+
+
+class AttemptView(Struct, frozen=True):
+    """One attempt to deliver an event: the HTTP status of its answer, or why there is none."""
+
+    at: str
+    duration_ms: int
+    status: int | None
+    error: str | None
+
+
+class DeliveryView(View, frozen=True, tag="delivery"):
+    """What has become of an event of a merchant's with a webhook.
+
+    `attempts` is how many there have been, `log` the newest 16 of them, oldest first; `due_at` is
+    before when there is no other, None where there is none or nothing to wait for.
+    """
+
+    merchant_no: str
+    sequence: int
+    event_id: str
+    state: str
+    attempts: int
+    due_at: str | None
+    log: tuple[AttemptView, ...]
+
+
 Outcome = (
     Refused
     | AccountView
@@ -363,6 +407,7 @@ Outcome = (
     | OperationView
     | RefundView
     | RemedyView
+    | WebhookView
 )
 
 

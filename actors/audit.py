@@ -40,6 +40,8 @@ closing-merchant        a merchant that is closing has something that it waits f
 certificate             a holder's registration agrees with its certificate, once nothing of it
                         is in flight, and is found by the serial
 live-certificates       a holder's roster names those that have not ended or been revoked
+webhook-counts          a webhook counts its deliveries as they are
+webhook-events          a webhook is its merchant's, and knows no event that it does not have
 profile                 a merchant that has not been activated has a profile, of its status
 at-rest                 what waits for an answer has a message on its way, and so has a queue of
                         refunds whose first one is covered
@@ -92,6 +94,7 @@ from actors.remedy import AT_ONCE, Remedy
 from actors.signing import Agreement, AgreementChange
 from actors.tally import Tally, Violation
 from actors.transfer import Transfer
+from actors.webhook import Delivery, Webhook
 from engine.kind import RecordKind
 from engine.message import Envelope
 
@@ -156,7 +159,11 @@ class _Audit:
         self._expiring: set[str] = set()
         self._pages = Tally("events-gapless", "records", "pages", "their first sequences")
         self._events = Tally("events", "records", "events", "amount_minor", "numbers' checksums")
+        self._deliveries = Tally("webhook-counts", "actors", "pending", "delivered", "failed")
+        self._happened: dict[str, int] = {}
+        self._heard_of: dict[str, int] = {}
         self._tallies = (
+            self._deliveries,
             self._held,
             self._out,
             self._frozen,
@@ -205,6 +212,11 @@ class _Audit:
             yield Violation("account-limits", "actors", address, detail)
         for key, _ in self._in_force.values():
             yield Violation("agreement", "records", key, "has no other side")
+        for address, sequence in self._heard_of.items():
+            events = self._happened.get(address.partition("/")[2], -1)
+            if sequence > events:
+                detail = f"it knows event {sequence} of {events}"
+                yield Violation("webhook-events", "actors", address, detail)
         for tally in self._tallies:
             yield from tally.left()
         if self._view.timers is not None:
@@ -325,6 +337,7 @@ class _Audit:
             if merchant.posted_minor >= pending.first_minor:
                 detail = f"{pending.first} waits for {pending.first_minor}, which is there"
                 yield from self._waits(address, "", f"{address}: {detail}")
+        self._happened[address.partition("/")[2]] = merchant.events
         pages = merchant.events // PAGE_EVENTS
         self._pages.take(address, pages, pages + PAGE_EVENTS * (pages * (pages - 1) // 2))
         key = f"{address} {merchant.events}"
@@ -345,6 +358,22 @@ class _Audit:
     def _bank(self, address: str, bank: Bank) -> Iterator[Violation]:
         self._counts.add(address, bank.in_flight, 0)
         yield from ()
+
+    def _webhook(self, address: str, webhook: Webhook) -> Iterator[Violation]:
+        self._deliveries.add(address, webhook.pending, webhook.delivered, webhook.failed)
+        self._hears_of(address, webhook.cursor)
+        yield from ()
+
+    def _delivery(
+        self, address: str, name: str, delivery: Delivery, key: str
+    ) -> Iterator[Violation]:
+        states = ("PENDING", "DELIVERED", "FAILED")
+        self._deliveries.take(address, *(int(delivery.state == state) for state in states))
+        self._hears_of(address, int(name))
+        yield from ()
+
+    def _hears_of(self, address: str, sequence: int) -> None:
+        self._heard_of[address] = max(self._heard_of.get(address, 0), sequence)
 
     # An account's records
 
@@ -666,6 +695,7 @@ _STATES: Final[Mapping[type[Struct], Callable[[_Audit, str, Any], Iterator[Viola
     Merchant: _Audit._merchant,
     Certificate: _Audit._certificate,
     Bank: _Audit._bank,
+    Webhook: _Audit._webhook,
 }
 
 _RECORDS: Final[
@@ -689,4 +719,5 @@ _RECORDS: Final[
     Registered: _Audit._registered,
     Named: _Audit._named,
     Roster: _Audit._roster,
+    Delivery: _Audit._delivery,
 }

@@ -30,6 +30,8 @@ ValidityS = Annotated[int, Meta(ge=1, le=30 * 86_400, description="seconds, at m
 Serial = Annotated[
     str, Meta(pattern="^[0-9a-f]{1,40}$" + _END, description="a certificate's, in lower-case hex")
 ]
+URL_CHARACTERS_MAX: Final = 2_048
+Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1, description="of an event")]
 RequestDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$" + _END, description="SHA-256, hex")]
 Algorithm = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha512"]
 RevocationReason = Literal[
@@ -405,6 +407,81 @@ class CloseRefund(Command, frozen=True, tag="close_refund"):
     close_no: Number
 
 
+class SetWebhook(Command, frozen=True, tag="set_webhook"):
+    """Send a merchant's events to a URL; never a caller's: the gateway has looked at the URL.
+
+    `after` is the event behind which a first webhook begins.
+    """
+
+    merchant_no: Number
+    url: Annotated[str, Meta(min_length=1, max_length=URL_CHARACTERS_MAX)]
+    after: Annotated[int, Meta(ge=0)]
+
+
+class EnableWebhook(Command, frozen=True, tag="enable_webhook"):
+    """Send events again to a webhook that was disabled, those that have waited first."""
+
+    merchant_no: Number
+
+
+class DisableWebhook(Command, frozen=True, tag="disable_webhook"):
+    """Send nothing to a webhook until it is enabled; events wait, and none is lost."""
+
+    merchant_no: Number
+
+
+class RedeliverEvents(Command, frozen=True, tag="redeliver_events"):
+    """Send the events from `first` to `last` once more; at most 200."""
+
+    merchant_no: Number
+    first: Sequence
+    last: Sequence
+
+
+class Attempt(Struct, frozen=True, array_like=True, gc=False):
+    """One attempt to deliver an event.
+
+    Attributes:
+        at_ns: when it began, by the machine's clock.
+        duration_ms: how long it took.
+        status: of the HTTP answer, 0 where none came.
+        error: what went wrong before there was one, empty for nothing.
+    """
+
+    at_ns: int
+    duration_ms: int
+    status: int = 0
+    error: Literal[
+        "", "UNRESOLVED", "ADDRESS_REFUSED", "UNREACHABLE", "TLS", "TIMEOUT", "PROTOCOL"
+    ] = ""
+
+
+class Result(Struct, frozen=True):
+    """What came of an attempt; `rounds` is how often the event had been ordered again by then."""
+
+    sequence: int
+    rounds: int
+    attempt: Attempt
+
+
+class RecordDeliveries(Command, frozen=True, tag="record_deliveries"):
+    """Note what the gateway has delivered; never a caller's.
+
+    Attributes:
+        taken: events that are under way and have not been tried.
+        cursor: each event up to here has its delivery now.
+        dropped: deliveries that the log forgets.
+        gone: the endpoint has said that it is gone for good.
+    """
+
+    merchant_no: Number
+    cursor: int
+    taken: tuple[int, ...] = ()
+    results: tuple[Result, ...] = ()
+    dropped: tuple[int, ...] = ()
+    gone: bool = False
+
+
 AccountCommand = (
     OpenAccount
     | WithdrawFunds
@@ -450,6 +527,11 @@ BankCommand = Registration | RevokeBankCertificate
 """What only the gateway itself makes, on the CA's word: none of `AnyCommand`, so that no caller
 can say it, alone or in an array."""
 
+WebhookCommand = SetWebhook | EnableWebhook | DisableWebhook | RedeliverEvents | RecordDeliveries
+"""What is said to a merchant's webhook: no array holds one of these either, and two of them only
+the gateway makes."""
+GatewayCommand = BankCommand | WebhookCommand
+
 BANK: Final = "bank/main"
 """Address of the actor that owns the bank's own certificates and their numbers."""
 
@@ -493,4 +575,6 @@ def first_actor(command: Command) -> str:
         return f"account/{command.account_no}"
     if isinstance(command, RegisterBankCertificate | RevokeBankCertificate):
         return BANK
+    if isinstance(command, WebhookCommand):
+        return f"webhook/{command.merchant_no}"
     return f"merchant/{command.merchant_no}"  # type: ignore[attr-defined]

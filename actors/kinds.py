@@ -23,6 +23,7 @@ from actors import (
     remedy,
     signing,
     transfer,
+    webhook,
 )
 from engine.kind import ActorKind, Kinds
 
@@ -169,4 +170,19 @@ BANK: Final = ActorKind(
     },
 )
 
-KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK), transfer.suspend)
+WEBHOOK: Final = ActorKind(
+    "webhook",
+    webhook.Webhook,
+    (webhook.DELIVERIES,),
+    commands={
+        commands.SetWebhook: webhook.set_webhook,
+        commands.EnableWebhook: webhook.enable_webhook,
+        commands.DisableWebhook: webhook.disable_webhook,
+        commands.RedeliverEvents: webhook.redeliver_events,
+        commands.RecordDeliveries: webhook.record_deliveries,
+    },
+    messages={},
+    hub=True,
+)
+
+KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK, WEBHOOK), transfer.suspend)

@@ -145,6 +145,11 @@ _REFUSALS: Final[Mapping[type[Command], tuple[Refusal, ...]]] = {
     commands.RegisterBankCertificate: _REGISTRATION,
     commands.RevokeCertificate: (Refusal.MERCHANT_NOT_FOUND, Refusal.CERTIFICATE_NOT_FOUND),
     commands.RevokeBankCertificate: (Refusal.CERTIFICATE_NOT_FOUND,),
+    commands.SetWebhook: (),
+    commands.EnableWebhook: (Refusal.WEBHOOK_NOT_FOUND,),
+    commands.DisableWebhook: (Refusal.WEBHOOK_NOT_FOUND,),
+    commands.RedeliverEvents: (Refusal.WEBHOOK_NOT_FOUND, Refusal.WEBHOOK_BACKLOG),
+    commands.RecordDeliveries: (),
     commands.CreatePayment: _NEW_DEBIT,
     commands.ReversePayment: (
         *_MERCHANT,

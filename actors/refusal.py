@@ -26,6 +26,7 @@ class Refusal(StrEnum):
     NO_SUCH_REFUND                  the merchant has no refund of this number
     NO_SUCH_AGREEMENT               the account has no agreement of this number
     NO_SUCH_FREEZE                  no amount was frozen under this number
+    WEBHOOK_NOT_FOUND               the merchant has no webhook
     IN_FLIGHT                       the original has an operation under way; ask again
     PAYMENT_NOT_SUCCEEDED           the payment failed, or was reversed
     HOLD_EXPIRED                    the hold's time ran out before anything was captured
@@ -39,6 +40,7 @@ class Refusal(StrEnum):
     CERTIFICATE_ENDED               the certificate's time is over, and it is not renewed
     CERTIFICATE_LIMIT               10 certificates of the merchant are valid
     CERTIFICATE_EXISTS              there is a certificate of this serial
+    WEBHOOK_BACKLOG                 1,000 events of the merchant are under way to its webhook
     REVERSAL_WINDOW_PASSED          the payment's business date is over
     REFUND_WINDOW_PASSED            more than 365 days since the money was taken
     CAPTURE_LIMIT                   50 captures of this hold are done
@@ -80,6 +82,7 @@ class Refusal(StrEnum):
     NO_SUCH_REFUND = "NO_SUCH_REFUND"
     NO_SUCH_AGREEMENT = "NO_SUCH_AGREEMENT"
     NO_SUCH_FREEZE = "NO_SUCH_FREEZE"
+    WEBHOOK_NOT_FOUND = "WEBHOOK_NOT_FOUND"
     IN_FLIGHT = "IN_FLIGHT"
     PAYMENT_NOT_SUCCEEDED = "PAYMENT_NOT_SUCCEEDED"
     HOLD_EXPIRED = "HOLD_EXPIRED"
@@ -93,6 +96,7 @@ class Refusal(StrEnum):
     CERTIFICATE_ENDED = "CERTIFICATE_ENDED"
     CERTIFICATE_LIMIT = "CERTIFICATE_LIMIT"
     CERTIFICATE_EXISTS = "CERTIFICATE_EXISTS"
+    WEBHOOK_BACKLOG = "WEBHOOK_BACKLOG"
     REVERSAL_WINDOW_PASSED = "REVERSAL_WINDOW_PASSED"
     REFUND_WINDOW_PASSED = "REFUND_WINDOW_PASSED"
     CAPTURE_LIMIT = "CAPTURE_LIMIT"

@@ -330,6 +330,39 @@ CERTIFICATE: Final = Machine(
     ),
 )
 
+WEBHOOK: Final = Machine(
+    "webhook",
+    "Where a merchant's events are sent. `record_deliveries` disables one that answers 410 Gone.",
+    ("ENABLED", "DISABLED"),
+    (
+        (START, "set_webhook", "ENABLED"),
+        ("ENABLED", "set_webhook", "ENABLED"),
+        ("DISABLED", "set_webhook", "ENABLED"),
+        ("ENABLED", "enable_webhook", "ENABLED"),
+        ("DISABLED", "enable_webhook", "ENABLED"),
+        ("ENABLED", "disable_webhook", "DISABLED"),
+        ("DISABLED", "disable_webhook", "DISABLED"),
+        ("ENABLED", "record_deliveries", "DISABLED"),
+    ),
+)
+
+DELIVERY: Final = Machine(
+    "delivery",
+    "An event on its way to a webhook. `record_deliveries` says what came of attempts.",
+    ("PENDING", "DELIVERED", "FAILED"),
+    (
+        (START, "record_deliveries", "PENDING"),
+        (START, "record_deliveries", "DELIVERED"),
+        ("PENDING", "record_deliveries", "PENDING"),
+        ("PENDING", "record_deliveries", "DELIVERED"),
+        ("PENDING", "record_deliveries", "FAILED"),
+        (START, "redeliver_events", "PENDING"),
+        ("PENDING", "redeliver_events", "PENDING"),
+        ("DELIVERED", "redeliver_events", "PENDING"),
+        ("FAILED", "redeliver_events", "PENDING"),
+    ),
+)
+
 BUSINESS_DATE: Final = Machine(
     "business date",
     "Kept by the runtime (`engine/dates.py`): a date is closed once nothing of it is under way.",
@@ -356,5 +389,7 @@ MACHINES: Final = (
     MERCHANT,
     REGISTRATION,
     CERTIFICATE,
+    WEBHOOK,
+    DELIVERY,
     BUSINESS_DATE,
 )

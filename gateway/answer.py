@@ -101,6 +101,7 @@ LIFECYCLE: Final = (
     commands.CloseMerchant,
     commands.RevokeCertificate,
     commands.RevokeBankCertificate,
+    *commands.WebhookCommand.__args__,
 )
 STATUS: Final[Mapping[type[Struct], int]] = {
     type_: 200 if type_ in LIFECYCLE else 201
@@ -108,7 +109,7 @@ STATUS: Final[Mapping[type[Struct], int]] = {
         *commands.AccountCommand.__args__,
         *commands.MerchantCommand.__args__,
         commands.FundAccount,
-        *commands.BankCommand.__args__,
+        *commands.GatewayCommand.__args__,
     )
 }
 """Type of a command → status when it is carried out: 201 for what it has created."""

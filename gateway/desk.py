@@ -10,7 +10,7 @@ from typing import Final, Literal
 import trio
 from msgspec import Struct
 
-from actors.commands import AnyCommand, BankCommand, first_actor
+from actors.commands import AnyCommand, GatewayCommand, first_actor
 from engine.clock import DomainClock
 from engine.marks import Mark
 from engine.node import Node
@@ -66,7 +66,7 @@ class Desk:
         self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"
         self.version = metadata.version("piaohao")
 
-    async def execute(self, caller: Caller, command: AnyCommand | BankCommand) -> Answer:
+    async def execute(self, caller: Caller, command: AnyCommand | GatewayCommand) -> Answer:
         """Have one command carried out and return its outcome.
 
         The engine has the command before the first checkpoint: a caller that leaves cancels the

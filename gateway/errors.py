@@ -72,6 +72,9 @@ class RequestCode(StrEnum):
     CERTIFIED_TOO_OFTEN = "CERTIFIED_TOO_OFTEN"
     CSR_REFUSED = "CSR_REFUSED"
     NO_CERTIFICATE_AUTHORITY = "NO_CERTIFICATE_AUTHORITY"
+    NO_SUCH_DELIVERY = "NO_SUCH_DELIVERY"
+    WEBHOOKS_OFF = "WEBHOOKS_OFF"
+    WEBHOOK_URL_REFUSED = "WEBHOOK_URL_REFUSED"
 
 
 Code = Refusal | FaultCode | RequestCode
@@ -178,6 +181,14 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.NO_SUCH_FREEZE: Meaning(
         404, "No amount of the account was frozen under this `freeze_no`.", _CORRECT
     ),
+    Refusal.WEBHOOK_NOT_FOUND: Meaning(
+        404, "The merchant has no webhook.", "Set one: POST /v1/merchants/{merchant_no}/webhook."
+    ),
+    RequestCode.NO_SUCH_DELIVERY: Meaning(
+        404,
+        "The merchant has no event of this sequence, or the log has forgotten it.",
+        "Correct the sequence; an event that was forgotten may be delivered again.",
+    ),
     Refusal.CERTIFICATE_NOT_FOUND: Meaning(
         404, "The merchant has no certificate of this serial.", "Correct the serial."
     ),
@@ -271,6 +282,16 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     Refusal.CERTIFICATE_EXISTS: Meaning(
         409, "A certificate has this serial already.", "Have one signed under a new number."
+    ),
+    Refusal.WEBHOOK_BACKLOG: Meaning(
+        409,
+        "1,000 events of the merchant are under way to its webhook.",
+        "Nothing happened: order these again when some of the others have been delivered.",
+    ),
+    RequestCode.WEBHOOKS_OFF: Meaning(
+        409,
+        "The node sends no webhooks: it was started without the bank's keys.",
+        "Start it with the keys: nobody could believe what is not signed.",
     ),
     Refusal.REVERSAL_WINDOW_PASSED: Meaning(
         409,
@@ -511,6 +532,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.CERTIFIED_TOO_OFTEN: Meaning(
         429, "The merchant has had more certificates made than it may in a day.", _LATER
+    ),
+    RequestCode.WEBHOOK_URL_REFUSED: Meaning(
+        422,
+        "The URL is not one to which webhooks are sent.",
+        "Give one of https, with a name or a public address, on port 443 or 1024 and above.",
     ),
     RequestCode.CSR_REFUSED: Meaning(
         422,

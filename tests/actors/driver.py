@@ -92,6 +92,9 @@ class Bank:
             self.states[turn.address] = kind.decode_state(_encode(turn.state))
         for key, (record_kind, record) in turn._records.items():
             assert len(key) <= 511
+            if record is None:
+                self.rows.pop(key, None)
+                continue
             self.rows[key] = _encode(record)
             assert record_kind.decode(self.rows[key]) == record
         self.postings += [(self.posting_next + n, *row) for n, row in enumerate(turn._postings)]

@@ -42,6 +42,7 @@ from actors.remedy import CLOSINGS, REDIRECTS
 from actors.signing import AGREEMENTS, CHANGES
 from actors.tally import Violation
 from actors.transfer import TRANSFERS
+from actors.webhook import DELIVERIES, delivery_name
 from engine.address import row_key
 from engine.kind import RecordKind
 from engine.message import Envelope
@@ -112,6 +113,12 @@ def _bank() -> Bank:
     bank.do(commands.RevokeCertificate("M1", "a3"))
     bank.code(registering("N4", "a2"))
     bank.do(commands.RegisterBankCertificate("N1", "0" * 64, issued("b1")))
+    bank.do(commands.SetWebhook("M1", "https://shop.example/hook", 0))
+    results = tuple(
+        commands.Result(sequence, 0, commands.Attempt(MORNING, 5, status))
+        for sequence, status in ((1, 200), (2, 500))
+    )
+    bank.do(commands.RecordDeliveries("M1", 3, (3,), results))
     bank.audited = False
     return bank
 
@@ -431,6 +438,13 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("applicant-without-profile", "profile", _drop("merchant/M5", PROFILES, PROFILE)),
     ("applicant-with-a-contract", "profile",
      _record("merchant/M5", PROFILES, PROFILE, contract_no="K1")),
+    ("webhook-counts-too-many", "webhook-counts", _state("webhook/M1", delivered=2)),
+    ("delivery-gone", "webhook-counts", _drop("webhook/M1", DELIVERIES, delivery_name(1))),
+    ("delivery-of-other-state", "webhook-counts",
+     _record("webhook/M1", DELIVERIES, delivery_name(2), state="FAILED")),
+    ("webhook-ahead-of-its-merchant", "webhook-events", _state("webhook/M1", cursor=10**6)),
+    ("webhook-of-nobody", "webhook-events webhook-counts",
+     lambda bank: bank.states.update({"webhook/M77": bank.states["webhook/M1"]})),
     ("page-of-events-in-the-middle-of-one", "events-gapless events",
      lambda bank: _put(bank, MERCHANT, EVENTS, "2", bank.get(MERCHANT, EVENTS, FIRST_PAGE))),
 ]  # fmt: skip

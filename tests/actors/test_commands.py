@@ -82,6 +82,7 @@ def test_first_actor_owns_the_number() -> None:
     assert first_actor(OpenAccount("A1", "USD")) == "account/A1"
     assert first_actor(FundAccount("A1", "F1", 5, "USD")) == "account/clearing-USD"
     assert first_actor(registering("C1", "ab")) == "merchant/M1"
+    assert first_actor(commands.EnableWebhook("M1")) == "webhook/M1"
     assert first_actor(commands.RevokeBankCertificate("ab")) == commands.BANK
 
 
@@ -92,8 +93,8 @@ def test_every_command_has_a_handler() -> None:
 
 
 def test_every_command_is_a_caller_s_or_the_bank_s_alone() -> None:
-    """What the CA's word is needed for can be decoded from no body and no array."""
-    callers, bank = set(AnyCommand.__args__), set(commands.BankCommand.__args__)
+    """What the CA's word is needed for, or the gateway's, can be decoded from no array."""
+    callers, bank = set(AnyCommand.__args__), set(commands.GatewayCommand.__args__)
     assert callers.isdisjoint(bank)
     assert callers | bank == _COMMANDS
     for type_ in bank:

@@ -30,6 +30,7 @@ from actors.states import (
     BUSINESS_DATE,
     CERTIFICATE,
     CHANGE,
+    DELIVERY,
     FREEZE,
     HOLD,
     MACHINES,
@@ -41,11 +42,13 @@ from actors.states import (
     REMEDY,
     START,
     TRANSFER,
+    WEBHOOK,
     Machine,
     allowed,
     move,
 )
 from actors.transfer import Transfer
+from actors.webhook import Delivery, Webhook
 from engine.dates import DateState
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/STATES.md"
@@ -67,6 +70,8 @@ KEPT: dict[type[Struct], tuple[str, Machine]] = {
     Merchant: ("status", MERCHANT),
     Registered: ("state", REGISTRATION),
     Certificate: ("status", CERTIFICATE),
+    Webhook: ("status", WEBHOOK),
+    Delivery: ("state", DELIVERY),
 }
 """What has a state, the field that it is kept in, and its machine."""
 

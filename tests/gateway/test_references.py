@@ -5,7 +5,6 @@ import pytest
 from actors.commands import (
     AnyCommand,
     ApplyMerchant,
-    BankCommand,
     CancelAgreement,
     CaptureAuthorization,
     ChangeAgreement,
@@ -16,6 +15,7 @@ from actors.commands import (
     FreezeAccount,
     FreezeAmount,
     FundAccount,
+    GatewayCommand,
     OpenAccount,
     OpenMerchant,
     RedirectRefund,
@@ -120,4 +120,4 @@ def test_item_waits_for_the_numbers_it_refers_to(
 
 def test_table_knows_every_command_of_an_array() -> None:
     assert set(references._NEEDS) == set(AnyCommand.__args__)
-    assert set(STATUS) == {*AnyCommand.__args__, *BankCommand.__args__}
+    assert set(STATUS) == {*AnyCommand.__args__, *GatewayCommand.__args__}
