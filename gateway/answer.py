@@ -30,6 +30,12 @@ _TAKEN: Final[Mapping[str, tuple[str, str]]] = {
     RequestCode.UNSUPPORTED_CONTENT_ENCODING: ("accept-encoding", "identity"),
 }
 
+_UPGRADE: Final[Mapping[str, str]] = {
+    "upgrade": "websocket",
+    "connection": "upgrade",
+    "sec-websocket-version": "13",
+}
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -62,6 +68,9 @@ class Answer(Struct, frozen=True):
         if problem is not None and problem.code in _TAKEN:
             name, taken = _TAKEN[problem.code]
             headers[name] = taken
+        if problem is not None and problem.code == RequestCode.UPGRADE_REQUIRED:
+            # RFC 9110, sections 7.8 and 15.5.22; RFC 6455, section 4.4.
+            headers.update(_UPGRADE)
         if self.allow:
             headers["allow"] = ", ".join(self.allow)
         return headers

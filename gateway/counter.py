@@ -8,20 +8,25 @@ listener frames what it is given and knows nothing of payments; nothing here kno
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from msgspec import Raw, Struct
 
+from actors.kinds import MERCHANT
+from actors.refusal import Refusal
 from engine.fault import NODE_BUSY, FaultCode
 from gateway.answer import JSON, Answer, encode, failed
 from gateway.content import content_problem
 from gateway.desk import Desk
-from gateway.endpoint import BODY_BYTES, Endpoint, Router
+from gateway.endpoint import BODY_BYTES, Endpoint, Router, timeout_of
 from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
 from gateway.gate import Gate, Identity
 from gateway.logs import REQUEST_ID, request_id
+from gateway.lookup import state_of
 from gateway.rate import Rates
+from gateway.stream.handshake import accepted
 from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.gateway")
@@ -85,6 +90,28 @@ class Place(Struct, frozen=True):
         return BODY_BYTES if self.endpoint is None else self.endpoint.body_bytes_max
 
 
+class Opened(Struct, frozen=True):
+    """A stream that may begin.
+
+    Attributes:
+        response: what makes the connection one.
+        desk: what it works with.
+        merchant_no: the merchant who asks; empty for the bank, and where nothing is signed.
+        follows: the merchant whose events it may have; empty for none.
+        timeout_s: how long its commands may take, in seconds.
+        barred: returns why who asks may not be heard any more, if so: the certificate's end.
+        counted: counts a request more of the merchant; returns why it may not be, if so.
+    """
+
+    response: Response
+    desk: Desk
+    merchant_no: str
+    follows: str
+    timeout_s: float
+    barred: Callable[[], Problem | None]
+    counted: Callable[[], Problem | None]
+
+
 class Counter:
     """Serves requests on a desk.
 
@@ -143,6 +170,30 @@ class Counter:
             _log_request(place, request, response, visit, time.perf_counter() - begun)
         return response
 
+    def open_stream(self, request: Request, place_for: Callable[[str], None]) -> Opened | Response:
+        """Let a request become a stream, or say why not; the order of refusals is the usual one.
+
+        Args:
+            request: for a row of the table that is a stream.
+            place_for: takes a place for a stream of a merchant's, or of the bank's (empty); raises
+                RequestError where there is none.
+        """
+        visit = _Visit(request_id(request.headers.get(REQUEST_ID)))
+        begun = time.perf_counter()
+        place = self.place(request.method, request.path)
+        opened: Opened | None = None
+        try:
+            opened = self._open(visit, place, request, place_for)
+            response = opened.response
+        except RequestError as error:
+            response = self._response(failed(error.problem, error.allow), visit)
+        except StorageError as error:
+            self._desk.fail(error)
+            response = self._response(failed(problem(FaultCode.INTERNAL, str(error))), visit)
+        if self._log_requests:
+            _log_request(place, request, response, visit, time.perf_counter() - begun)
+        return response if opened is None else opened
+
     async def answer_operator(self, method: str, path: str, query: bytes, body: bytes) -> Response:
         """Serve somebody who has shown otherwise that they act for the bank."""
         place = self.place(method, path)
@@ -177,13 +228,9 @@ class Counter:
         if endpoint.takes_slots and self._desk.node.full():
             return failed(faulted(NODE_BUSY))
         merchant_no, mark = "", None
-        if self._gate is not None and endpoint.access != "anyone" and not visit.trusted:
-            visit.identity = identity = self._gate.identify(request, commands=endpoint.takes_slots)
+        identity = self._identify(visit, endpoint, request)
+        if identity is not None:
             merchant_no, mark = identity.merchant_no, identity.mark
-            if merchant_no:
-                self._count(visit, merchant_no)
-                if endpoint.access == "bank":
-                    raise RequestError(RequestCode.NOT_FOR_MERCHANTS)
         unfit = content_problem(request.headers, request.body)
         if unfit is not None:
             return failed(unfit)
@@ -197,6 +244,71 @@ class Counter:
             merchant_no,
             mark,
         )
+
+    def _open(
+        self,
+        visit: "_Visit",
+        place: Place,
+        request: Request,
+        place_for: Callable[[str], None],
+    ) -> Opened:
+        endpoint = place.endpoint
+        assert endpoint is not None, "a path that is not on the table was taken for a stream"
+        identity = self._identify(visit, endpoint, request)
+        merchant_no = "" if identity is None else identity.merchant_no
+        wait = request.headers.get("request-timeout-s")
+        timeout_s = self._desk.timeout_s if wait is None else timeout_of(wait)
+        asked = endpoint.decode({}, request.query).merchant_no
+        follows = asked or merchant_no
+        unknown = follows and state_of(self._desk.node, MERCHANT, follows) is None
+        if unknown or (merchant_no and follows != merchant_no):
+            raise RequestError(Refusal.MERCHANT_NOT_FOUND)
+        answer = Answer(101, Raw(b""), own=accepted(request.headers))
+        place_for(merchant_no)
+        return Opened(
+            self._response(answer, visit),
+            self._desk,
+            merchant_no,
+            follows,
+            timeout_s,
+            partial(self._barred, None if identity is None else identity.keyid),
+            partial(self._counted, merchant_no),
+        )
+
+    def _barred(self, keyid: str | None) -> Problem | None:
+        """Return why whoever was let in by a certificate is to go, if so."""
+        if self._gate is None or keyid is None:
+            return None
+        try:
+            self._gate.check_standing(keyid)
+        except RequestError as error:
+            return error.problem
+        return None
+
+    def _counted(self, merchant_no: str) -> Problem | None:
+        """Count a message of a merchant's; return why it is not heard, if so."""
+        if not merchant_no:
+            return None
+        try:
+            self._count(_Visit(""), merchant_no)
+        except RequestError as error:
+            return error.problem
+        return None
+
+    def _identify(self, visit: "_Visit", endpoint: Endpoint, request: Request) -> Identity | None:
+        """Return who asks, counted and allowed to; None where nobody has to say.
+
+        Raises:
+            RequestError: what `Gate.identify` raises, RATE_LIMITED, NOT_FOR_MERCHANTS.
+        """
+        if self._gate is None or endpoint.access == "anyone" or visit.trusted:
+            return None
+        visit.identity = identity = self._gate.identify(request, commands=endpoint.takes_slots)
+        if identity.merchant_no:
+            self._count(visit, identity.merchant_no)
+            if endpoint.access == "bank":
+                raise RequestError(RequestCode.NOT_FOR_MERCHANTS)
+        return identity
 
     def _count(self, visit: "_Visit", merchant_no: str) -> None:
         """Count a merchant's request.

@@ -100,6 +100,8 @@ def _operation(document: Json, method: str, path: str, operation: Json) -> str:
     for status, response in operation["responses"].items():
         if status.startswith("2"):
             parts.append(_content(document, f"Answer {status}", response["content"]))
+        elif status.startswith("1"):
+            parts.append(f"<h4>Answer {status}: {escape(response['description'])}</h4>")
     parts += [_problems(document, operation["responses"]), "</div></article>"]
     return "".join(parts)
 
@@ -123,7 +125,7 @@ def _content(document: Json, title: str, content: Json, *, opened: bool = False)
 def _problems(document: Json, responses: Json) -> str:
     rows = []
     for status, response in responses.items():
-        if not status.startswith("2"):
+        if not status.startswith(("1", "2")):
             text = _inline(_resolved(document, response)["description"]).replace("\n", "<br>")
             text = re.sub(r"(^|<br>)- ", r"\1", text)
             rows.append(f'<tr><td class="bad">{status}</td><td colspan="2">{text}</td></tr>')

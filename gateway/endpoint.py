@@ -46,7 +46,7 @@ class Endpoint(Struct, frozen=True):
         handle: `(desk, caller, request) → answer`.
         decode: makes the request; see `Decode`. For a GET the "body" is the query.
         access: who may call it; see `Access`.
-        answers: type of the body where it goes well.
+        answers: type of the body where it goes well, None where there is none.
         name: what it does, verb first (`create_payment`); no two rows have the same.
         about: what it does, in sentences; the first can stand alone.
         body: type of the JSON body, None for a GET.
@@ -88,6 +88,7 @@ def read(
     about: str = "",
     media_type: str = JSON,
     stays: bool = False,
+    status: int = 200,
 ) -> Endpoint:
     """Return a GET endpoint: its request comes from path and query.
 
@@ -118,6 +119,7 @@ def read(
         answers,
         called or handle.__name__,
         about or inspect.getdoc(handle) or "",
+        status=status,
         codes=codes,
         media_type=media_type,
         stays=stays,
@@ -281,7 +283,7 @@ class Router:
             mark: of a request that was signed.
         """
         try:
-            timeout_s = desk.timeout_s if wait is None else _timeout_s(wait)
+            timeout_s = desk.timeout_s if wait is None else timeout_of(wait)
             request = _request(endpoint, numbers, query, body)
             if merchant_no and getattr(request, "merchant_no", merchant_no) != merchant_no:
                 return failed(problem(Refusal.MERCHANT_NOT_FOUND))
@@ -305,7 +307,12 @@ def _integer(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 20 and (text[0] != "0" or text == "0")
 
 
-def _timeout_s(text: str) -> float:
+def timeout_of(text: str) -> float:
+    """Return the seconds that Request-Timeout-S says.
+
+    Raises:
+        RequestError: INVALID_REQUEST.
+    """
     try:
         # Python's own notation would take 1_0 for 10.
         timeout_s = float(text) if text.isascii() and "_" not in text else 0.0

@@ -46,6 +46,8 @@ class RequestCode(StrEnum):
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     TRANSFER_CODING = "TRANSFER_CODING"
     HTTP_VERSION = "HTTP_VERSION"
+    UPGRADE_REQUIRED = "UPGRADE_REQUIRED"
+    HANDSHAKE_REFUSED = "HANDSHAKE_REFUSED"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     UNSUPPORTED_CONTENT_ENCODING = "UNSUPPORTED_CONTENT_ENCODING"
     NOT_FOUND = "NOT_FOUND"
@@ -69,6 +71,7 @@ class RequestCode(StrEnum):
     SIGNED_BEFORE_START = "SIGNED_BEFORE_START"
     NOT_FOR_MERCHANTS = "NOT_FOR_MERCHANTS"
     RATE_LIMITED = "RATE_LIMITED"
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
     CERTIFIED_TOO_OFTEN = "CERTIFIED_TOO_OFTEN"
     CSR_REFUSED = "CSR_REFUSED"
     NO_CERTIFICATE_AUTHORITY = "NO_CERTIFICATE_AUTHORITY"
@@ -484,6 +487,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     RequestCode.MALFORMED_REQUEST: Meaning(
         400, "The request is not framed as HTTP/1.1 wants it.", "Correct what the detail names."
     ),
+    RequestCode.HANDSHAKE_REFUSED: Meaning(
+        400,
+        "The request would make a WebSocket, but not one that the node speaks.",
+        "Correct what the detail names; docs/STREAM.md has an example.",
+    ),
     RequestCode.METHOD_NOT_ALLOWED: Meaning(
         405, "The path knows other methods.", "Use one that the Allow header names."
     ),
@@ -518,6 +526,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
         "Address the node by one of its own names, over the scheme that it serves; where there is "
         "an `address`, send the request there.",
     ),
+    RequestCode.UPGRADE_REQUIRED: Meaning(
+        426,
+        "This path is a WebSocket, of version 13.",
+        "Ask for the upgrade with HTTP/1.1, as docs/STREAM.md shows.",
+    ),
     RequestCode.HEADERS_TOO_LARGE: Meaning(
         431, "The header has more than 16 KiB, or more than 100 fields.", "Send fewer fields."
     ),
@@ -529,6 +542,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.RATE_LIMITED: Meaning(
         429, "The merchant has sent more requests than it may.", _LATER
+    ),
+    RequestCode.TOO_MANY_STREAMS: Meaning(
+        429,
+        "The merchant has as many streams as it may: 64.",
+        "Close one, or use those that there are.",
     ),
     RequestCode.CERTIFIED_TOO_OFTEN: Meaning(
         429, "The merchant has had more certificates made than it may in a day.", _LATER

@@ -112,11 +112,17 @@ class _Feed:
 
 def events_after(node: Node, merchant_no: str, after: int, limit: int) -> Answer:
     """Return up to `limit` of a merchant's events behind the sequence `after`."""
+    found = event_list(node, merchant_no, after, limit)
+    return failed(problem(Refusal.MERCHANT_NOT_FOUND)) if found is None else Answer(200, found)
+
+
+def event_list(node: Node, merchant_no: str, after: int, limit: int) -> EventList | None:
+    """Return up to `limit` of a merchant's events behind a sequence; None: no such merchant."""
     snapshot = node.snapshot(f"merchant/{merchant_no}")
     try:
         merchant = _merchant(snapshot, merchant_no)
         if merchant is None:
-            return failed(problem(Refusal.MERCHANT_NOT_FOUND))
+            return None
         items = [
             view_event(sequence, event, merchant.currency)
             for sequence, event in islice(
@@ -125,7 +131,7 @@ def events_after(node: Node, merchant_no: str, after: int, limit: int) -> Answer
         ]
     finally:
         snapshot.close()
-    return Answer(200, EventList(items, merchant.events))
+    return EventList(items, merchant.events)
 
 
 class Listed(Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,6 +20,8 @@ from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.listener import Listener
 from gateway.listener.names import Names, at_port, named
+from gateway.stream.bounds import StreamBounds
+from gateway.stream.streams import Streams
 from gateway.table import HOT
 from gateway.web import keeps_body, web_app
 
@@ -94,12 +96,20 @@ class Front:
         counter: answers.
         bounds: how many clients there may be, and how slow.
         tls: the server's context, if connections are encrypted.
+        stream_bounds: of streams; by default they take three quarters of the connections at most.
     """
 
     def __init__(
-        self, ports: Ports, counter: Counter, bounds: Bounds, tls: ssl.SSLContext | None
+        self,
+        ports: Ports,
+        counter: Counter,
+        bounds: Bounds,
+        tls: ssl.SSLContext | None,
+        stream_bounds: StreamBounds | None = None,
     ) -> None:
         census: Census[Guest] = Census(bounds)
+        most = bounds.connections() * 3 // 4
+        self._streams = Streams(counter, stream_bounds or StreamBounds(streams_max=most))
         main = ports.main
         self._listeners: list[Listener | ExpressListener] = [
             Listener(
@@ -110,6 +120,7 @@ class Front:
                 tls=tls,
                 keeps=keeps_body(counter),
                 census=census,
+                take_over=self._streams.serve,
             )
         ]
         if ports.express is not None:
@@ -123,22 +134,27 @@ class Front:
                     bounds=bounds,
                     census=census,
                     tls=tls,
+                    take_over=self._streams.serve,
                 )
             )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop_accepting`; started once connections are accepted."""
-        async with trio.open_nursery() as nursery:
-            for listener in self._listeners:
-                await nursery.start(listener.run)
-            task_status.started()
+        async with trio.open_nursery() as beside:
+            beside.start_soon(self._streams.run)
+            async with trio.open_nursery() as nursery:
+                for listener in self._listeners:
+                    await nursery.start(listener.run)
+                task_status.started()
+            beside.cancel_scope.cancel()
 
     def stop_accepting(self) -> None:
         """Take no new connection; `run` returns when those that are there have closed.
 
         What is still answered says that its connection closes, so that nobody sends on it what
-        nobody would read.
+        nobody would read. Streams close once what they have begun is answered.
         """
+        self._streams.close()
         for listener in self._listeners:
             listener.stop_accepting()
 
@@ -148,6 +164,11 @@ class Front:
             listener.hang_up()
 
     async def quiet(self) -> None:
-        """Wait until every request that has come in is answered, down to its last byte."""
+        """Wait until every request that has come in is answered, down to its last byte.
+
+        That includes those on streams, which are closed for it.
+        """
+        self._streams.close()
         for listener in self._listeners:
             await listener.quiet()
+        await self._streams.gone()

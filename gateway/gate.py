@@ -68,11 +68,13 @@ class Identity(Struct, frozen=True):
 
     Attributes:
         merchant_no: the merchant, empty for the bank itself.
+        keyid: the serial of the certificate that it was signed with.
         signature: the request's Signature header, which the answer signs too.
         mark: what commands of the request bring into the engine.
     """
 
     merchant_no: str
+    keyid: str
     signature: str
     mark: Mark
 
@@ -140,7 +142,7 @@ class Gate:
         mark = Mark(signature.created, once.digest()[:KEY_BYTES])
         if not self._marks.take(mark.created_s, mark.key, int(now_s)):
             raise RequestError(RequestCode.NONCE_USED)
-        return Identity(_merchant_no(certificate.holder), signature.header, mark)
+        return Identity(_merchant_no(certificate.holder), signature.keyid, signature.header, mark)
 
     def may_be_heard(self, headers: Mapping[str, str]) -> bool:
         """Return whether a request's headers name a certificate that is good now.
@@ -153,6 +155,15 @@ class Gate:
         except (SignatureError, RequestError):
             return False
         return True
+
+    def check_standing(self, keyid: str) -> None:
+        """Check that a certificate by which somebody was let in is still good.
+
+        Raises:
+            RequestError: SIGNER_UNKNOWN, SIGNER_REVOKED, SIGNER_NOT_VALID.
+        """
+        certificate, _ = self._certificate(keyid)
+        _check_standing(certificate, self._now_s())
 
     def sign(self, status: int, body: bytes, identity: Identity | None) -> dict[str, str]:
         """Return the headers that sign an answer.

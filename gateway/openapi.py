@@ -235,10 +235,9 @@ def _operation(row: Endpoint, schemas: Schemas, responses: dict[str, Json]) -> J
 
 
 def _success(row: Endpoint, schemas: Schemas) -> Json:
-    response: Json = {
-        "description": HTTPStatus(row.status).phrase,
-        "content": {row.media_type: {"schema": schemas.of(row.answers)}},
-    }
+    response: Json = {"description": HTTPStatus(row.status).phrase}
+    if row.answers is not None:
+        response["content"] = {row.media_type: {"schema": schemas.of(row.answers)}}
     if isclass(row.body):
         response["headers"] = _headers("Idempotent-Replayed")
     if row.stays:

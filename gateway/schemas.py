@@ -75,7 +75,7 @@ class Schemas:
         outcomes = {row.answers: None for row in rows if row.takes_slots and isclass(row.body)}
         types: list[Any] = [Problem, ClockView]
         for row in rows:
-            types += [row.answers, *([] if row.body is None else [row.body])]
+            types += [each for each in (row.answers, row.body) if each is not None]
             types += [field.type for field in _asked(row)]
         schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
         self.components = {_name(name): _tidy(each) for name, each in components.items()}

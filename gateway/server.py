@@ -32,6 +32,7 @@ from gateway.listener.bounds import Bounds
 from gateway.listener.listener import DRAIN_S
 from gateway.listener.tls import TlsFileError, TlsFiles
 from gateway.rate import Rates
+from gateway.stream.bounds import StreamBounds
 from gateway.table import ENDPOINTS
 from storage.folder import Folder
 
@@ -72,6 +73,7 @@ async def serve(
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
     bounds: Bounds | None = None,
+    stream_bounds: StreamBounds | None = None,
     clock: ClockKind = "wall",
     timeout_s: float = 10.0,
     limits: Limits | None = None,
@@ -97,6 +99,7 @@ async def serve(
             its own port.
         tls: the server's context (`gateway.listener.tls`), for a node that is reached by https.
         bounds: of the listeners.
+        stream_bounds: of streams; by default they take three quarters of the connections at most.
         clock: `wall`, or `domain`, which stands where the store's last commit left it until
             commands move it.
         timeout_s: what a caller waits who says nothing about it.
@@ -121,7 +124,7 @@ async def serve(
             counter = _counter(
                 desk, keys if signed else None, rate_per_s, log_requests=log_requests
             )
-            front = Front(opened, counter, bounds or Bounds(), tls)
+            front = Front(opened, counter, bounds or Bounds(), tls, stream_bounds)
             control = ControlSocket(folder.path, node, stores, counter)
             over = trio.Event()
             stop = trio.Event()

@@ -258,6 +258,15 @@ def _member_blemish(members: _Object, depth: int, lined: frozenset[str]) -> Blem
     return first
 
 
+def member(value: Any, name: str) -> Any:
+    """Return what an object that `read` returned has under a name, None unless it is there once.
+
+    Texts are `str`; numbers are of types of their own.
+    """
+    found = [each for key, each in value if key == name] if type(value) is _Object else []
+    return found[0] if len(found) == 1 else None
+
+
 def duplicate(value: Any) -> bool:
     """Return whether any object of what `read` returned has a member twice."""
     if type(value) is _Object:

@@ -19,11 +19,13 @@ from gateway.handlers import (
     node,
     payments,
     refunds,
+    streams,
     transfers,
 )
 
 _API: Final = (
     *commands.ENDPOINTS,
+    *streams.ENDPOINTS,
     *payments.ENDPOINTS,
     *authorizations.ENDPOINTS,
     *refunds.ENDPOINTS,

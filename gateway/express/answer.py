@@ -14,6 +14,8 @@ from gateway.counter import Response
 
 CONTINUE: Final = b"HTTP/1.1 100 \r\n\r\n"
 
+_UNMEASURED: Final = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NOT_MODIFIED})
+"""No body, and no length, which would be another's (RFC 9110, section 8.6)."""
 _LINES: Final = {status.value: f"HTTP/1.1 {status.value} \r\n" for status in HTTPStatus}
 
 
@@ -45,8 +47,8 @@ def written(response: Response, *, lasts: bool, bodiless: bool) -> bytes:
     """
     lines = [_LINES[response.status]]
     lines += [f"{name}: {value}\r\n" for name, value in response.headers.items()]
-    if response.status == HTTPStatus.NOT_MODIFIED:
-        bodiless = True  # and no length, which would be another's (RFC 9110, section 8.6)
+    if response.status in _UNMEASURED:
+        bodiless = True
     else:
         lines.append(f"content-length: {len(response.body)}\r\n")
     lines.append(_date.field())

@@ -8,7 +8,7 @@ cancels nothing. Whatever is to come in has its time, and so has the client to t
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -27,7 +27,9 @@ from gateway.listener.framing import Framing
 from gateway.listener.names import Names
 from gateway.listener.places import GATHERED_BYTES
 from gateway.listener.tls import Stream, shake_hands
+from gateway.listener.upgrade import TakeOver
 from gateway.patience import Patience
+from gateway.stream.handshake import asks_for_stream
 
 log = logging.getLogger("piaohao.gateway")
 
@@ -38,10 +40,6 @@ _LINGER_BYTES: Final = 1 << 20
 _BUSY: Final = unsigned(failed(faulted(NODE_BUSY)))
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
-Takeover = Callable[[Request, Stream, bytes], Awaitable[None]]
-"""`(request, stream, what came in behind it)`: speaks another protocol until either side ends it;
-the connection is closed after that."""
-
 
 class House(Struct):
     """What all connections of the listener have in common.
@@ -49,7 +47,7 @@ class House(Struct):
     Attributes:
         place: where a request belongs by its method and path, None for another listener's.
         elsewhere: what is said then.
-        takeovers: by path, for requests to go on in another protocol there.
+        take_over: serves connections that become streams; None where none may.
         taken: requests that are being served.
         active: those that have begun to come in and are not answered down to the last byte.
         closing: connections end with the answer under way.
@@ -63,7 +61,7 @@ class House(Struct):
     names: Names
     census: Census[Guest]
     tls: ssl.SSLContext | None
-    takeovers: Mapping[str, Takeover]
+    take_over: TakeOver | None
     quiet: trio.Event
     taken: int = 0
     active: int = 0
@@ -225,8 +223,13 @@ class Connection:
     async def _begun(self, incoming: Incoming) -> None:
         """Find out where a request belongs, and so what is to become of its body."""
         house, line = self._house, incoming.line
-        if self._framing.upgrade and line.path in house.takeovers:
-            await self._hand_over(house.takeovers[line.path], incoming)
+        if (
+            house.take_over is not None
+            and self._framing.upgrade
+            and incoming.whole
+            and asks_for_stream(line.method, line.path, line.version, incoming.headers)
+        ):
+            await self._hand_over(house.take_over, incoming)
             return
         self._place = place = house.place(line.method, line.path)
         if incoming.whole:
@@ -295,13 +298,14 @@ class Connection:
             self._house.names.scheme,
         )
 
-    async def _hand_over(self, takeover: Takeover, incoming: Incoming) -> None:
+    async def _hand_over(self, take_over: TakeOver, incoming: Incoming) -> None:
         """Have the connection spoken on in another way, and end it after that."""
         await self._send()
         self._count(-self._active)
         incoming.end()
         self._ending = True
-        await takeover(self._request(incoming), self._stream, self._framing.rest())
+        self._house.census.work(self)  # see the other listener: it makes no room for a stranger
+        await take_over(self._request(incoming), self._stream, self._framing.rest())
 
     async def _refuse(self, found: Problem) -> None:
         """Say what is wrong with what comes in, after what was asked before it, and end."""

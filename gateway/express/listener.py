@@ -7,17 +7,18 @@ problem document, since the bank's signature covers that and covers no field of 
 
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import trio
 
 from gateway.counter import Counter, Place
 from gateway.endpoint import Endpoint, Router
 from gateway.errors import RequestCode, RequestError
-from gateway.express.connection import Connection, House, Takeover
+from gateway.express.connection import Connection, House
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.names import Names
+from gateway.listener.upgrade import TakeOver
 
 
 class ExpressListener:
@@ -32,7 +33,7 @@ class ExpressListener:
         bounds: how many clients there may be, and how slow.
         census: where a node's listeners count their connections together.
         tls: the server's context, if connections are encrypted.
-        takeovers: by path, what goes on with a request for another protocol there.
+        take_over: serves connections that become streams; without, none do.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ExpressListener:
         bounds: Bounds,
         census: Census[Guest],
         tls: ssl.SSLContext | None = None,
-        takeovers: Mapping[str, Takeover] | None = None,
+        take_over: TakeOver | None = None,
     ) -> None:
         self._counter = counter
         self._rows = Router(rows)
@@ -61,7 +62,7 @@ class ExpressListener:
             names,
             census,
             tls,
-            takeovers or {},
+            take_over,
             trio.Event(),
         )
         self._accepting = trio.CancelScope()

@@ -18,7 +18,7 @@ from gateway.listener.framing import Framing
 from gateway.listener.names import Names
 
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
-_UPGRADE: Final = re.compile(rb"^upgrade:.*\n", re.IGNORECASE | re.MULTILINE)
+_UPGRADE: Final = re.compile(rb"^upgrade:(.*)\n", re.IGNORECASE | re.MULTILINE)
 
 
 class Line(Struct, frozen=True):
@@ -87,6 +87,8 @@ class Incoming:
         if framing.upgrade:
             # Another protocol is let alone (RFC 9110, section 7.8); httptools would switch to it.
             head, _, body = sound.partition(b"\r\n\r\n")
+            asked = [each.strip(b" \t\r") for each in _UPGRADE.findall(head + b"\r\n")]
+            self.headers["upgrade"] = b", ".join(asked).decode("latin-1")
             sound = _UPGRADE.sub(b"", head + b"\r\n") + b"\r\n" + body
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self.take(sound)

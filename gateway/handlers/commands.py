@@ -65,8 +65,8 @@ OWN: Final = frozenset(
 """What a merchant may have done in an array, in its own name; all else is the bank's."""
 
 
-def _own(entry: Entry | Problem, merchant_no: str) -> Entry | Problem:
-    """Return a merchant's item, or why it is not one."""
+def own(entry: Entry | Problem, merchant_no: str) -> Entry | Problem:
+    """Return an item of a merchant's, or why it may not send it."""
     if isinstance(entry, Problem):
         return entry
     if type(entry) not in OWN:
@@ -86,7 +86,7 @@ async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answe
         return Answer(200, [])
     entries = array.entries
     if caller.merchant_no:
-        entries = [_own(entry, caller.merchant_no) for entry in entries]
+        entries = [own(entry, caller.merchant_no) for entry in entries]
     movable = desk.clock_kind == "domain"
     deadline = desk.deadline(caller)
     series = Series(desk.node, entries, deadline, movable=movable, mark=caller.mark)

@@ -20,7 +20,8 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 from msgspec import Struct
 
-from gateway.errors import Problem, RequestCode, problem
+from gateway.counter import Request
+from gateway.errors import Problem, RequestCode, RequestError, problem
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.framing import Framing
@@ -28,6 +29,7 @@ from gateway.listener.http1 import Http1
 from gateway.listener.names import Names
 from gateway.listener.tasks import Tasks
 from gateway.listener.tls import CLIENT_CERTIFICATE, Stream, client_certificate, shake_hands
+from gateway.listener.upgrade import TakeOver, upgrade
 from gateway.patience import PATIENCE, Patience
 
 log = logging.getLogger("piaohao.gateway")
@@ -44,6 +46,7 @@ class House(Struct, frozen=True):
         app: what answers requests.
         config: Hypercorn's.
         context: Hypercorn's; once it is terminated, answered connections close.
+        take_over: serves connections that become streams; None where none may.
     """
 
     app: AppWrapper
@@ -53,6 +56,7 @@ class House(Struct, frozen=True):
     names: Names
     census: Census[Guest]
     tls: ssl.SSLContext | None
+    take_over: TakeOver | None
 
 
 class Connection:
@@ -76,6 +80,7 @@ class Connection:
         "_send_lock",
         "_socket",
         "_stream",
+        "_upgrade",
     )
 
     def __init__(self, house: House, stream: trio.SocketStream) -> None:
@@ -87,6 +92,7 @@ class Connection:
         self._protocol: Any = None
         self._send_lock = trio.Lock()
         self._busy: trio.Event | None = None
+        self._upgrade: Request | None = None
         self._ending = False
         self._heads_timed = -1
         self._deadline = trio.current_time() + house.bounds.hello_s
@@ -145,6 +151,11 @@ class Connection:
             )
             await self._hear()
             await self._protocol.handle(Closed())
+        if self._upgrade is not None and house.take_over is not None:
+            # A stream stays in the census as one that is at work: its client is known, and does
+            # not make room for somebody who is not.
+            self._protocol = None
+            await house.take_over(self._upgrade, self._stream, self._framing.rest())
         await self._close()
 
     async def _hear(self) -> None:
@@ -170,6 +181,8 @@ class Connection:
                 return
             else:
                 await self._heard(data)
+                if self._upgrade is not None:
+                    return
 
     async def _heard(self, data: bytes) -> None:
         self._house.census.work(self)
@@ -182,7 +195,7 @@ class Connection:
             # One request at a time; see `http1`.
             if not in_body:
                 await self._answered()
-            if self._ending:
+            if self._ending or await self._upgraded(sound, whole=not in_body):
                 return
             await self._protocol.handle(RawData(sound))
             in_body = framing.in_body
@@ -191,6 +204,22 @@ class Connection:
         elif framing.in_head and self._heads_timed != framing.heads:
             self._heads_timed = framing.heads
             self._hear_until(trio.current_time() + self._house.bounds.head_s)
+
+    async def _upgraded(self, sound: bytes, *, whole: bool) -> bool:
+        """Return whether a request is for a stream, and the connection no longer HTTP's.
+
+        Args:
+            whole: what was let through begins with a header block.
+        """
+        house, framing = self._house, self._framing
+        if house.take_over is None or not whole or not framing.upgrade or framing.in_body:
+            return False
+        try:
+            self._upgrade = upgrade(sound, house.names, framing.host)
+        except RequestError as error:
+            await self._refuse(error.problem)
+            return True
+        return self._upgrade is not None
 
     async def _answered(self) -> None:
         """Wait until no request is under way."""

@@ -14,6 +14,7 @@ from gateway.listener.census import Census, Guest
 from gateway.listener.connection import Connection, House
 from gateway.listener.names import Names
 from gateway.listener.places import Application, Keeps, Places
+from gateway.listener.upgrade import TakeOver
 
 log = logging.getLogger("piaohao.gateway")
 
@@ -32,6 +33,7 @@ class Listener:
         tls: the server's context, if connections are encrypted.
         keeps: whose bodies are kept as they come in (`gateway.listener.places`).
         census: where a node's listeners count their connections together.
+        take_over: serves connections that become streams; without, none do.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Listener:
         tls: ssl.SSLContext | None = None,
         keeps: Keeps = lambda _: True,
         census: Census[Guest] | None = None,
+        take_over: TakeOver | None = None,
     ) -> None:
         config = Config()
         config.errorlog = log
@@ -61,6 +64,7 @@ class Listener:
             names,
             self._census,
             tls,
+            take_over,
         )
         self._accepting = trio.CancelScope()
 

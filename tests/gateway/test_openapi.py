@@ -45,6 +45,7 @@ BANK: Final = (
 )
 MERCHANT: Final = ("/v1/commands", "/v1/payments", "/v1/authorizations", "/v1/refunds")
 OWN: Final = (
+    "/v1/stream",
     "/v1/merchants/{merchant_no}",
     "/v1/merchants/{merchant_no}/events",
     "/v1/merchants/{merchant_no}/certificates",

@@ -1,0 +1,43 @@
+"""Upgrades: a request that would have its connection become a stream, read from its header block.
+
+Hypercorn's own WebSocket never sees a byte: it offers compression that nobody can turn off, and a
+client can end the process through it. Whatever asks for another upgrade, or for this one elsewhere,
+stays a plain request (RFC 9110, section 7.8).
+"""
+
+from collections.abc import Awaitable, Callable
+
+from gateway.counter import Request
+from gateway.listener.names import Names
+from gateway.listener.tls import Stream
+from gateway.stream.handshake import asks_for_stream
+
+TakeOver = Callable[[Request, Stream, bytes], Awaitable[None]]
+"""Serves a connection from now on: the request, the connection, what came in behind it. The
+connection is closed after that."""
+
+
+def upgrade(head: bytes, names: Names, host: bytes) -> Request | None:
+    """Return the request for a stream that a header block is, None for any other.
+
+    Args:
+        head: whole, and checked by `framing`.
+        names: those of the listener.
+        host: what it says in Host.
+
+    Raises:
+        RequestError: MALFORMED_REQUEST, MISDIRECTED_REQUEST: it is for somebody else.
+    """
+    line, *fields = head.split(b"\r\n")
+    method, sent, version = line.split(b" ")
+    _, target = names.addressed(sent, host)
+    path, _, query = target.partition(b"?")
+    headers: dict[str, str] = {}
+    for field in fields[:-2]:
+        given, _, value = field.decode("latin-1").partition(":")
+        name, value = given.lower(), value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    request = Request(
+        method.decode("ascii"), path.decode("ascii"), query, headers, b"", names.scheme
+    )
+    return request if asks_for_stream(request.method, request.path, version, headers) else None

@@ -1,0 +1,167 @@
+"""Streams: all that a node has, from the handshake to the end of the node.
+
+Any listener hands over a connection with a request for a stream on it; nothing here knows which.
+How many there may be is decided at the handshake: a merchant who has as many as it may is refused
+with 429, and past the node's own bound everybody with 503. A stream is never thrown out for
+somebody who comes later: it is a merchant's, and whoever comes is not known yet.
+"""
+
+from collections import Counter as Tally
+from contextlib import AbstractContextManager, nullcontext, suppress
+from http import HTTPStatus
+
+import trio
+
+from engine.fault import NODE_BUSY
+from gateway.counter import Counter, Opened, Request, Response
+from gateway.errors import RequestCode, RequestError
+from gateway.express.answer import written
+from gateway.stream.bounds import StreamBounds
+from gateway.stream.closing import Close, CloseCode
+from gateway.stream.pump import Pump
+from gateway.stream.session import Session
+
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+_STOPPING = Close(CloseCode.GOING_AWAY, "the node stops")
+_FULL_S = 10
+"""When a merchant that has all its streams may look again: they end when it ends them."""
+
+
+class Streams:
+    """The streams of one node.
+
+    Args:
+        counter: lets requests become streams.
+        bounds: how many, how large and how slow.
+    """
+
+    def __init__(self, counter: Counter, bounds: StreamBounds | None = None) -> None:
+        self._counter = counter
+        self._bounds = StreamBounds() if bounds is None else bounds
+        self._pumps: set[Pump] = set()
+        self._of: Tally[str] = Tally()
+        self._count = 0
+        self._stopping = False
+        self._none = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._pumps)
+
+    async def run(self) -> None:
+        """Look after the times of all streams, until cancelled."""
+        while True:
+            await trio.sleep(self._bounds.tick_s)
+            now = trio.current_time()
+            for pump in list(self._pumps):
+                pump.look(now)
+
+    async def serve(self, request: Request, stream: trio.abc.Stream, early: bytes) -> None:
+        """Make a connection a stream and serve it until it is over, or say why it is none.
+
+        The caller closes the connection, whatever comes of it.
+
+        Args:
+            request: see `handshake.asks_for_stream`.
+            stream: the connection; nobody else reads from or writes to it.
+            early: what came in after the request, if anything. A client that speaks before it is
+                answered does not speak WebSocket (RFC 6455, section 4.1), and what it says might
+                be taken for another request by somebody on the way: it is refused.
+        """
+        places: list[str] = []
+
+        def take_place(merchant_no: str) -> None:
+            self._take_place(merchant_no)
+            places.append(merchant_no)
+
+        try:
+            if early:
+                error = RequestError(
+                    RequestCode.HANDSHAKE_REFUSED, "nothing is sent before the answer has come"
+                )
+                await self._refuse(stream, self._counter.refuse(error))
+                return
+            opened = self._counter.open_stream(request, take_place)
+            if isinstance(opened, Response):
+                await self._refuse(stream, opened)
+            elif await self._say(stream, opened.response):
+                await self._serve(opened, stream)
+        finally:
+            for merchant_no in places:
+                self._leave_place(merchant_no)
+
+    def close(self) -> None:
+        """Let nobody in any more, and end all streams once what they have begun is answered.
+
+        What comes in from now on is not read.
+        """
+        self._stopping = True
+        for pump in self._pumps:
+            pump.session.shut(_STOPPING)
+
+    async def gone(self) -> None:
+        """Wait until there is none."""
+        while self._pumps:
+            await self._none.wait()
+
+    async def _serve(self, opened: Opened, stream: trio.abc.Stream) -> None:
+        session = Session(opened, self._bounds)
+        pump = Pump(session, stream, self._bounds)
+        self._pumps.add(pump)
+        if self._stopping:
+            session.shut(_STOPPING)
+        try:
+            with _watched(opened, session):
+                await pump.run()
+        finally:
+            self._pumps.discard(pump)
+            if not self._pumps:
+                self._none.set()
+                self._none = trio.Event()
+
+    async def _say(self, stream: trio.abc.Stream, response: Response) -> bool:
+        """Send an answer of HTTP; returns whether it was taken."""
+        with trio.move_on_after(self._bounds.send_s), suppress(*_GONE):
+            lasts = response.status == HTTPStatus.SWITCHING_PROTOCOLS
+            await stream.send_all(written(response, lasts=lasts, bodiless=False))
+            return True
+        return False
+
+    async def _refuse(self, stream: trio.abc.Stream, response: Response) -> None:
+        """Say why there is no stream, and let the client read it.
+
+        A connection that is closed with bytes in it that nobody has read is reset, and its client
+        may lose what it has not read yet (RFC 9112, section 9.6).
+        """
+        if not await self._say(stream, response):
+            return
+        with trio.move_on_after(self._bounds.linger_s), suppress(*_GONE):
+            if isinstance(stream, trio.SocketStream):
+                await stream.send_eof()
+            while await stream.receive_some(1 << 16):
+                pass
+
+    def _take_place(self, merchant_no: str) -> None:
+        """Take a place for a stream of a merchant's, or of the bank's (empty).
+
+        Raises:
+            RequestError: NODE_BUSY, TOO_MANY_STREAMS.
+        """
+        if self._stopping or self._count >= self._bounds.streams_max:
+            raise RequestError(NODE_BUSY.code, retry_after_s=NODE_BUSY.retry_after_s)
+        if merchant_no and self._of[merchant_no] >= self._bounds.streams_per_merchant:
+            raise RequestError(RequestCode.TOO_MANY_STREAMS, retry_after_s=_FULL_S)
+        self._of[merchant_no] += 1
+        self._count += 1
+
+    def _leave_place(self, merchant_no: str) -> None:
+        self._count -= 1
+        self._of[merchant_no] -= 1
+        if not self._of[merchant_no]:
+            del self._of[merchant_no]
+
+
+def _watched(opened: Opened, session: Session) -> AbstractContextManager[None]:
+    """Have the session hear of changes of the merchant whose events it may have."""
+    if not opened.follows:
+        return nullcontext()
+    return opened.desk.node.hearing(f"merchant/{opened.follows}", session.changed)

@@ -1,0 +1,175 @@
+"""A client on a stream, as raw as a test wants it: wsproto's frames over a real socket."""
+
+import base64
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import trio
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+
+from gateway.server import Serving
+from gateway.stream.handshake import SUBPROTOCOL
+from tests.gateway.serving import RawAnswer, connect, host_of
+
+WITHIN_S = 20.0
+
+
+def upgrade_request(
+    host: bytes, target: str = "/v1/stream", headers: Sequence[tuple[str, str]] = (), **changes: Any
+) -> bytes:
+    """Return the head of a handshake.
+
+    Args:
+        headers: more of them; those of a signature, say.
+        changes: of its own headers, `_` in their names for `-`; None leaves one out.
+    """
+    fields: dict[str, str | None] = {
+        "host": host.decode(),
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": base64.b64encode(os.urandom(16)).decode(),
+        "sec-websocket-version": "13",
+        "sec-websocket-protocol": SUBPROTOCOL,
+    }
+    fields |= {name.replace("_", "-"): value for name, value in changes.items()}
+    lines = [f"GET {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+class StreamClient:
+    """One stream, seen from its client.
+
+    Attributes:
+        stream: the socket, or TLS over it.
+        head: the answer to the handshake.
+        events: all that have come, in the order of their coming.
+        answers: by id.
+        close: code and reason of the server's close frame, once it has come.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, head: RawAnswer, rest: bytes) -> None:
+        self.stream = stream
+        self.head = head
+        self.events: list[dict[str, Any]] = []
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.pings = 0
+        self.close: tuple[int, str] | None = None
+        self._frames = Connection(ConnectionType.CLIENT)
+        self._frames.receive_data(rest)
+        self._text = ""
+
+    async def send(self, message: Any) -> None:
+        """Send one message; what is no text of JSON is made one."""
+        text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
+        await self.stream.send_all(self._frames.send(TextMessage(text)))
+
+    async def send_event(self, event: Event) -> None:
+        """Send one frame of another kind."""
+        await self.stream.send_all(self._frames.send(event))
+
+    async def until(self, there: Callable[[], Any], *, answers_pings: bool = True) -> None:
+        """Read until something is there, or the server closes."""
+        with trio.fail_after(WITHIN_S):
+            while not there():
+                for event in self._frames.events():
+                    if isinstance(event, Ping):
+                        self.pings += 1
+                        if answers_pings:
+                            await self.send_event(event.response())
+                    self._note(event)
+                if there() or self.close is not None:
+                    return
+                data = bytes(await self.stream.receive_some(1 << 16))
+                if not data:
+                    self.close = (1006, "")
+                    return
+                self._frames.receive_data(data)
+
+    async def answer(self, id_: str) -> dict[str, Any]:
+        """Return the answer to an order."""
+        await self.until(lambda: id_ in self.answers)
+        return self.answers[id_]
+
+    async def order(self, id_: str, command: Any) -> dict[str, Any]:
+        """Send one order and return its answer."""
+        await self.send({"id": id_, "do": command})
+        return await self.answer(id_)
+
+    async def closed(self) -> tuple[int, str]:
+        """Return with which code and reason the server closes."""
+        await self.until(lambda: False)
+        assert self.close is not None
+        return self.close
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, CloseConnection):
+            self.close = (event.code, event.reason or "")
+        elif isinstance(event, TextMessage):
+            self._text += event.data
+            if event.message_finished:
+                self._read(msgspec.json.decode(self._text))
+                self._text = ""
+        else:
+            assert not isinstance(event, BytesMessage)
+            assert isinstance(event, Ping | Pong)
+
+    def _read(self, message: dict[str, Any]) -> None:
+        if "answers" in message:
+            for each in message["answers"]:
+                assert each["id"] not in self.answers, "answered twice"
+                self.answers[each["id"]] = each
+        else:
+            assert set(message) == {"events", "newest"}
+            self.events += message["events"]
+            assert message["events"][-1]["sequence"] <= message["newest"]
+
+    @property
+    def sequences(self) -> list[int]:
+        """The numbers of the events that have come."""
+        return [event["sequence"] for event in self.events]
+
+
+async def shake_hands(stream: trio.abc.Stream, request: bytes) -> tuple[RawAnswer, bytes]:
+    """Send a handshake; returns the answer's head and body, and what came after a head of 101."""
+    await stream.send_all(request)
+    received = b""
+    with trio.fail_after(WITHIN_S):
+        while b"\r\n\r\n" not in received:
+            data = bytes(await stream.receive_some(1 << 16))
+            assert data, "the connection was closed"
+            received += data
+        head, _, rest = received.partition(b"\r\n\r\n")
+        line, *fields = head.decode("ascii").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (f.partition(": ") for f in fields)}
+        status = int(line.split()[1])
+        if status == 101:
+            return RawAnswer(status, headers, b""), rest
+        while len(rest) < int(headers["content-length"]):
+            rest += bytes(await stream.receive_some(1 << 16))
+    return RawAnswer(status, headers, rest), b""
+
+
+@asynccontextmanager
+async def streaming(
+    running: Serving, target: str = "/v1/stream?merchant_no=M1", **changes: Any
+) -> AsyncIterator[StreamClient]:
+    """Open a stream; at the end the socket is closed without a word.
+
+    Args:
+        changes: as for `upgrade_request`.
+    """
+    stream = await connect(running)
+    try:
+        request = upgrade_request(host_of(running), target, **changes)
+        head, rest = await shake_hands(stream, request)
+        assert head.status == 101, head
+        yield StreamClient(stream, head, rest)
+    finally:
+        await trio.aclose_forcefully(stream)

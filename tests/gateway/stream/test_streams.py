@@ -1,0 +1,140 @@
+"""Streams over real sockets: commands and answers, events and where they go on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.server import Serving
+from gateway.stream.messages import Reply, encoded_answers
+from tests.gateway.desk_client import payment
+from tests.gateway.serving import serving
+from tests.gateway.stream.stream_client import StreamClient, streaming
+
+SHOP = [
+    {"command": "open_account", "account_no": "A1", "currency": "USD"},
+    {"command": "open_merchant", "merchant_no": "M1", "currency": "USD", "fee_bps": 100},
+    {
+        "command": "fund_account",
+        "account_no": "A1",
+        "funding_no": "F1",
+        "amount_minor": 10_000_000,
+        "currency": "USD",
+    },
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M1", "merchant_no": "M1"},
+]
+
+
+async def open_shop(running: Serving) -> None:
+    """Open account A1 with money in it and merchant M1, with an agreement between them."""
+    response = await running.counter.answer_operator(
+        "POST", "/v1/commands", b"", msgspec.json.encode(SHOP)
+    )
+    assert [each["status"] for each in msgspec.json.decode(response.body)] == [201] * len(SHOP)
+
+
+@asynccontextmanager
+async def shop(data: Path, **options: Any) -> AsyncIterator[Serving]:
+    """Serve a node with the shop on it."""
+    async with serving(data, **options) as running:
+        await open_shop(running)
+        yield running
+
+
+async def test_order_is_answered_under_its_id(tmp_path: Path) -> None:
+    async with shop(tmp_path / "bank") as running, streaming(running) as client:
+        answer = await client.order("my own, <1>", payment("O1"))
+        assert (answer["status"], answer["body"]["state"]) == (201, "SUCCEEDED")
+        assert "replayed" not in answer
+        again = await client.order("2", payment("O1"))
+        assert again["replayed"] is True
+        assert again["body"] == answer["body"]
+
+
+async def test_array_is_answered_item_by_item_the_bad_ones_too(tmp_path: Path) -> None:
+    async with shop(tmp_path / "bank") as running, streaming(running) as client:
+        await client.send(
+            [
+                {"id": "a", "do": payment("O1")},
+                {"id": "b", "do": {"command": "create_payment"}},
+                {"id": "c", "do": {**payment("O2"), "amount_minor": "1"}},
+                {"id": "d"},
+                {"id": "e", "do": payment("O1"), "more": 1},
+                {"id": "f", "do": payment("O3")},
+            ]
+        )
+        found = [(await client.answer(id_))["status"] for id_ in "abcdef"]
+        assert found == [201, 422, 422, 422, 422, 201]
+
+
+async def test_events_flow_from_where_they_are_wanted(tmp_path: Path) -> None:
+    async with shop(tmp_path / "bank") as running:
+        async with streaming(running) as client:
+            for number in range(40):
+                await client.order(f"{number}", payment(f"O{number}"))
+            assert client.events == []
+        async with streaming(running) as client:
+            await client.send({"resume": 30})
+            await client.until(lambda: len(client.events) == 10)
+            await client.order("more", payment("more"))
+            await client.until(lambda: len(client.events) == 11)
+            assert client.sequences == list(range(31, 42))
+            assert client.events[-1]["number"] == "more"
+
+
+async def test_what_is_no_message_closes_with_4400(tmp_path: Path) -> None:
+    async with shop(tmp_path / "bank") as running:
+        for text, code in {
+            "": "MALFORMED_JSON",
+            "{": "MALFORMED_JSON",
+            "[]": "INVALID_REQUEST",
+            "1": "INVALID_REQUEST",
+            '{"do":{}}': "INVALID_REQUEST",
+            '{"id":"a","id":"a","do":{}}': "DUPLICATE_MEMBER",
+            '{"id":"","do":{}}': "INVALID_REQUEST",
+            '{"id":"\\u00e9","do":{}}': "INVALID_REQUEST",
+            '{"id":1,"do":{}}': "INVALID_REQUEST",
+            '{"resume":-1}': "INVALID_REQUEST",
+            '{"resume":1.0}': "NUMBER_NOT_INTEGER",
+            '{"resume":0,"resume":0}': "DUPLICATE_MEMBER",
+            "[" * 20 + "]" * 20: "NESTED_TOO_DEEPLY",
+            str([{"id": "a"}] * 1_001).replace("'", '"'): "ARRAY_TOO_LONG",
+        }.items():
+            async with streaming(running) as client:
+                await client.send(text)
+                closed, reason = await client.closed()
+                assert (closed, reason.partition(":")[0]) == (4400, code), text[:40]
+                assert client.answers == {}
+
+
+def test_answers_are_parted_where_a_message_would_be_too_long() -> None:
+    replies = [Reply(str(number), 201, {"text": "x" * 300_000}) for number in range(9)]
+    messages = encoded_answers(replies)
+    assert all(len(each) <= 1 << 20 for each in messages)
+    found = [each["id"] for text in messages for each in msgspec.json.decode(text)["answers"]]
+    assert found == [str(number) for number in range(9)]
+
+
+async def _pay(client: StreamClient, first: int, count: int) -> None:
+    await client.send(
+        [{"id": f"{n}", "do": payment(f"O{n}", 1)} for n in range(first, first + count)]
+    )
+
+
+async def test_frames_are_pipelined_beyond_the_window(tmp_path: Path) -> None:
+    async with shop(tmp_path / "bank") as running, streaming(running) as client:
+        async with trio.open_nursery() as nursery:
+
+            async def send_all() -> None:
+                for first in range(0, 4_000, 500):
+                    await _pay(client, first, 500)
+
+            nursery.start_soon(send_all)
+            await client.until(lambda: len(client.answers) == 4_000)
+        busy = sum(each["status"] == 429 for each in client.answers.values())
+        paid = sum(each["status"] == 201 for each in client.answers.values())
+        assert busy + paid == 4_000
+        assert paid >= 1_000
