@@ -56,6 +56,7 @@ class _Shape(NamedTuple):
         usual: what `get` returns for a body with the certain members alone.
         names: of all fields.
         lined: those that are `Lines`.
+        inner: returns the Struct that is all that has to be looked at, if there is one.
     """
 
     certain: int
@@ -63,6 +64,7 @@ class _Shape(NamedTuple):
     usual: tuple[Any, ...]
     names: tuple[str, ...]
     lined: frozenset[str]
+    inner: Callable[[Any], Any] | None
 
 
 class BodyDecoder(Generic[T]):
@@ -169,9 +171,15 @@ class BodyDecoder(Generic[T]):
         shapes = self._shapes
         members = 0
         for value in values:
-            certain, get, usual, _, _ = shapes[type(value)]
+            certain, get, usual, _, _, inner = shapes[type(value)]
             members += certain
-            looked = get(value)
+            shown = value
+            if inner is not None:
+                # A command in an envelope, say: going on in this loop saves it 1.3 µs.
+                shown = inner(value)
+                certain, get, usual, _, _, _ = shapes[type(shown)]
+                members += 1 + certain
+            looked = get(shown)
             if looked != usual:
                 for found, default in zip(looked, usual, strict=True):
                     if found != default:
@@ -222,6 +230,7 @@ def _bare(info: inspect.Type) -> inspect.Type:
 def _shape(info: inspect.StructType) -> _Shape:
     certain = 0 if info.tag is None else 1
     lined = set()
+    inner = None
     looked: dict[str, Any] = {}
     defaults = {field.name: field.default for field in fields(info.cls)}
     for field in info.fields:
@@ -235,13 +244,22 @@ def _shape(info: inspect.StructType) -> _Shape:
         else:
             # It is always there, too, but has members of its own: counted as no default is.
             looked[field.name] = object()
+            inner = field
     return _Shape(
         certain,
         _getter(tuple(looked)),
         tuple(looked.values()),
         tuple(field.name for field in info.fields),
         frozenset(lined),
+        attrgetter(inner.name) if inner and len(looked) == 1 and _is_struct(inner.type) else None,
     )
+
+
+def _is_struct(info: inspect.Type) -> bool:
+    """Return whether it is a Struct, or one of several."""
+    info = _bare(info)
+    types = info.types if isinstance(info, inspect.UnionType) else (info,)
+    return all(isinstance(_bare(each), inspect.StructType) for each in types)
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:

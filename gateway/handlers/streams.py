@@ -7,6 +7,7 @@ what is said to those who ask for the path without asking for a WebSocket.
 from msgspec import Struct
 
 from actors.commands import Number
+from engine.fault import FaultCode
 from gateway.answer import Answer, failed
 from gateway.desk import Caller, Desk
 from gateway.endpoint import Endpoint, read
@@ -39,6 +40,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         RequestCode.UPGRADE_REQUIRED,
         RequestCode.HANDSHAKE_REFUSED,
         RequestCode.TOO_MANY_STREAMS,
+        FaultCode.STOPPING,
         status=101,
     ),
 )

@@ -155,6 +155,7 @@ class Connection:
             # A stream stays in the census as one that is at work: its client is known, and does
             # not make room for somebody who is not.
             self._protocol = None
+            house.census.work(self)
             await house.take_over(self._upgrade, self._stream, self._framing.rest())
         await self._close()
 

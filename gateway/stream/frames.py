@@ -45,6 +45,9 @@ class Frames:
     Args:
         bounds: of messages, fragments and control frames.
         now: monotonic seconds.
+
+    Attributes:
+        broken: what came in was no frame, and where the next would begin is not known.
     """
 
     __slots__ = (
@@ -52,30 +55,31 @@ class Frames:
         "_bounds",
         "_controls",
         "_fragments",
+        "_held",
         "_now",
-        "_pieces",
         "_protocol",
-        "_size",
+        "broken",
     )
 
     def __init__(self, bounds: StreamBounds, now: Callable[[], float]) -> None:
         self._protocol = FrameProtocol(client=False, extensions=[])
         self._bounds = bounds
         self._now = now
-        self._pieces: list[str] = []
-        self._size = 0
+        self._held = bytearray()
         self._fragments = 0
         self._controls = float(bounds.controls_at_once)
         self._at = now()
+        self.broken = False
 
     @property
     def within(self) -> bool:
         """Whether a message has begun and its end has not come."""
-        return bool(self._pieces) or self._fragments > 0
+        return bool(self._held) or self._fragments > 0
 
     def feed(self, data: bytes) -> None:
         """Take what has come in."""
-        self._protocol.receive_bytes(data)
+        if not self.broken:
+            self._protocol.receive_bytes(data)
 
     def next(self) -> Text | Ping | Pong | Left | None:
         """Return what comes next, None where more bytes are wanted.
@@ -88,16 +92,9 @@ class Frames:
                 payload = frame.payload
                 if frame.opcode is Opcode.TEXT:
                     assert isinstance(payload, str)
-                    if frame.message_finished and not self._pieces:
-                        self._measure(payload, frame.frame_finished)
-                        self._restart()
-                        return Text(payload.encode())
-                    self._measure(payload, frame.frame_finished)
-                    self._pieces.append(payload)
+                    self._add(payload.encode(), fragment_ends=frame.frame_finished)
                     if frame.message_finished:
-                        whole = "".join(self._pieces)
-                        self._restart()
-                        return Text(whole.encode())
+                        return self._whole()
                 elif frame.opcode is Opcode.BINARY:
                     raise CloseError(CloseCode.NOT_TEXT, "messages are text")
                 elif frame.opcode is Opcode.CLOSE:
@@ -107,25 +104,28 @@ class Frames:
                     self._count_control()
                     return Ping(bytes(payload)) if frame.opcode is Opcode.PING else Pong()
         except ParseFailed as error:
+            self.broken = True
             utf8 = error.code is CloseReason.INVALID_FRAME_PAYLOAD_DATA
             code = CloseCode.NOT_UTF8 if utf8 else CloseCode.PROTOCOL_ERROR
             raise CloseError(code, str(error)) from None
         return None
 
-    def _measure(self, payload: str, fragment_ended: bool) -> None:
-        # ASCII, as nearly all of it is, has as many bytes as characters.
-        self._size += len(payload) if payload.isascii() else len(payload.encode())
-        self._fragments += fragment_ended
-        if self._size > MESSAGE_BYTES:
+    def _add(self, piece: bytes, *, fragment_ends: bool) -> None:
+        # One buffer: a client that sends byte by byte must not have each kept as an object.
+        self._held += piece
+        self._fragments += fragment_ends
+        if len(self._held) > MESSAGE_BYTES:
             raise CloseError(CloseCode.TOO_LARGE, f"a message has at most {MESSAGE_BYTES} bytes")
         if self._fragments > self._bounds.fragments_max:
             raise CloseError(
                 CloseCode.TOO_LARGE, f"a message has at most {self._bounds.fragments_max} fragments"
             )
 
-    def _restart(self) -> None:
-        self._pieces.clear()
-        self._size = self._fragments = 0
+    def _whole(self) -> Text:
+        text = Text(bytes(self._held))
+        self._held = bytearray()
+        self._fragments = 0
+        return text
 
     def _count_control(self) -> None:
         now = self._now()

@@ -172,9 +172,7 @@ class Session:
             hear=partial(self._answer, orders.ids),
         ).start()
         self._starting = False
-        if self._turned_away == len(entries):
-            # To refuse somebody costs a tenth of serving them; who goes on all the same is heard
-            # no sooner than it was told to come again.
+        if self._turned_away * 2 > len(entries):
             self._be_deaf()
 
     def _answer(self, ids: Any, index: int, item: Item) -> None:
@@ -188,9 +186,17 @@ class Session:
         self.wake()
 
     def _be_deaf(self) -> None:
-        refusal = self._answers[-1].body
-        wait_s = min(_DEAF_S_MAX, refusal.retry_after_s or 0)
-        self.deaf_until = trio.current_time() + wait_s
+        """Hear nothing until the client was told to come again.
+
+        To refuse a command costs a twentieth of carrying it out: whoever goes on all the same
+        could keep a node busy with that alone.
+        """
+        wait_s = max(
+            each.body.retry_after_s or 0
+            for each in self._answers
+            if type(each.body) is Problem and each.body.code in _BUSY
+        )
+        self.deaf_until = trio.current_time() + min(_DEAF_S_MAX, wait_s)
 
     def _resume(self, after: int) -> None:
         """Have events flow, those behind a sequence.

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import trio
 
-from engine.fault import NODE_BUSY
+from engine.fault import NODE_BUSY, STOPPING
 from gateway.counter import Counter, Opened, Request, Response
 from gateway.errors import RequestCode, RequestError
 from gateway.express.answer import written
@@ -144,9 +144,11 @@ class Streams:
         """Take a place for a stream of a merchant's, or of the bank's (empty).
 
         Raises:
-            RequestError: NODE_BUSY, TOO_MANY_STREAMS.
+            RequestError: STOPPING, NODE_BUSY, TOO_MANY_STREAMS.
         """
-        if self._stopping or self._count >= self._bounds.streams_max:
+        if self._stopping:
+            raise RequestError(STOPPING.code, retry_after_s=STOPPING.retry_after_s)
+        if self._count >= self._bounds.streams_max:
             raise RequestError(NODE_BUSY.code, retry_after_s=NODE_BUSY.retry_after_s)
         if merchant_no and self._of[merchant_no] >= self._bounds.streams_per_merchant:
             raise RequestError(RequestCode.TOO_MANY_STREAMS, retry_after_s=_FULL_S)
