@@ -46,9 +46,14 @@ ENDPOINTS: Final = (*_API, *documents.documents(_API))
 HOT: Final = tuple(
     each
     for each in chain(
-        commands.ENDPOINTS, payments.ENDPOINTS, authorizations.ENDPOINTS, refunds.ENDPOINTS
+        commands.ENDPOINTS,
+        streams.ENDPOINTS,
+        payments.ENDPOINTS,
+        authorizations.ENDPOINTS,
+        refunds.ENDPOINTS,
     )
     if not issubclass(each.request, Listed)
 )
 """What the express listener serves too: payments, authorizations and refunds, all that is done to
-them, and each of them by its number. Lists are long, and whoever reads them is in no hurry."""
+them, and each of them by its number; streams. Lists are long, and whoever reads them is in no
+hurry."""

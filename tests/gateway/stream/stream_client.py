@@ -2,8 +2,11 @@
 
 import base64
 import os
+import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,11 +15,79 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
+from gateway.ca.csr import body_of, new_csr, new_key
 from gateway.server import Serving
+from gateway.signatures.keys import PrivateKey
+from gateway.signatures.profile import sign_request
 from gateway.stream.handshake import SUBPROTOCOL
-from tests.gateway.serving import RawAnswer, connect, host_of
+from tests.gateway.serving import RawAnswer, connect, host_of, serving, until_closed
+from tests.gateway.signed_desk import Signer
 
 WITHIN_S = 20.0
+
+SHOP = [
+    {"command": "open_account", "account_no": "A1", "currency": "USD"},
+    {"command": "open_merchant", "merchant_no": "M1", "currency": "USD", "fee_bps": 100},
+    {
+        "command": "fund_account",
+        "account_no": "A1",
+        "funding_no": "F1",
+        "amount_minor": 10_000_000,
+        "currency": "USD",
+    },
+    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M1", "merchant_no": "M1"},
+]
+
+
+@asynccontextmanager
+async def shop(data: Path, **options: Any) -> AsyncIterator[Serving]:
+    """Serve a node with account A1, which has money, and merchant M1, which may take it.
+
+    Args:
+        options: as for `serving`.
+    """
+    async with serving(data, **options) as running:
+        answers = await as_operator(running, "/v1/commands", SHOP)
+        assert [each["status"] for each in answers] == [201] * len(SHOP)
+        yield running
+
+
+async def as_operator(running: Serving, path: str, body: Any) -> Any:
+    """Have the node do something in the bank's name."""
+    sent = msgspec.json.encode(body)
+    response = await running.counter.answer_operator("POST", path, b"", sent)
+    assert response.status in {200, 201}, response.body
+    return msgspec.json.decode(response.body)
+
+
+async def certify(running: Serving, path: str, number: str = "K1") -> Signer:
+    """Have a new key certified on a node that has the bank's."""
+    key = new_key("ed25519")
+    body = {"certificate_no": number, "csr": body_of(new_csr(key, number))}
+    view = await as_operator(running, path, body)
+    return Signer(PrivateKey(key), view["serial"])
+
+
+def signed(
+    running: Serving, signer: Signer, target: str = "/v1/stream", **changes: Any
+) -> list[tuple[str, str]]:
+    """Return the headers of a signature for a handshake, made a second after the node's start.
+
+    Args:
+        changes: of what `sign_request` is given.
+    """
+    path, _, query = target.partition("?")
+    details: dict[str, Any] = {
+        "method": "GET",
+        "authority": host_of(running).decode(),
+        "path": path,
+        "query": query,
+        "body": b"",
+        "created": int(time.time()) + 2,
+        "nonce": secrets.token_urlsafe(18),
+        "scheme": "http",
+    }
+    return list(sign_request(signer.key, signer.keyid, **{**details, **changes}).items())
 
 
 def upgrade_request(
@@ -154,6 +225,16 @@ async def shake_hands(stream: trio.abc.Stream, request: bytes) -> tuple[RawAnswe
         while len(rest) < int(headers["content-length"]):
             rest += bytes(await stream.receive_some(1 << 16))
     return RawAnswer(status, headers, rest), b""
+
+
+async def refusal(running: Serving, request: bytes) -> RawAnswer:
+    """Send a handshake that is to be refused; returns the refusal, after which the node closes."""
+    async with await connect(running) as stream:
+        answer, _ = await shake_hands(stream, request)
+        assert answer.status != 101
+        assert answer.headers["connection"].endswith("close")
+        assert await until_closed(stream) == b""
+    return answer
 
 
 @asynccontextmanager

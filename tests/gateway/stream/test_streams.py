@@ -1,51 +1,18 @@
 """Streams over real sockets: commands and answers, events and where they go on."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import trio
 
-from gateway.server import Serving
 from gateway.stream.messages import Reply, encoded_answers
 from tests.gateway.desk_client import payment
-from tests.gateway.serving import serving
-from tests.gateway.stream.stream_client import StreamClient, streaming
-
-SHOP = [
-    {"command": "open_account", "account_no": "A1", "currency": "USD"},
-    {"command": "open_merchant", "merchant_no": "M1", "currency": "USD", "fee_bps": 100},
-    {
-        "command": "fund_account",
-        "account_no": "A1",
-        "funding_no": "F1",
-        "amount_minor": 10_000_000,
-        "currency": "USD",
-    },
-    {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M1", "merchant_no": "M1"},
-]
+from tests.gateway.serving import Door
+from tests.gateway.stream.stream_client import StreamClient, shop, streaming
 
 
-async def open_shop(running: Serving) -> None:
-    """Open account A1 with money in it and merchant M1, with an agreement between them."""
-    response = await running.counter.answer_operator(
-        "POST", "/v1/commands", b"", msgspec.json.encode(SHOP)
-    )
-    assert [each["status"] for each in msgspec.json.decode(response.body)] == [201] * len(SHOP)
-
-
-@asynccontextmanager
-async def shop(data: Path, **options: Any) -> AsyncIterator[Serving]:
-    """Serve a node with the shop on it."""
-    async with serving(data, **options) as running:
-        await open_shop(running)
-        yield running
-
-
-async def test_order_is_answered_under_its_id(tmp_path: Path) -> None:
-    async with shop(tmp_path / "bank") as running, streaming(running) as client:
+async def test_order_is_answered_under_its_id(tmp_path: Path, door: Door) -> None:
+    async with shop(tmp_path, door=door) as running, streaming(running) as client:
         answer = await client.order("my own, <1>", payment("O1"))
         assert (answer["status"], answer["body"]["state"]) == (201, "SUCCEEDED")
         assert "replayed" not in answer
@@ -54,8 +21,8 @@ async def test_order_is_answered_under_its_id(tmp_path: Path) -> None:
         assert again["body"] == answer["body"]
 
 
-async def test_array_is_answered_item_by_item_the_bad_ones_too(tmp_path: Path) -> None:
-    async with shop(tmp_path / "bank") as running, streaming(running) as client:
+async def test_array_is_answered_item_by_item_the_bad_ones_too(tmp_path: Path, door: Door) -> None:
+    async with shop(tmp_path, door=door) as running, streaming(running) as client:
         await client.send(
             [
                 {"id": "a", "do": payment("O1")},
@@ -70,8 +37,8 @@ async def test_array_is_answered_item_by_item_the_bad_ones_too(tmp_path: Path) -
         assert found == [201, 422, 422, 422, 422, 201]
 
 
-async def test_events_flow_from_where_they_are_wanted(tmp_path: Path) -> None:
-    async with shop(tmp_path / "bank") as running:
+async def test_events_flow_from_where_they_are_wanted(tmp_path: Path, door: Door) -> None:
+    async with shop(tmp_path, door=door) as running:
         async with streaming(running) as client:
             for number in range(40):
                 await client.order(f"{number}", payment(f"O{number}"))
@@ -85,8 +52,8 @@ async def test_events_flow_from_where_they_are_wanted(tmp_path: Path) -> None:
             assert client.events[-1]["number"] == "more"
 
 
-async def test_what_is_no_message_closes_with_4400(tmp_path: Path) -> None:
-    async with shop(tmp_path / "bank") as running:
+async def test_what_is_no_message_closes_with_4400(tmp_path: Path, door: Door) -> None:
+    async with shop(tmp_path, door=door) as running:
         for text, code in {
             "": "MALFORMED_JSON",
             "{": "MALFORMED_JSON",
@@ -124,8 +91,8 @@ async def _pay(client: StreamClient, first: int, count: int) -> None:
     )
 
 
-async def test_frames_are_pipelined_beyond_the_window(tmp_path: Path) -> None:
-    async with shop(tmp_path / "bank") as running, streaming(running) as client:
+async def test_frames_are_pipelined_beyond_the_window(tmp_path: Path, door: Door) -> None:
+    async with shop(tmp_path, door=door) as running, streaming(running) as client:
         async with trio.open_nursery() as nursery:
 
             async def send_all() -> None:
