@@ -82,7 +82,7 @@ fmt: setup
 lock *ARGS:
     {{ compile }} --group tools --output-file tools.lock "$@"
     {{ compile }} --group fuzz --output-file fuzz.lock "$@"
-    {{ compile }} --extra demo --group dev --output-file requirements.lock pyproject.toml "$@"
+    {{ compile }} --extra demo --extra peers --group dev --output-file requirements.lock pyproject.toml "$@"
 
 # --- longer recipes: each says how long it takes, and ./just test never runs it ---------------
 

@@ -1,0 +1,121 @@
+"""One PL/pgSQL function called by pgbench: PostgreSQL's best case, with next to no client at all.
+
+pgbench is PostgreSQL's own load generator, in C; each payment is one round trip on a prepared
+statement, committed by itself. Its first second brings connections, plans and caches up and is not
+counted. It draws its payers itself, from the same distributions as our driver.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from math import gcd
+from pathlib import Path
+from typing import Final
+
+from bench.bulk import CURRENCY
+from bench.engine_bench import ZIPF_S, Mix
+from gateway import exits
+from gateway.exits import CommandError
+
+_PROGRESS: Final = re.compile(r"^progress: ([\d.]+) s, ([\d.]+) tps", re.MULTILINE)
+_PROCESSED: Final = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
+_FAILED: Final = re.compile(r"^number of failed transactions: ([1-9]\d*)", re.MULTILINE)
+_EXACT: Final = 2
+"""So many of Zipf's ranks are drawn by their exact probability, the others by a continuous curve
+through the middles between ranks, which is right to 1 % from there on."""
+
+
+def script(mix: Mix, accounts: int, merchants: int) -> str:
+    """Return what each client of pgbench does over and over: draw a payer, pay its merchant."""
+    lines = ["\\set seq :seq + 1"]
+    if mix == "zipf":
+        lines += _zipf(accounts)
+    else:
+        lines.append(f"\\set payer random(0, {accounts - 1})")
+    lines += [
+        f"\\set merchant :payer % {merchants}",
+        "SELECT answer FROM pay('M' || lpad(:merchant::text, 5, '0'), "
+        ":prefix || '-' || lpad(:client_id::text, 3, '0') || '-' || lpad(:seq::text, 9, '0'), "
+        f"'6217' || lpad(:payer::text, 12, '0'), 100, '{CURRENCY}');",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _zipf(accounts: int) -> list[str]:
+    """Return the lines that draw a rank by Zipf and take the account that has it.
+
+    pgbench's own random_zipfian takes no s below 1.001. From rank 3 on the rank is the integral's
+    inverse, x**(1-s); which account has a rank is a multiplication that hits each account once, as
+    ours are shuffled.
+    """
+    exact = [rank**-ZIPF_S for rank in range(1, _EXACT + 1)]
+    power = 1 - ZIPF_S
+    low, high = (_EXACT + 0.5) ** power, (accounts + 0.5) ** power
+    total = sum(exact) + (high - low) / power
+    first, second = exact[0] / total, sum(exact) / total
+    return [
+        "\\set u random(0, 1000000000) / 1000000000.0",
+        f"\\set v (:u - {second:.12f}) / {1 - second:.12f}",
+        f"\\set rank CASE WHEN :u < {first:.12f} THEN 1 WHEN :u < {second:.12f} THEN 2 "
+        f"ELSE int(pow({low:.12f} + greatest(:v, 0.0) * {high - low:.12f}, {1 / power:.6f}) + 0.5)"
+        " END",
+        f"\\set payer (least(:rank, {accounts}) - 1) * {_step(accounts)} % {accounts}",
+    ]
+
+
+def _step(accounts: int) -> int:
+    """Return a number without a factor in common with `accounts`, about 0.6 times as large."""
+    step = accounts * 61_803 // 100_000 | 1
+    while gcd(step, accounts) > 1:
+        step += 2
+    return step
+
+
+def run(
+    pgbench: Path,
+    database: str,
+    mix: Mix,
+    accounts: int,
+    merchants: int,
+    *,
+    clients: int,
+    seconds: int,
+    prefix: str,
+) -> tuple[float, int]:
+    """Pay for some whole seconds after one of warming up.
+
+    Args:
+        database: how libpq finds it.
+        prefix: begins every order number, so that rounds never repeat one.
+
+    Returns:
+        Payments a second, and how many were made in all.
+
+    Raises:
+        CommandError: pgbench failed, or a payment did.
+    """
+    with tempfile.NamedTemporaryFile("w", prefix="piaohao-", suffix=".pgbench") as file:
+        file.write(script(mix, accounts, merchants))
+        file.flush()
+        ended = subprocess.run(
+            [
+                *(str(pgbench), "--no-vacuum", "--protocol=prepared", f"--file={file.name}"),
+                *(f"--client={clients}", f"--jobs={min(clients, os.cpu_count() or 1)}"),
+                *(f"--time={seconds + 1}", "--progress=1"),
+                *("--define=seq=0", f"--define=prefix={prefix}", database),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = ended.stdout + ended.stderr
+    processed = _PROCESSED.search(said)
+    if ended.returncode or processed is None or _FAILED.search(said):
+        last = (said.strip() or "it says nothing").splitlines()[-1]
+        raise CommandError(exits.CHECK_FAILED, f"pgbench: {last}")
+    rates = [float(tps) for at, tps in _PROGRESS.findall(said) if float(at) > 1.5]
+    if not rates:
+        raise CommandError(exits.CHECK_FAILED, "pgbench reported no progress: give it more seconds")
+    return sum(rates) / len(rates), int(processed[1])
