@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
+from bench.commands import compare
 from gateway.commands.whole import Count, Shards, Whole
 
 app = App(name="piaohao bench", help_format="plaintext", version_flags=())
+app.command(compare.app)
 
 
 @app.command

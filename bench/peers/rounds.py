@@ -1,11 +1,11 @@
 """One round of a peer that Python drives, in a process of its own: `python -m bench.peers.rounds`.
 
 Our engine is driven in the process that compares; the peer's client must not share its interpreter.
+Its plan comes over a pipe, not as an argument, which everyone may read: a URL may hold a password.
 A round brings connections, prepared statements and caches up first, and counts from then on. It
 prints one JSON object: payments a second, and how many payments succeeded in all.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -161,5 +161,4 @@ def _asked(plan: Plan, payers: Sequence[int], number: int) -> Callable[[], Asked
 
 
 if __name__ == "__main__":
-    tie_to_parent()
-    report(run(msgspec.json.decode(sys.argv[1], type=Plan)))
+    report(run(msgspec.json.decode(tie_to_parent().get(), type=Plan)))

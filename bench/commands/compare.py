@@ -1,0 +1,53 @@
+"""`piaohao bench compare`: the same payments on another system, in turn on the same machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gateway.commands.whole import Whole
+
+app = App(name="compare", help_format="plaintext", version_flags=())
+
+
+@app.command
+def postgres(
+    *,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    strict: Annotated[bool, Parameter(negative=())] = False,
+    url: str | None = None,
+    data: Path = Path("/var/tmp"),
+    seed: Whole = 1,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Compare with PostgreSQL: a function through pgbench, row locks, sets, and a web service.
+
+    Rounds of ours and of PostgreSQL's alternate on the same disk; ratios are by pair, with a 95 %
+    interval. It is durable as it is shipped, and tuned as its users would; what each side does
+    stands in docs/BENCHMARKS.md. A cluster is made in a temporary folder and removed at the end.
+
+    Example: piaohao bench compare postgres --quick
+
+    Parameters
+    ----------
+    quick:
+        10,000 accounts and short rounds: under five minutes, and wider intervals.
+    strict:
+        Exit code 1 if ours is not as many times as fast as it has to be at least.
+    url:
+        Use this server (a libpq URL), in databases that are dropped at the end, and not one of
+        our own; it should be on this machine and this disk.
+    data:
+        Folder in which both sides make their temporary folders.
+    seed:
+        Seeds the choice of payers.
+    json:
+        Print a JSON array; what PostgreSQL has set goes to standard error.
+    """
+    from bench.peers.packages import check_packages
+
+    check_packages()
+    from bench.peers import compare
+    from bench.peers.plan import settings
+
+    return compare.run(settings(quick=quick, seed=seed), url, data, strict=strict, json=json)

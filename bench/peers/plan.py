@@ -1,0 +1,91 @@
+"""What is compared: rows of measures with their targets, and the settings of a run.
+
+A target belongs to one size and mix; the other rows are there to be seen. Rows that this command
+does not measure are named, with the reason: none is ever made up.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from bench.engine_bench import MIXES, Mix
+
+ACCOUNTS_QUICK: Final = 10_000
+ACCOUNTS: Final = (10_000, 100_000, 1_000_000)
+ACCOUNTS_TARGET: Final = 100_000
+"""The size that targets are about; `--quick` holds its 10,000 accounts against them."""
+CLIENTS: Final = (8, 32)
+"""Connections of the peer; against its function the better of the two counts."""
+IN_FLIGHT: Final = 1_024
+BATCH: Final = 500
+PEER_BATCH: Final = 1_000
+MERCHANTS: Final = 1_000
+
+
+class Target(Struct, frozen=True):
+    """How many times as fast ours has to be at least, and is meant to be."""
+
+    at_least: float
+    aim: float
+
+
+FUNCTION: Final = {"uniform": Target(2, 4), "hot": Target(6, 12)}
+"""Mix → target of the engine against the function at its better number of clients."""
+SETS: Final = Target(1.3, 2.5)
+"""Of the engine in batches against sets."""
+SINGLE: Final = Target(3, 8)
+"""Of single signed payments on the express listener against a web service."""
+FRAMES: Final = Target(10, 30)
+"""Of WebSocket batches against a web service."""
+
+
+class Settings(Struct, frozen=True):
+    """How a run goes.
+
+    Attributes:
+        sizes: accounts of the stores.
+        pairs: how many rounds each side has.
+        seconds: of a round: whole ones, as pgbench wants it.
+        sweep_seconds: of a round that only picks the peer's pool.
+        connections: of the clients that call over HTTP.
+    """
+
+    quick: bool
+    sizes: tuple[int, ...]
+    pairs: int
+    seconds: int
+    sweep_seconds: float
+    seed: int
+    mixes: tuple[Mix, ...] = MIXES
+    merchants: int = MERCHANTS
+    connections: int = 64
+
+    def payees(self, mix: Mix) -> int:
+        """Return how many merchants are paid."""
+        return 1 if mix == "hot" else self.merchants
+
+    def target_size(self) -> int:
+        """Return the size whose rows are held against targets."""
+        return ACCOUNTS_TARGET if ACCOUNTS_TARGET in self.sizes else self.sizes[-1]
+
+
+def settings(*, quick: bool, seed: int) -> Settings:
+    """Return a full run's settings, or a quick one's."""
+    if quick:
+        return Settings(True, (ACCOUNTS_QUICK,), 5, 1, 1.5, seed)
+    return Settings(False, ACCOUNTS, 10, 3, 4.0, seed)
+
+
+def left_out(settings: Settings) -> list[str]:
+    """Return what the table of targets has and this command does not measure, with the reasons."""
+    lines = [
+        "left out: cold (an aged store of 10,000,000 accounts and payments), and memory with "
+        "10,000,000 accounts: they have no peer; see ./just bench-aged and ./just bench-growth",
+        "left out: open loop at half load: it has no peer",
+    ]
+    if settings.quick:
+        lines.append(
+            f"--quick: {ACCOUNTS_QUICK:,} accounts instead of {ACCOUNTS_TARGET:,}, "
+            f"{settings.pairs} pairs of {settings.seconds} s: wide intervals"
+        )
+    return lines
