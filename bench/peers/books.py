@@ -124,23 +124,31 @@ def served(server: str) -> dict[str, str]:
     return {name: has[name] for name in SHOWN if name in has}
 
 
-def check(database: str, paid: int | None = None) -> list[str]:
+def check(
+    database: str, paid: int | None = None, *, connection: psycopg.Connection | None = None
+) -> list[str]:
     """Return what does not hold of the books, in words; nothing where all of it does.
 
     Args:
         paid: how many payments clients were told had succeeded, where that is known.
+        connection: to look with, in its transaction; None for one of its own.
     """
+    if connection is None:
+        with psycopg.connect(database) as own:
+            return check(database, paid, connection=own)
     failed = []
-    with psycopg.connect(database) as connection:
-        for words, query in _CHECKS.items():
-            row = connection.execute(query).fetchone()
-            assert row is not None
-            if row[0]:
-                failed.append(words.format(row[0]))
-        if paid is not None:
-            query = "SELECT count(*) FROM payments WHERE state = 'SUCCEEDED'"
-            row = connection.execute(query).fetchone()
-            assert row is not None
-            if row[0] != paid:
-                failed.append(f"{row[0]} payments are there, and clients were told of {paid}")
+    for words, query in _CHECKS.items():
+        figure = _figure(connection, query)
+        if figure:
+            failed.append(words.format(figure))
+    if paid is not None:
+        there = _figure(connection, "SELECT count(*) FROM payments WHERE state = 'SUCCEEDED'")
+        if there != paid:
+            failed.append(f"{there} payments are there, and clients were told of {paid}")
     return failed
+
+
+def _figure(connection: psycopg.Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])

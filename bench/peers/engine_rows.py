@@ -23,7 +23,6 @@ from bench.peers.books import books, check
 from bench.peers.engine import engine
 from bench.peers.plan import (
     BATCH,
-    CLIENTS,
     FUNCTION,
     IN_FLIGHT,
     PEER_BATCH,
@@ -78,7 +77,7 @@ async def engine_rows(
         failed = await trio.to_thread.run_sync(check, database, paid)
     if failed:
         raise CommandError(exits.CHECK_FAILED, f"the peer's books: {failed[0]}")
-    return _rows(mix, size, taken, syncs, targeted=targeted)
+    return _rows(settings, mix, size, taken, syncs, targeted=targeted)
 
 
 def _forms(
@@ -87,7 +86,7 @@ def _forms(
     """Return what makes a round of each form, given what its order numbers begin with."""
     payees = settings.payees(mix)
     forms: dict[str, Callable[[str], tuple[float, int]]] = {}
-    for clients in CLIENTS:
+    for clients in settings.clients:
 
         def call(prefix: str, clients: int = clients) -> tuple[float, int]:
             return function.run(
@@ -105,7 +104,7 @@ def _forms(
     plan = Plan(
         "row_locks", database, mix, accounts, payees, settings.seed, settings.seconds, prefix=""
     )
-    for clients in CLIENTS:
+    for clients in settings.clients:
         forms[f"rowlocks{clients}"] = partial(_python, replace(plan, clients=clients))
     if mix == "uniform":
         forms["sets"] = partial(_python, replace(plan, form="sets", batch=PEER_BATCH))
@@ -141,16 +140,23 @@ def _say(mix: Mix, size: str, number: int, taken: dict[str, list[float]]) -> Non
 
 
 def _rows(
-    mix: Mix, size: str, taken: dict[str, list[float]], syncs: list[float], *, targeted: bool
+    settings: Settings,
+    mix: Mix,
+    size: str,
+    taken: dict[str, list[float]],
+    syncs: list[float],
+    *,
+    targeted: bool,
 ) -> list[Row]:
     ours = taken["ours"]
     who = "one hot merchant" if mix == "hot" else mix
     begin = f"engine, {who}, {size}, {IN_FLIGHT:,} in flight, against"
-    functions = {clients: taken[f"function{clients}"] for clients in CLIENTS}
+    functions = {clients: taken[f"function{clients}"] for clients in settings.clients}
     better = max(functions, key=lambda clients: geometric_mean(functions[clients]))
+    counts = " and ".join(map(str, settings.clients))
     rows = [
         row(
-            f"{begin} one PL/pgSQL function (pgbench, {better} clients, the better of 8 and 32)",
+            f"{begin} one PL/pgSQL function (pgbench, {better} clients, the better of {counts})",
             ours,
             functions[better],
             syncs,
@@ -165,7 +171,7 @@ def _rows(
             syncs,
             None,
         )
-        for clients in CLIENTS
+        for clients in settings.clients
     ]
     if "sets" in taken:
         rows.append(

@@ -128,7 +128,7 @@ def run(
 
 
 def _once_warm(processed: int, rate: float, first: re.Match[str] | None) -> float:
-    """Return the rate after the first report of progress, from what was done up to it and in all."""
+    """Return the rate since the first report of progress: all that was done, less that."""
     if first is None or not rate:
         return rate  # so late on a busy machine that there was none
     first_s = float(first[1])

@@ -14,8 +14,6 @@ ACCOUNTS_QUICK: Final = 10_000
 ACCOUNTS: Final = (10_000, 100_000, 1_000_000)
 ACCOUNTS_TARGET: Final = 100_000
 """The size that targets are about; `--quick` holds its 10,000 accounts against them."""
-CLIENTS: Final = (8, 32)
-"""Connections of the peer; against its function the better of the two counts."""
 IN_FLIGHT: Final = 1_024
 BATCH: Final = 500
 PEER_BATCH: Final = 1_000
@@ -47,6 +45,7 @@ class Settings(Struct, frozen=True):
         pairs: how many rounds each side has.
         seconds: of a round: whole ones, as pgbench wants it.
         sweep_seconds: of a round that only picks the peer's pool.
+        clients: connections of the peer; against its function the better of these counts.
         connections: of the clients that call over HTTP.
     """
 
@@ -58,6 +57,7 @@ class Settings(Struct, frozen=True):
     seed: int
     mixes: tuple[Mix, ...] = MIXES
     merchants: int = MERCHANTS
+    clients: tuple[int, ...] = (8, 32)
     connections: int = 64
 
     def payees(self, mix: Mix) -> int:

@@ -28,18 +28,20 @@ def test_paired_ratio_that_may_be_one_shows_no_difference() -> None:
 def test_slow_moments_of_the_machine_cancel_out_within_a_pair() -> None:
     moments = [1.0, 0.2, 3.0, 0.5]
     found = paired([200 * each for each in moments], [100 * each for each in moments])
-    assert found.low == pytest.approx(2) == found.high
+    assert found.low == pytest.approx(2)
+    assert found.high == pytest.approx(2)
 
 
 def test_single_pair_shows_nothing() -> None:
     found = paired([300], [100])
-    assert (found.ratio, found.low, found.high) == (pytest.approx(3), 0, math.inf)
+    assert found.ratio == pytest.approx(3)
+    assert (found.low, found.high) == (0, math.inf)
     assert not found.shown
 
 
 @pytest.mark.parametrize(("ours", "others"), [([], []), ([1], [0]), ([1, 2], [1])])
 def test_pairs_that_are_none_are_refused(ours: list[float], others: list[float]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"pairs of figures|longer|shorter"):
         paired(ours, others)
 
 
