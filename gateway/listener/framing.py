@@ -20,6 +20,9 @@ _REQUEST_LINE: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [\x21-\x7e]+ HTTP/([0-9]\
 # One expression for all fields: line by line it took 50 µs. It is asked once every LF is known to
 # follow its CR; a set that leaves out both took four times as long as the dot.
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:.*\n)*+")
+_FRAMING_FIELD: Final = re.compile(
+    rb"^(?:host|content-length|transfer-encoding):", re.IGNORECASE | re.MULTILINE
+)
 _ONCE: Final = "Host is wanted once, Content-Length and Transfer-Encoding at most once"
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -242,6 +245,9 @@ class Framing:
         if not end:
             return False
         self._check_fields(0, end - 2)
+        if _FRAMING_FIELD.search(self._held, 0, end):
+            # Whoever takes trailers for headers would read another length (RFC 9110, 6.5.1).
+            raise RequestError(RequestCode.MALFORMED_REQUEST, "a trailer that is no trailer")
         self._pass(passed, end)
         self._step = Framing._head
         return True

@@ -1,6 +1,8 @@
 """Targets of HTTP: where requests begin and end, whom they are for, what stands in their targets.
 
 `framing` holds the reader of our own to h11, and to itself when the same bytes come in pieces.
+`express` has httptools read what passes, as the express listener does: each request is to be what
+h11 takes it for, field by field and byte by byte.
 `address` holds names, paths and queries to the standard library where that reads the same.
 """
 
@@ -11,6 +13,7 @@ import h11
 
 from gateway.endpoint import Router
 from gateway.errors import RequestError
+from gateway.express.request import Incoming
 from gateway.listener.bounds import Bounds
 from gateway.listener.framing import Framing
 from gateway.listener.names import named
@@ -19,6 +22,7 @@ from gateway.target import parameters, path_number
 from tests.fuzz.target import Target, pieces
 
 _BOUNDS: Final = Bounds()
+_SHORT: Final = named(["x"], "http")
 _NAMES: Final = named(["pay.example", "pay.example:8443", "[::1]:8443"], "https")
 _ROUTER: Final = Router(ENDPOINTS)
 
@@ -56,6 +60,40 @@ def heard_by_h11(data: bytes) -> tuple[int, int, bool]:
             return begun, ended, False
 
 
+Heard = tuple[bytes, bytes, dict[str, str], bytes]
+"""Method, target, headers and body of a request."""
+
+
+def requests_by_h11(data: bytes) -> list[Heard]:
+    """Return the requests in it that h11 sees to their ends."""
+    connection = h11.Connection(h11.SERVER)
+    found: list[Heard] = []
+    if data:
+        connection.receive_data(data)
+    method, target, headers, body = b"", b"", dict[str, str](), b""
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            method, target, headers, body = event.method, event.target, {}, b""
+            for name, value in event.headers:
+                key, text = name.decode("ascii"), value.decode("latin-1")
+                headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            found.append((method, target, headers, body))
+            if connection.their_state is not h11.DONE:
+                return found
+            response = h11.Response(status_code=200, headers=[(b"content-length", b"0")])
+            connection.send(response)
+            connection.send(h11.EndOfMessage())
+            if connection.our_state is not h11.DONE:
+                return found
+            connection.start_next_cycle()
+        else:
+            return found
+
+
 def _outcome(framing: Framing) -> tuple[str | None, int, bool, bool]:
     code = None if framing.fault is None else framing.fault.problem.code
     return code, framing.heads, framing.in_head, framing.in_body
@@ -81,6 +119,44 @@ def _framing(data: bytes) -> None:
     assert not faulty, "h11 refuses what passes"
     assert begun == whole.heads
     assert ended == whole.heads - whole.in_body
+
+
+def _express(data: bytes) -> None:
+    """The first byte says in pieces of what size the rest comes."""
+    size, data = (data[0] or 256) if data else 1, data[1:]
+    framing = Framing(_BOUNDS)
+    incoming: Incoming | None = None
+    found: list[Heard] = []
+    passed = b""
+    lasts = True
+    for piece in pieces(data, size):
+        framing.take(piece)
+        while lasts and (sound := framing.sound()):
+            passed += sound
+            try:
+                if incoming is None:
+                    incoming = Incoming(_SHORT, framing, sound)
+                    incoming.expect(1 << 16, kept=True)
+                else:
+                    incoming.take(sound)
+            except RequestError:
+                return  # the connection ends
+            assert incoming.whole is not framing.in_body
+            if incoming.whole:
+                line = incoming.line
+                target = line.path.encode() + (b"?" + line.query if line.query else b"")
+                found.append((line.method.encode(), target, incoming.headers, incoming.body))
+                lasts = incoming.lasts
+                incoming.end()
+                incoming = None
+    if any(method == b"CONNECT" for method, *_ in found):
+        return  # h11 waits for another protocol; for us it is a method like any that is not known
+    theirs = requests_by_h11(passed)
+    assert len(theirs) == len(found)
+    for (method, target, headers, body), other in zip(found, theirs, strict=True):
+        other[2].pop("upgrade", None)  # is not heard
+        assert (method, headers, body) == (other[0], other[2], other[3])
+        assert other[1].removesuffix(b"?").endswith(target) or target == b"/"
 
 
 _GET: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -109,6 +185,19 @@ FRAMING: Final = Target(
         *(b"0\r\n\r\n", b"ffffffff", b"1\r\na\r\n", b"Connection: close\r\n", b"Upgrade: h2c\r\n"),
         *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\xff", b"\x7f", b"a" * 300, b"A: b\r\n" * 101),
     ),
+)
+
+EXPRESS: Final = Target(
+    "express",
+    _express,
+    (
+        *FRAMING.sown,
+        b"\1GET http://x/a?b HTTP/1.1\r\nHost: x:80\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+        b"\0CONNECT / HTTP/1.1\r\nHost: x\r\nA: 1\r\na: 2\r\nContent-Length: 1\r\n\r\nb" + _GET,
+        b"\4" + _CHUNKED + b'1;a="b";c\r\nx\r\n0;d\r\nE: f\r\n\r\n' + _GET,
+        b"\0" + _GET.replace(b"Host", b"Connection: keep-alive\r\nHost") * 2,
+    ),
+    (*FRAMING.tokens, b"Upgrade: websocket\r\n", b"http://x", b"CONNECT ", b"PURGE ", b"SOURCE "),
 )
 
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tests.fuzz.certificate_targets import CSR, TRUST
-from tests.fuzz.http_targets import ADDRESS, FRAMING
+from tests.fuzz.http_targets import ADDRESS, EXPRESS, FRAMING
 from tests.fuzz.json_targets import BODY, COMMANDS, JSON
 from tests.fuzz.replay_targets import FILE, ROW
 from tests.fuzz.request_targets import REQUEST
@@ -13,7 +13,7 @@ from tests.fuzz.target import Target
 TARGETS: Final[dict[str, Target]] = {
     each.name: each
     for each in (
-        *(FRAMING, ADDRESS, JSON, BODY, COMMANDS, FIELDS, SIGNED, ANSWERED, SPKI),
+        *(FRAMING, EXPRESS, ADDRESS, JSON, BODY, COMMANDS, FIELDS, SIGNED, ANSWERED, SPKI),
         *(CSR, TRUST, ROW, FILE, REQUEST),
     )
 }

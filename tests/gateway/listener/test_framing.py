@@ -99,6 +99,9 @@ FAULTY = {
     CHUNKED + b"1\r\na\r\n" * 4_097: "MALFORMED_REQUEST",
     CHUNKED + b"0\r\nA: " + b"a" * 16_384: "HEADERS_TOO_LARGE",
     CHUNKED + b"0\r\n" + b"A: a\r\n" * 101 + b"\r\n": "HEADERS_TOO_LARGE",
+    CHUNKED + b"0\r\nTransfer-Encoding: chunked\r\n\r\n": "MALFORMED_REQUEST",
+    CHUNKED + b"0\r\nA: b\r\ncontent-length: 3\r\n\r\n": "MALFORMED_REQUEST",
+    CHUNKED + b"0\r\nHOST: y\r\n\r\n": "MALFORMED_REQUEST",
     CHUNKED + b"0\r\n folded\r\n\r\n": "MALFORMED_REQUEST",
     CHUNKED + b"0\r\nA: a\n\n": "MALFORMED_REQUEST",
 }  # fmt: skip
