@@ -198,10 +198,9 @@ async def _measure(scratch: Path, settings: Settings) -> list[Figures]:
     engines: list[float] = []
     syncs: list[float] = []
     told, unknown = Counter[str](), Counter[str]()
-    express = any(each != "hypercorn" for each in settings.transports)
     async with (
         _engine(scratch / "engine", settings) as engine,
-        running(place, express=express) as node,
+        running(place, express="express" in settings.transports) as node,
         clients(settings.clients, node.certify(payees), node.pid) as callers,
     ):
         # A first round, which is not counted, warms up whatever there is to warm.

@@ -149,7 +149,7 @@ async def running(place: Place, *, express: bool) -> AsyncIterator[Running]:
         addresses: dict[Transport, tuple[str, int]] = {
             "hypercorn": host_ports[0],
             "express": host_ports[-1],
-            "websocket": host_ports[-1],
+            "websocket": host_ports[0],
         }
         yield Running(place, process.pid, addresses)
         process.terminate()
