@@ -143,11 +143,19 @@ simulate MINUTES="10": setup
 mutants: setup
     @{{ quote(bin / "python") }} -m bench.simulator.proof
 
-# Ten times as many callers as the node can serve: arrays, then single payments (4 minutes; run
-# nothing else).
-overload: setup
-    {{ quote(bin / "piaohao") }} bench overload --batch 100
-    {{ quote(bin / "piaohao") }} bench overload --batch 1
+# Signed payments over sockets, beside the engine in-process: one by one on both listeners, in batches
+# of 500 in arrays and over a stream (4 minutes; run nothing else).
+bench-gateway: setup
+    {{ quote(bin / "piaohao") }} bench gateway --transport express,hypercorn --seconds 30 --rounds 15
+    {{ quote(bin / "piaohao") }} bench gateway --transport express,websocket --batch 500 --connections 4 --seconds 30 --rounds 15
+
+# Three and ten times as many callers as the node can serve: arrays of 100, then single payments, all
+# signed (8 minutes; run nothing else).
+overload TRANSPORT="express": setup
+    {{ quote(bin / "piaohao") }} bench overload --transport {{ quote(TRANSPORT) }} --times 3 --batch 100
+    {{ quote(bin / "piaohao") }} bench overload --transport {{ quote(TRANSPORT) }} --times 3 --batch 1
+    {{ quote(bin / "piaohao") }} bench overload --transport {{ quote(TRANSPORT) }} --times 10 --batch 100
+    {{ quote(bin / "piaohao") }} bench overload --transport {{ quote(TRANSPORT) }} --times 10 --batch 1
 
 # Schemathesis against a node, with all its checks; PIAOHAO_SEED makes other requests (2 minutes).
 api-check EXAMPLES="30": setup

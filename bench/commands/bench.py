@@ -238,6 +238,7 @@ def soak(
 @app.command
 def overload(
     *,
+    transport: Literal["express", "hypercorn", "websocket"] = "express",
     batch: Count = 100,
     times: Count = 10,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 60.0,
@@ -245,21 +246,26 @@ def overload(
     accounts: Count = 5_000,
     merchants: Count = 100,
     shards: Shards = 1,
+    clients: Count = 1,
+    unsigned: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Have ten times as many callers call a node as it can serve, and see what becomes of it.
 
     The node is a process of its own, called over sockets by callers who do not heed Retry-After.
-    Exit code 1 if memory grows, if a refusal does not say when to come again, if the accepted wait
-    more than twice as long as at full load (p99), if full speed is not back within 2 s, or if the
-    store and what the callers were told differ.
+    Exit code 1 if memory grows, if a refusal does not say when to come again, if a wrong signature
+    keeps the node from saying 503, if the accepted wait more than twice as long as at full load
+    (p99), if full speed is not back within 2 s, or if the store and what the callers were told
+    differ.
 
-    Example: piaohao bench overload --batch 100 --seconds 60 --json
+    Example: piaohao bench overload --transport express --batch 100 --times 3 --json
 
     Parameters
     ----------
+    transport:
+        `express`, `hypercorn` or `websocket`.
     batch:
-        Payments in an array; 1 for requests of one payment each.
+        Payments in a request, or in a frame of a stream; 1 for requests of one payment each.
     times:
         How many times as many callers as the node takes on.
     seconds:
@@ -272,12 +278,17 @@ def overload(
         Merchants in the store.
     shards:
         How many shards the store has.
+    clients:
+        Client processes.
+    unsigned:
+        Sign nothing, on either side.
     json:
         Print one JSON object.
     """
     from bench.overload import Settings, run
 
     settings = Settings(
+        transport,
         batch=batch,
         times=times,
         seconds=seconds,
@@ -285,6 +296,8 @@ def overload(
         accounts=accounts,
         merchants=merchants,
         shards=shards,
+        clients=clients,
+        signed=not unsigned,
     )
     return run(settings, as_json=json)
 

@@ -38,6 +38,7 @@ class Terms(Struct, frozen=True):
         depth: frames of a stream that may be unanswered.
         stop_ns: when no new request is begun, on the monotonic clock.
         heeds: whether they wait when they are told to.
+        pause_s: how long they wait between an answer and the next request in any case.
     """
 
     address: tuple[str, int]
@@ -45,6 +46,7 @@ class Terms(Struct, frozen=True):
     depth: int
     stop_ns: int
     heeds: bool
+    pause_s: float
 
     @property
     def authority(self) -> str:
@@ -110,9 +112,13 @@ class Caller:
         return encode_request(method, path, self._terms.authority, headers, body)
 
     def _check(self, answer: Answer) -> None:
-        if self._signer is not None:
-            self._signer.check(answer.status, answer.headers(), answer.body, self._signature)
-            self._tally.verified += 1
+        if self._signer is None:
+            return
+        headers = answer.headers()
+        if answer.status == 503 and "signature" not in headers:
+            return  # what finds no place in the node is refused without the gate's help
+        self._signer.check(answer.status, headers, answer.body, self._signature)
+        self._tally.verified += 1
 
 
 class HttpCaller(Caller):
@@ -146,7 +152,8 @@ class HttpCaller(Caller):
         self._answers += 1
         wait_s = self._count(answer)
         self._amounts = None
-        if wait_s and self._terms.heeds:
+        wait_s = max(self._terms.pause_s, wait_s if self._terms.heeds else 0.0)
+        if wait_s:
             self._again(self._ask, wait_s)
         else:
             self._ask()

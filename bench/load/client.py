@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from bench.load.callers import Caller, HttpCaller, StreamCaller, Terms
-from bench.load.identities import Known, Signer
+from bench.load.identities import Forger, Known, Signer
 from bench.load.loop import Loop
 from bench.load.tally import Tally
-from bench.load.workload import Orders, Workload
+from bench.load.workload import Form, Orders, Workload
 from bench.tether import report, tie_to_parent
 from gateway.signatures.keys import PublicKey
 
@@ -36,7 +36,8 @@ class Round(Struct, frozen=True):
         start_ns, gather_ns: when the first connection is made, and for how long others follow.
         begin_ns, end_ns: the window that is measured; nothing is begun after it. All times are of
             the monotonic clock.
-        heeds: see `Terms`.
+        heeds, pause_s: see `Terms`.
+        forged: whether the signatures are wrong.
     """
 
     transport: Transport
@@ -51,6 +52,8 @@ class Round(Struct, frozen=True):
     begin_ns: int
     end_ns: int
     heeds: bool = True
+    pause_s: float = 0.0
+    forged: bool = False
 
 
 class Ready(Struct, frozen=True, tag_field="event", tag="ready"):
@@ -74,7 +77,14 @@ class Client:
         """Call until the round is over and everything is answered."""
         loop = Loop()
         tally = Tally(round_.begin_ns, round_.end_ns)
-        terms = Terms(round_.address, round_.batch, round_.depth, round_.end_ns, round_.heeds)
+        terms = Terms(
+            round_.address,
+            round_.batch,
+            round_.depth,
+            round_.end_ns,
+            round_.heeds,
+            round_.pause_s,
+        )
         callers = [self._caller(loop, round_, terms, each, tally) for each in round_.connections]
         for n, caller in enumerate(callers):
             # A crowd gathers; it does not come out of the ground.
@@ -89,15 +99,16 @@ class Client:
         self, loop: Loop, round_: Round, terms: Terms, connection: int, tally: Tally
     ) -> Caller:
         prefix = f"{round_.prefix}{connection:04d}"
+        form: Form = "single" if round_.batch == 1 else "array"
         if round_.transport == "websocket":
-            orders = Orders(round_.workload, connection, prefix, "frame")
-            signer = self._signer(orders.merchant_no, terms.authority)
-            return StreamCaller(loop, terms, orders, signer, tally)
-        form: Literal["single", "array"] = "single" if round_.batch == 1 else "array"
+            form = "frame"
         orders = Orders(round_.workload, connection, prefix, form)
-        return HttpCaller(
-            loop, terms, orders, self._signer(orders.merchant_no, terms.authority), tally
-        )
+        signer = self._signer(orders.merchant_no, terms.authority)
+        if signer is not None and round_.forged:
+            signer = Forger(signer)
+        if form == "frame":
+            return StreamCaller(loop, terms, orders, signer, tally)
+        return HttpCaller(loop, terms, orders, signer, tally)
 
     def _signer(self, merchant_no: str, authority: str) -> Signer | None:
         if self._bank is None:

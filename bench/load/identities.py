@@ -88,3 +88,26 @@ class Signer:
             request_signature=signature if said.bound else None,
             now=time.time(),
         )
+
+
+class Forger(Signer):
+    """Signs wrongly: everything is there and has its form, and the signature is another's.
+
+    Args:
+        signer: whose signatures it swaps.
+    """
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self._last = ""
+
+    def sign(self, method: str, path: str, body: bytes) -> dict[str, str]:
+        """Return headers in which the signature is that of the request before."""
+        signed = self._signer.sign(method, path, body)
+        last = self._last or self._signer.sign(method, path, body + b" ")["signature"]
+        self._last = signed["signature"]
+        return {**signed, "signature": last}
+
+    def check(self, status: int, headers: Mapping[str, str], body: bytes, signature: str) -> None:
+        """Check that an answer is the bank's, as `Signer.check`."""
+        self._signer.check(status, headers, body, signature)

@@ -26,25 +26,30 @@ SMALL = Settings(
 )
 
 
-@pytest.mark.parametrize(("transport", "batch"), [("hypercorn", 1), ("hypercorn", 20)], ids=str)
+@pytest.mark.parametrize(
+    ("transports", "batch"), [(("express", "hypercorn"), 1), (("express",), 20)], ids=str
+)
 def test_gateway_bench_reports_every_figure_and_the_store_holds_what_was_told(
-    capsys: pytest.CaptureFixture[str], transport: Transport, batch: int
+    capsys: pytest.CaptureFixture[str], transports: tuple[Transport, ...], batch: int
 ) -> None:
-    settings = msgspec.structs.replace(SMALL, transports=(transport,), batch=batch)
+    settings = msgspec.structs.replace(SMALL, transports=transports, batch=batch)
     assert gateway_bench.run(settings, as_json=True) == 0
-    figures = msgspec.json.decode(capsys.readouterr().out, type=Figures)
-    assert (figures.transport, figures.batch, figures.connections) == (transport, batch, 4)
-    assert figures.verify_ok
-    assert (figures.missing_minor, figures.untold_minor, figures.refused) == (0, 0, {})
-    assert figures.payments >= figures.requests * batch > 0
-    assert figures.verified > 0
-    positive = (
-        "payments_per_s p50_ms p99_ms p999_ms cpu_us_server cpu_us_client cpu_us_engine "
-        "engine_ratio commits batch_p50 commit_ms_p50 commit_ms_p99 fdatasync_ms_p50 "
-        "fdatasync_ms_p99 anonymous_mib"
-    )
-    for name in positive.split():
-        assert getattr(figures, name) > 0, name
+    lines = capsys.readouterr().out.splitlines()
+    for transport, line in zip(transports, lines, strict=True):
+        figures = msgspec.json.decode(line, type=Figures)
+        assert (figures.transport, figures.batch, figures.connections) == (transport, batch, 4)
+        assert figures.verify_ok
+        assert (figures.missing_minor, figures.untold_minor, figures.refused) == (0, 0, {})
+        assert figures.payments == figures.requests * batch > 0
+        assert figures.verified > 0
+        assert set(figures.ratios) == set(transports) - {transport}
+        positive = (
+            "payments_per_s p50_ms p99_ms p999_ms cpu_us_server cpu_us_client cpu_us_engine "
+            "engine_ratio commits batch_p50 commit_ms_p50 commit_ms_p99 fdatasync_ms_p50 "
+            "fdatasync_ms_p99 anonymous_mib"
+        )
+        for name in positive.split():
+            assert getattr(figures, name) > 0, name
 
 
 @pytest.mark.parametrize(
