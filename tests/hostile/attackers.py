@@ -102,7 +102,11 @@ ATTACKS: Final[Mapping[str, tuple[int, float, Attack]]] = {
     "silent connections": (10_000, AGAIN_S, say_nothing),
     "half a header": (10_000, AGAIN_S, begin),
     "slow headers": (1_000, AGAIN_S, partial(drip, b"GET / HTTP/1.1\r\n" + HOST + b"A: ")),
-    "slow bodies": (1_000, AGAIN_S, partial(drip, b"POST /v1/commands HTTP/1.1\r\n" + HOST + _BODY)),
+    "slow bodies": (
+        1_000,
+        AGAIN_S,
+        partial(drip, b"POST /v1/commands HTTP/1.1\r\n" + HOST + _BODY),
+    ),
     "readers who do not": (500, AGAIN_S, never_read),
     "unsigned requests": (64, 0, partial(ask, UNSIGNED)),
     "pipelines": (16, 0, pipeline),

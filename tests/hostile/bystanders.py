@@ -12,12 +12,11 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import trio
 from msgspec import Struct
 
 from gateway.client import Identity
-from tests.e2e.bank import NAME, Bank
+from tests.e2e.bank import Bank
 from tests.gateway.serving import RawAnswer
 
 PAUSE_S: Final = 0.02
