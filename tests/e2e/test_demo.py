@@ -110,6 +110,7 @@ def _assert_settled(result: dict[str, Any], data: Path, among: tuple[Receipt, ..
 
 
 @pytest.mark.first
+@pytest.mark.one_shard
 def test_demo_settles_every_basket_stays_up_and_can_be_taken_further(tmp_path: Path) -> None:
     """First with a low limit and Ctrl-C at the end, then with a higher one on the same folder."""
     data = tmp_path / "bank"

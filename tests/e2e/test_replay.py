@@ -352,6 +352,7 @@ def test_store_that_does_not_fit_the_file_is_left_alone(tmp_path: Path) -> None:
     assert _run(data, file)["ok"] == 1
 
 
+@pytest.mark.one_shard
 def test_file_without_rows_is_replayed_at_once(tmp_path: Path) -> None:
     file = tmp_path / "file.csv"
     file.write_text(HEADER.rstrip("\n"))
