@@ -131,6 +131,7 @@ class StreamClient:
         self.events: list[dict[str, Any]] = []
         self.answers: dict[str, dict[str, Any]] = {}
         self.pings = 0
+        self.pongs: list[bytes] = []
         self.close: tuple[int, str] | None = None
         self._frames = Connection(ConnectionType.CLIENT)
         self._frames.receive_data(rest)
@@ -190,6 +191,8 @@ class StreamClient:
         else:
             assert not isinstance(event, BytesMessage)
             assert isinstance(event, Ping | Pong)
+            if isinstance(event, Pong):
+                self.pongs.append(bytes(event.payload))
 
     def _read(self, message: dict[str, Any]) -> None:
         if "answers" in message:
