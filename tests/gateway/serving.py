@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import trio
@@ -67,7 +67,14 @@ def through(running: Serving, door: Door) -> Serving:
     return replace(running, address=running.express_address)
 
 
-async def connect(running: Serving, source: str | None = None) -> trio.SocketStream:
+class Addressed(Protocol):
+    """A node that has an address, in this process or another."""
+
+    @property
+    def address(self) -> str: ...
+
+
+async def connect(running: Addressed, source: str | None = None) -> trio.SocketStream:
     """Return a connection to the node's listener, from another address of loopback if asked to."""
     host, _, port = host_of(running).decode().rpartition(":")
     return await trio.open_tcp_stream(host, int(port), local_address=source)
@@ -86,7 +93,7 @@ async def connect_tls(
     return stream
 
 
-def host_of(running: Serving) -> bytes:
+def host_of(running: Addressed) -> bytes:
     """Return what a request to the node says in Host."""
     return running.address.rpartition("/")[2].encode()
 

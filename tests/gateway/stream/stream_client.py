@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import trio
+from msgspec import Struct
 from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
@@ -50,6 +51,12 @@ async def shop(data: Path, **options: Any) -> AsyncIterator[Serving]:
         answers = await as_operator(running, "/v1/commands", SHOP)
         assert [each["status"] for each in answers] == [201] * len(SHOP)
         yield running
+
+
+class Address(Struct, frozen=True):
+    """Where a node is that runs in another process."""
+
+    address: str
 
 
 async def as_operator(running: Serving, path: str, body: Any) -> Any:
@@ -242,11 +249,12 @@ async def refusal(running: Serving, request: bytes) -> RawAnswer:
 
 @asynccontextmanager
 async def streaming(
-    running: Serving, target: str = "/v1/stream?merchant_no=M1", **changes: Any
+    running: Serving | Address, target: str = "/v1/stream?merchant_no=M1", **changes: Any
 ) -> AsyncIterator[StreamClient]:
     """Open a stream; at the end the socket is closed without a word.
 
     Args:
+        running: the node, or where it is.
         changes: as for `upgrade_request`.
     """
     stream = await connect(running)
