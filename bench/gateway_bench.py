@@ -35,11 +35,13 @@ from engine.limits import Limits
 from engine.node import Node
 from gateway import exits
 from gateway.exits import CommandError
+from gateway.listener.bounds import Bounds
 from storage.folder import Folder
 
 TRANSPORTS: Final[tuple[Transport, ...]] = ("express", "hypercorn", "websocket")
 BATCH_MAX: Final = 1_000
 """Commands in an array: what the gateway takes."""
+SECONDS_MAX: Final = 86_400
 _PACKAGES: Final = ("httptools", "wsproto")
 _ORDER_NUMBERS: Final = "dated and sequential"
 _WARM_S: Final = 0.3
@@ -155,6 +157,13 @@ def _check(settings: Settings) -> None:
     Raises:
         CommandError: INPUT.
     """
+    for option, seconds in (("seconds", settings.seconds), ("warm-up", settings.warm_up_s)):
+        if not seconds <= SECONDS_MAX:  # which is so of no number, too
+            raise CommandError(exits.INPUT, f"--{option} {seconds:g}: at most {SECONDS_MAX}")
+    most = Bounds().connections()
+    if settings.connections > most:
+        detail = f"--connections {settings.connections}: a node takes {most} of them here"
+        raise CommandError(exits.INPUT, detail)
     if settings.batch > BATCH_MAX:
         raise CommandError(exits.INPUT, f"--batch {settings.batch}: at most {BATCH_MAX}")
     if settings.clients > settings.connections:

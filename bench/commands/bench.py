@@ -94,7 +94,7 @@ def engine(
 @app.command
 def gateway(
     *,
-    transport: tuple[str, ...],
+    transport: tuple[str, ...] = ("express",),
     batch: Count = 1,
     connections: Count = 32,
     depth: Count = 1,

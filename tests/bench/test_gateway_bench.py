@@ -55,7 +55,7 @@ def test_gateway_bench_reports_every_figure_and_the_store_holds_what_was_told(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("", "--transport"),
+        ("--transport", "--transport"),
         ("--transport carrier-pigeon", "carrier-pigeon"),
         ("--transport hypercorn --batch 0", "--batch"),
         ("--transport hypercorn --batch 1001", "--batch 1001: at most 1000"),
@@ -63,6 +63,9 @@ def test_gateway_bench_reports_every_figure_and_the_store_holds_what_was_told(
         ("--transport hypercorn --clients 9 --connections 8", "--clients 9"),
         ("--transport hypercorn --depth 2", "--depth"),
         ("--transport hypercorn --seconds -1", "--seconds"),
+        ("--transport hypercorn --seconds inf", "--seconds inf"),
+        ("--transport hypercorn --warm-up nan", "--warm-up"),
+        ("--transport hypercorn --connections 1000000", "--connections 1000000"),
         ("--transport hypercorn --accounts 3 --merchants 4", "--accounts 3"),
         ("--transport hypercorn --mix tepid", "--mix"),
     ],
