@@ -28,10 +28,16 @@ async def sleep_until_ns(when_ns: int) -> None:
 
 @asynccontextmanager
 async def started(
-    arguments: Sequence[str], *, stdin: int | None = None, stdout: int | None = None
+    arguments: Sequence[str],
+    *,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> AsyncIterator[trio.Process]:
     """Run a process while the block runs; what is left of it then is killed."""
-    process = await trio.lowlevel.open_process(list(arguments), stdin=stdin, stdout=stdout)
+    process = await trio.lowlevel.open_process(
+        list(arguments), stdin=stdin, stdout=stdout, pass_fds=pass_fds
+    )
     try:
         yield process
     finally:

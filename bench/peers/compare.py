@@ -22,6 +22,7 @@ import trio
 from bench.peers import cluster as clusters
 from bench.peers.books import served
 from bench.peers.engine_rows import Peer, engine_rows
+from bench.peers.gateway_rows import Say, gateway_rows
 from bench.peers.plan import Settings, left_out
 from bench.peers.report import Row, as_json, as_table, settings_lines
 from gateway import exits
@@ -50,19 +51,21 @@ def run(settings: Settings, url: str | None, data: Path, *, strict: bool, json: 
             say(line)
         for line in left_out(settings):
             say(line)
-        rows = _measured(peer, store, settings)
+        rows = _measured(peer, store, settings, say)
     sys.stdout.write(as_json(rows) if json else as_table(rows))
     missed = any(each.passed is False for each in rows)
     return exits.CHECK_FAILED if strict and missed else exits.OK
 
 
-def _measured(peer: Peer, store: Path, settings: Settings) -> list[Row]:
+def _measured(peer: Peer, store: Path, settings: Settings, say: Say) -> list[Row]:
     rows: list[Row] = []
     failures: list[psycopg.Error] = []
     try:
         for accounts in settings.sizes:
             for mix in settings.mixes:
                 rows += trio.run(engine_rows, peer, store, settings, accounts, mix)
+        if settings.gateway:
+            rows += trio.run(gateway_rows, peer, store, settings, say)
     except* psycopg.Error as errors:
         failures = list(_leaves(errors))
     if failures:

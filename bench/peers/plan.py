@@ -47,6 +47,7 @@ class Settings(Struct, frozen=True):
         sweep_seconds: of a round that only picks the peer's pool.
         clients: connections of the peer; against its function the better of these counts.
         connections: of the clients that call over HTTP.
+        gateway: whether the gateway is measured too.
     """
 
     quick: bool
@@ -59,6 +60,7 @@ class Settings(Struct, frozen=True):
     merchants: int = MERCHANTS
     clients: tuple[int, ...] = (8, 32)
     connections: int = 64
+    gateway: bool = True
 
     def payees(self, mix: Mix) -> int:
         """Return how many merchants are paid."""
@@ -72,7 +74,7 @@ class Settings(Struct, frozen=True):
 def settings(*, quick: bool, seed: int) -> Settings:
     """Return a full run's settings, or a quick one's."""
     if quick:
-        return Settings(True, (ACCOUNTS_QUICK,), 5, 1, 1.5, seed)
+        return Settings(True, (ACCOUNTS_QUICK,), 4, 1, 1.5, seed)
     return Settings(False, ACCOUNTS, 10, 3, 4.0, seed)
 
 

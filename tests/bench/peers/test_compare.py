@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,9 @@ from bench.peers.plan import Settings, Target, left_out, settings
 from bench.peers.report import as_table, row
 from gateway.cli import run
 
-_TINY = Settings(False, (200,), 1, 1, 0.5, 7, mixes=("uniform",), merchants=5, clients=(2,))
+_TINY = Settings(
+    False, (200,), 1, 1, 0.5, 7, mixes=("uniform",), merchants=5, clients=(2,), gateway=False
+)
 _NAMES = {"measure", "ours", "peer", "ratio", "ci95", "target", "pass"}
 
 
@@ -74,13 +77,20 @@ def test_comparison_that_is_interrupted_leaves_no_server(place: Path, how: signa
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"PostgreSQL")
-        others = _processes(place).keys() - {process.pid}
-        assert len(others) == 2
-        ends = [os.pidfd_open(each) for each in others]
-        process.send_signal(how)
-        assert process.wait() == (-how if how is signal.SIGKILL else 130)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"PostgreSQL")
+            others = _processes(place).keys() - {process.pid}
+            # What removes the folder, and the server; one of its children may just begin.
+            assert len(others) >= 2
+            ends = []
+            for each in others:
+                with suppress(ProcessLookupError):
+                    ends.append(os.pidfd_open(each))
+            process.send_signal(how)
+            assert process.wait() == (-how if how is signal.SIGKILL else 130)
+        finally:
+            process.kill()
     for end in ends:
         assert select.select([end], [], [], 30)[0], _processes(place)
         os.close(end)

@@ -3,11 +3,9 @@
 A peer that did less than ours would be no measure for it. All forms run against a real PostgreSQL.
 """
 
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,7 +13,6 @@ import pytest
 
 from bench.bulk import CURRENCY, OPENING_MINOR, account_no, merchant_no
 from bench.peers.books import books, check
-from bench.peers.cluster import cluster, conninfo
 from bench.peers.row_locks import Asked, Outcome, pay
 
 Connection = psycopg.Connection[Any]
@@ -43,11 +40,8 @@ FORMS = pytest.mark.parametrize("pay_", [pay, _by_function, _by_sets])
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with (
-        cluster(Path(tempfile.gettempdir())) as folder,
-        books(conninfo(folder), "test", 200, 5) as database,
-    ):
+def database(server: str) -> Iterator[str]:
+    with books(server, "test", 200, 5) as database:
         yield database
 
 
