@@ -167,6 +167,11 @@ fuzz TARGET="all" SECONDS="60": setup
     .tools/bin/uv pip install --quiet --no-build --require-hashes --python .venv/bin/python --target .tools/fuzz -r fuzz.lock
     PYTHONPATH=.:.tools/fuzz .venv/bin/python -m tests.fuzz.campaign {{ quote(TARGET) }} {{ quote(SECONDS) }}
 
+# Honest clients of a node under attack, on both listeners: p99 without and with each attack, and
+# the node's memory (15 minutes; run nothing else).
+hostile: setup
+    {{ quote(bin / "pytest") }} -q -m long tests/hostile
+
 # A file of 150,000 rows, and how many a second (1 minute; run nothing else).
 replay-large: setup
     {{ quote(bin / "pytest") }} -s -m long tests/e2e/test_replay.py -k large_file

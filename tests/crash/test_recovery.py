@@ -94,7 +94,7 @@ async def _first_answer(data: Path, buyers: Buyers) -> tuple[float, float, float
         async with starting(data) as process:
             opened = await _opened(process.pid, data)
             running = NodeProcess(process)
-            await running.ready()
+            await running.ready(1)
             body = {**buyers.payment()}
             del body["command"]
             answer = await http.post(f"{running.address}/v1/payments", json=body)

