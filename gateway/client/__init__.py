@@ -11,25 +11,31 @@ from gateway.client.awaited import AsyncBankClient, AsyncClient
 from gateway.client.blocking import BankClient, Client
 from gateway.client.core import Item, Outcome
 from gateway.client.errors import (
+    BrokenSequenceError,
     BusyError,
     FailedError,
     NotAcceptedError,
     OutcomeUnknownError,
     PiaohaoError,
     RefusedError,
+    StreamEndedError,
     UnreachableError,
     UnreadableAnswerError,
     UntrustedAnswerError,
 )
+from gateway.client.events import Events
 from gateway.client.identity import Identity
+from gateway.client.stream import Stream
 from gateway.client.terms import Terms
 
 __all__ = [
     "AsyncBankClient",
     "AsyncClient",
     "BankClient",
+    "BrokenSequenceError",
     "BusyError",
     "Client",
+    "Events",
     "FailedError",
     "Identity",
     "Item",
@@ -39,6 +45,8 @@ __all__ = [
     "PiaohaoError",
     "Refusal",
     "RefusedError",
+    "Stream",
+    "StreamEndedError",
     "Terms",
     "UnreachableError",
     "UnreadableAnswerError",

@@ -19,10 +19,11 @@ from gateway.ca.algorithm import PrivateKey
 from gateway.client.bank_calls import BankCalls
 from gateway.client.call import Call, Listing, Page
 from gateway.client.core import PASSING, Item, Outcome
-from gateway.client.exchange import Came, Lost, Reply, Script, Send
+from gateway.client.exchange import Came, Lost, Reply, Script, Send, Step, Wait, carry_out
 from gateway.client.identity import Identity
 from gateway.client.merchant_calls import MerchantCalls
 from gateway.client.method import AsyncIterated, Awaited
+from gateway.client.stream import Stream
 from gateway.client.terms import Terms
 from gateway.client.way import ANSWER_BYTES, CONNECTIONS, Way, lost
 
@@ -82,18 +83,14 @@ class AsyncShell(Generic[C]):
     async def _run(self, script: Script[T]) -> T:
         if self._closed:
             raise RuntimeError("the client is closed")
-        reply: Reply = None
-        while True:
-            try:
-                step = script.send(reply)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if isinstance(step, Send):
-                reply = await self._exchange(step)
-            else:
-                await trio.sleep(step.seconds)
-                reply = None
+        return await carry_out(script, self._perform)
+
+    async def _perform(self, step: Step) -> Reply:
+        if isinstance(step, Send):
+            return await self._exchange(step)
+        assert isinstance(step, Wait), "orders go over a stream"
+        await trio.sleep(step.seconds)
+        return None
 
     async def _exchange(self, send: Send) -> Came | Lost:
         request = self._way.request(send)
@@ -209,6 +206,15 @@ class AsyncClient(AsyncShell[MerchantCalls]):
             after: the sequence of the last event that you know, 0 for none.
         """
         return _Following(self, after, every_s)
+
+    def stream(self) -> Stream:
+        """Return a stream: commands and events over connections that stay; for `async with`.
+
+        Raises:
+            ValueError: the bank is reached without TLS, and not on this machine: what goes over a
+                stream is not signed piece by piece.
+        """
+        return Stream(self._way, self._perform, self.calls)
 
     async def renew(self, certificate_no: str, key: PrivateKey | None = None) -> Identity:
         """Have the bank make your next certificate, and return the new identity: keep it.

@@ -20,7 +20,7 @@ from gateway.ca.algorithm import PrivateKey
 from gateway.client.bank_calls import BankCalls
 from gateway.client.call import Call, Listing
 from gateway.client.core import PASSING, Item, Outcome
-from gateway.client.exchange import Came, Lost, Reply, Script, Send
+from gateway.client.exchange import Came, Lost, Reply, Script, Send, Wait
 from gateway.client.identity import Identity
 from gateway.client.merchant_calls import MerchantCalls
 from gateway.client.method import Blocking, Iterated
@@ -113,6 +113,7 @@ class Shell(Generic[C]):
             if isinstance(step, Send):
                 reply = self._exchange(step)
             else:
+                assert isinstance(step, Wait), "orders go over a stream"
                 time.sleep(step.seconds)
                 reply = None
 

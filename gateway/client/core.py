@@ -41,6 +41,8 @@ from gateway.client.trust import PATH as BANK_CERTIFICATES
 
 T = TypeVar("T")
 
+ARRAYS: Final = "/v1/commands"
+"""Where an array goes."""
 ARRAY_MAX: Final = 1_000
 ARRAY_BYTES: Final = 1 << 20
 """Commands in an array, and bytes of it: what the gateway takes."""
@@ -89,6 +91,9 @@ class Core:
         random: draws a number from 0 to 1.
     """
 
+    array_bytes = ARRAY_BYTES
+    """Of one array of a batch, at most."""
+
     def __init__(
         self,
         seal: Seal | None,
@@ -110,7 +115,7 @@ class Core:
         Raises:
             PiaohaoError: see `gateway.client.errors`.
         """
-        return (yield from self._ask(call, self._effort()))
+        return (yield from self._ask(call, self.effort()))
 
     def send_array(self, body: bytes, put_off: frozenset[str] = PASSING) -> Script[list[Item]]:
         """Have an encoded array carried out; it is sent again whole until nothing is put off.
@@ -134,7 +139,7 @@ class Core:
         """
         outcomes: list[Outcome] = []
         failure: PiaohaoError | None = None
-        for array, body in _arrays(map(_command, commands)):
+        for array, body in _arrays(map(_command, commands), self.array_bytes):
             if failure is None:
                 try:
                     items, _ = yield from self._array(body, PASSING)
@@ -168,22 +173,26 @@ class Core:
 
     # One call.
 
-    def _effort(self) -> Effort:
+    def effort(self) -> Effort:
+        """Return a new one, as long as the terms have it."""
         return Effort(self._terms, self._now, self._random)
 
     def _ask(self, call: Call[T], effort: Effort) -> Script[T]:
         while True:
-            reply = yield from self._exchange(call.method, call.target, call.body)
+            reply = yield from self._carry(call)
             problem = Problem()
             trouble: PiaohaoError
             if isinstance(reply, Lost):
                 effort.maybe_done |= reply.sent and call.acts
-                trouble = UnreachableError(f"{call.method} {call.target}: {reply.reason}")
+                words = f"{call.method} {call.target}: {reply.reason}"
+                trouble = reply.trouble or UnreachableError(words)
+                if reply.final:
+                    raise _unknown(trouble) if effort.maybe_done else trouble
             elif reply.status < 300:
                 return _read(call, reply.body)
             else:
                 problem = _problem(reply)
-                trouble = error_of(reply.status, problem, proven=_bound(reply, self._seal))
+                trouble = error_of(reply.status, problem, proven=self._proven(reply))
                 effort.maybe_done |= problem.code == _UNKNOWN and call.acts
                 if reply.status not in REPEATABLE and problem.code not in PASSING:
                     raise _in_the_end(trouble, effort)
@@ -193,6 +202,17 @@ class Core:
             yield Wait(pause_s)
             if problem.code == _UNKNOWN and call.lookup:
                 yield from self._until_settled(call.lookup, effort, trouble)
+
+    def _carry(self, call: Call[Any]) -> Script[Came | Lost]:
+        """Make a call once, by the way that this core's calls go."""
+        return self._exchange(call.method, call.target, call.body)
+
+    def _proven(self, reply: Came) -> bool:
+        """Whether an answer that was accepted is tied to its request."""
+        if self._seal is None:
+            return reply.status != 401
+        signature = self._seal.read(reply)
+        return signature is not None and signature.bound
 
     def _until_settled(self, lookup: str, effort: Effort, trouble: PiaohaoError) -> Script[None]:
         """Look a command up until it is no longer under way, or is not there."""
@@ -248,8 +268,8 @@ class Core:
         self, body: bytes, put_off: frozenset[str]
     ) -> Script[tuple[list[Item], list[tuple[int, Problem]]]]:
         """Return an array's answers, and of which of them patience has seen nothing better."""
-        effort = self._effort()
-        call: Call[list[Item]] = Call("POST", "/v1/commands", _items, body)
+        effort = self.effort()
+        call: Call[list[Item]] = Call("POST", ARRAYS, _items, body)
         while True:
             items = yield from self._ask(call, effort)
             # Few items are refused: the rest costs a comparison each, and is not decoded.
@@ -290,17 +310,13 @@ def _in_the_end(trouble: PiaohaoError, effort: Effort) -> PiaohaoError:
     final = isinstance(trouble, RefusedError) and not isinstance(trouble, NotAcceptedError)
     if final or isinstance(trouble, OutcomeUnknownError) or not effort.maybe_done:
         return trouble
+    return _unknown(trouble)
+
+
+def _unknown(trouble: PiaohaoError) -> OutcomeUnknownError:
     unknown = OutcomeUnknownError(f"the command may have been carried out; at last: {trouble}")
     unknown.__cause__ = trouble
     return unknown
-
-
-def _bound(reply: Came, seal: Seal | None) -> bool:
-    """Whether an answer that was accepted is tied to its request."""
-    if seal is None:
-        return reply.status != 401
-    signature = seal.read(reply)
-    return signature is not None and signature.bound
 
 
 def _read(call: Call[T], body: bytes) -> T:
@@ -336,14 +352,16 @@ def _command(each: Command | Call[Any]) -> Command:
     return command
 
 
-def _arrays(commands: Iterable[Command]) -> Iterator[tuple[Sequence[Command], bytes]]:
+def _arrays(
+    commands: Iterable[Command], bytes_max: int
+) -> Iterator[tuple[Sequence[Command], bytes]]:
     """Yield commands in arrays that the gateway takes, each with its body."""
     array: list[Command] = []
     parts: list[bytes] = []
     size = 2
     for command in commands:
         part = encode(command)
-        if array and (len(array) == ARRAY_MAX or size + len(part) + 1 > ARRAY_BYTES):
+        if array and (len(array) == ARRAY_MAX or size + len(part) + 1 > bytes_max):
             yield array, b"[" + b",".join(parts) + b"]"
             array, parts, size = [], [], 2
         array.append(command)

@@ -126,5 +126,34 @@ class UntrustedAnswerError(PiaohaoError):
     """
 
 
+class StreamEndedError(PiaohaoError):
+    """The bank has ended a stream, and the same again would end the same way.
+
+    Attributes:
+        close_code: WebSocket's, as docs/STREAM.md has them: 4401, the certificate is no longer
+            good; 4409, the bank has no such event yet; others, the bank did not understand.
+        reason: what the bank says.
+    """
+
+    def __init__(self, close_code: int, reason: str) -> None:
+        super().__init__(f"the stream was closed with {close_code}: {reason}".rstrip(": "))
+        self.close_code = close_code
+        self.reason = reason
+
+
+class BrokenSequenceError(PiaohaoError):
+    """An event was missing from a stream, or came twice; it and what follows were not handed out.
+
+    Attributes:
+        expected: the sequence that was next.
+        came: the one that came.
+    """
+
+    def __init__(self, expected: int, came: int) -> None:
+        super().__init__(f"event {came} came where {expected} was next")
+        self.expected = expected
+        self.came = came
+
+
 class UnreadableAnswerError(PiaohaoError):
     """The bank said yes in words that this client does not know; it may be too old."""

@@ -5,10 +5,12 @@ sent what came of it, so that one script serves the synchronous and the asynchro
 and a test drives it with nothing at all.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
+
+from gateway.client.errors import PiaohaoError
 
 T = TypeVar("T")
 
@@ -26,6 +28,20 @@ class Send(Struct, frozen=True):
     target: str
     headers: Mapping[str, str]
     body: bytes
+    timeout_s: float
+
+
+class Order(Struct, frozen=True):
+    """Commands for the stream, to be sent once and together.
+
+    Attributes:
+        commands: each encoded as an item of POST /v1/commands.
+        as_array: the answer wanted is what that POST would have had; otherwise the only command's.
+        timeout_s: how long the answers may take once the commands have left, in seconds.
+    """
+
+    commands: Sequence[bytes]
+    as_array: bool
     timeout_s: float
 
 
@@ -50,15 +66,33 @@ class Lost(Struct, frozen=True):
         sent: whether the request may have arrived.
         reason: for people.
         stranger: whoever is there cannot show, by its TLS certificate, that it is the bank.
+        trouble: the error that says it better, if there is one.
+        final: to come again is of no use.
     """
 
     sent: bool
     reason: str
     stranger: bool = False
+    trouble: PiaohaoError | None = None
+    final: bool = False
 
 
 Reply = Came | Lost | None
-"""What a script is sent: an answer or its loss for a `Send`, None for a `Wait`."""
+"""What a script is sent: an answer or its loss for a `Send` or an `Order`, None for a `Wait`."""
 
-Script = Generator[Send | Wait, Reply, T]
-"""What ends in a T, or in a `PiaohaoError`."""
+Step = Send | Order | Wait
+
+Script = Generator[Step, Reply, T]
+"""What ends in a T, or in a `PiaohaoError`. Only a stream's scripts have an `Order`."""
+
+
+async def carry_out(script: Script[T], perform: Callable[[Step], Awaitable[Reply]]) -> T:
+    """Do what a script asks for, step by step, and return what it ends in."""
+    reply: Reply = None
+    while True:
+        try:
+            step = script.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        reply = await perform(step)

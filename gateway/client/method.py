@@ -37,6 +37,13 @@ class Awaits(Protocol[C_co]):
 
     async def do(self, call: Call[T]) -> T: ...
 
+
+class Lists(Protocol[C_co]):
+    """A client whose lists are gone through with `async for`."""
+
+    @property
+    def calls(self) -> C_co: ...
+
     def go_through(self, listing: Listing[T]) -> AsyncIterator[T]: ...
 
 
@@ -143,10 +150,10 @@ class AsyncIterated(_Method, Generic[C, P, T]):
     def __get__(self, client: None, owner: object) -> Self: ...
 
     @overload
-    def __get__(self, client: Awaits[C], owner: object) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, client: Lists[C], owner: object) -> Callable[P, AsyncIterator[T]]: ...
 
     def __get__(
-        self, client: Awaits[C] | None, owner: object
+        self, client: Lists[C] | None, owner: object
     ) -> Self | Callable[P, AsyncIterator[T]]:
         if client is None:
             return self

@@ -20,6 +20,8 @@ class Terms(Struct, frozen=True):
         connect_s: how long a connection may take to be made.
         pause_s: before the second try; doubled each time.
         pause_max_s: the longest pause of the client's own.
+        ping_s: after so long without a byte a stream asks whether the bank is there; `try_s` is
+            how long that answer may take.
     """
 
     patience_s: float = 30.0
@@ -27,6 +29,7 @@ class Terms(Struct, frozen=True):
     connect_s: float = 5.0
     pause_s: float = 0.1
     pause_max_s: float = 5.0
+    ping_s: float = 20.0
 
 
 class Effort:

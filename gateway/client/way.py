@@ -20,6 +20,7 @@ from gateway.client.core import Core
 from gateway.client.exchange import Lost, Send
 from gateway.client.identity import Identity
 from gateway.client.seal import Seal
+from gateway.client.stream_core import StreamCore
 from gateway.client.terms import Terms
 from gateway.client.trust import Trust
 
@@ -50,6 +51,9 @@ class Way:
 
     Attributes:
         address: without a slash at the end.
+        url: the same, in its parts.
+        tls: what the bank's TLS certificate is judged by.
+        terms: how patient the client is.
 
     Raises:
         ValueError: something of this does not go together.
@@ -68,6 +72,7 @@ class Way:
         if url.scheme not in {"http", "https"} or not url.host or url.raw_path not in {b"", b"/"}:
             raise ValueError(f"{address!r} is not an address like https://bank.example:8443")
         self.address = str(url).rstrip("/")
+        self.url = url
         self.terms = terms
         self._seal: Seal | None = None
         pem = None if root is None else root if isinstance(root, bytes) else Path(root).read_bytes()
@@ -75,13 +80,22 @@ class Way:
             if pem is None:
                 raise ValueError("the bank's root certificate is needed to believe its answers")
             self._seal = Seal(identity, Trust(pem), url.scheme, url.netloc.decode("ascii"))
-        elif not _is_loopback(url.host):
+        elif not self.on_loopback:
             raise ValueError("a client without an identity goes to a bank on loopback only")
         self.tls = tls or ssl.create_default_context(cadata=None if pem is None else pem.decode())
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether nobody stands between this machine and the bank."""
+        return _is_loopback(self.url.host)
 
     def core(self, now: Callable[[], float]) -> Core:
         """Return a core; `now` is the shell's monotonic time."""
         return Core(self._seal, self.terms, now=now, wall=time.time, random=random.random)
+
+    def stream_core(self, now: Callable[[], float]) -> StreamCore:
+        """Return a stream's core."""
+        return StreamCore(self._seal, self.terms, now=now, wall=time.time, random=random.random)
 
     def request(self, send: Send) -> httpx2.Request:
         """Return the request as httpx2 has it."""
@@ -99,7 +113,7 @@ class Way:
         return request
 
 
-def lost(error: httpx2.TransportError) -> Lost:
+def lost(error: Exception) -> Lost:
     """Return what a failure says of the request: whether it may have arrived."""
     unverified = _unverified(error)
     if unverified is not None:

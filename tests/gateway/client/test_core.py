@@ -101,6 +101,7 @@ class Driver:
                 self.time += step.seconds
                 reply = None
             else:
+                assert isinstance(step, Send)
                 self.sent.append(f"{step.method} {step.target}")
                 reply = self._bank(step)
 
