@@ -145,12 +145,10 @@ class Connection:
         if not house.census.admit(self, peer[0]):
             return
         if house.tls is not None:
-            house.census.work(self)
             encrypted = await shake_hands(self._socket, house.tls, house.bounds.hello_s)
             if encrypted is None:
                 return
             self._stream = encrypted
-            house.census.rest(self)
         while not self._ending:
             data = await self._receive()
             if data is None:
@@ -183,7 +181,6 @@ class Connection:
 
     async def _heard(self, data: bytes) -> None:
         house, framing = self._house, self._framing
-        house.census.work(self)
         if self._incoming is None:
             await self._patience.wait()
         framing.take(data)
@@ -199,7 +196,6 @@ class Connection:
         if self._ending or self._incoming is not None:
             return
         if not framing.in_head:
-            house.census.rest(self)
             self._deadline = trio.current_time() + house.bounds.keep_alive_s
         elif self._heads_timed != framing.heads:
             self._heads_timed = framing.heads
@@ -218,7 +214,9 @@ class Connection:
             self._incoming.take(sound)
         incoming = self._incoming
         if incoming.whole or incoming.size > DISCARDED_BYTES:
+            self._house.census.work(self)
             await self._answer(incoming)
+            self._house.census.rest(self)
 
     async def _begun(self, incoming: Incoming) -> None:
         """Find out where a request belongs, and so what is to become of its body."""
@@ -229,6 +227,7 @@ class Connection:
             and incoming.whole
             and asks_for_stream(line.method, line.path, line.version, incoming.headers)
         ):
+            house.census.work(self)  # its client is known: it is no idle one
             await self._hand_over(house.take_over, incoming)
             return
         self._place = place = house.place(line.method, line.path)

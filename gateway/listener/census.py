@@ -2,7 +2,8 @@
 
 Whoever comes when all connections, or all that its address may have, are taken gets the place of
 the one that has been idle longest; where none is idle it is turned away at once. A connection is
-idle while nothing of a request has come in and nothing is being answered.
+idle while there is no whole request of it: neither half a header nor a body that drips in keeps a
+place that somebody else could use, and nothing has begun that its end could spoil.
 """
 
 from collections import OrderedDict

@@ -129,12 +129,10 @@ class Connection:
         if client is None or not house.census.admit(self, client[0]):
             return
         if house.tls is not None:
-            house.census.work(self)
             encrypted = await shake_hands(self._socket, house.tls, house.bounds.hello_s)
             if encrypted is None:
                 return
             self._stream = encrypted
-            house.census.rest(self)
         state = {PATIENCE: self._patience, CLIENT_CERTIFICATE: client_certificate(self._stream)}
         async with Tasks() as task_group:
             self._protocol = Http1(
@@ -186,7 +184,6 @@ class Connection:
                     return
 
     async def _heard(self, data: bytes) -> None:
-        self._house.census.work(self)
         framing = self._framing
         if not framing.in_body:
             await self._patience.wait()
@@ -200,6 +197,8 @@ class Connection:
                 return
             await self._protocol.handle(RawData(sound))
             in_body = framing.in_body
+            if not in_body and self._busy is not None:
+                self._house.census.work(self)
         if framing.fault is not None:
             await self._refuse(framing.fault.problem)
         elif framing.in_head and self._heads_timed != framing.heads:
@@ -255,13 +254,13 @@ class Connection:
         if self._busy is not None:
             self._busy.set()
         if not idle:
+            # To the census it is at work once all of the request is there: see `_heard`.
             self._busy = trio.Event()
-            self._house.census.work(self)
             self._hear_until(math.inf)
             return
         self._busy = None
+        self._house.census.rest(self)
         if not self._framing.in_head:
-            self._house.census.rest(self)
             self._hear_until(trio.current_time() + self._house.bounds.keep_alive_s)
 
     async def _send(self, data: bytes) -> None:

@@ -3,14 +3,27 @@
 import resource
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census
 from gateway.server import Serving
-from tests.gateway.serving import GOOD, Door, addressed, connect, read_answer, serving, until_closed
+from tests.gateway.certificates import Signer
+from tests.gateway.serving import (
+    GOOD,
+    OPEN_MERCHANT,
+    Door,
+    addressed,
+    connect,
+    connect_tls,
+    read_answer,
+    serving,
+    until_closed,
+)
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
@@ -118,17 +131,63 @@ async def test_idle_connection_is_closed_for_a_new_one(tmp_path: Path, door: Doo
     async with serving(tmp_path, bounds=bounds, door=door) as running, AsyncExitStack() as stack:
         idle = await stack.enter_async_context(await connect(running))
         assert await _asks(running, idle) == 200
+        for shard in running.node.shards:
+            shard.hold_commits()
         at_work = await stack.enter_async_context(await connect(running))
-        await at_work.send_all(b"POST ")
+        await at_work.send_all(addressed(running, OPEN_MERCHANT))
         await trio.testing.wait_all_tasks_blocked(0.02)
         new = await stack.enter_async_context(await connect(running))
-        await new.send_all(b"POST ")
+        await new.send_all(addressed(running, OPEN_MERCHANT))
         assert await until_closed(idle) == b""
         await trio.testing.wait_all_tasks_blocked(0.02)
         turned_away = await stack.enter_async_context(await connect(running))
         assert await until_closed(turned_away) == b""
-        await at_work.send_all(addressed(running, GOOD).removeprefix(b"POST "))
-        assert (await read_answer(at_work)).status == 200
+        for shard in running.node.shards:
+            shard.let_commits()
+        for each in (at_work, new):
+            assert (await read_answer(each)).status == 200
+
+
+@pytest.mark.parametrize(
+    "half",
+    [b"", OPEN_MERCHANT[:5], OPEN_MERCHANT.partition(b"Content")[0], OPEN_MERCHANT[:-1]],
+    ids=["nothing", "half a line", "half a header", "half a body"],
+)
+async def test_half_a_request_keeps_no_place_that_others_could_use(
+    half: bytes, tmp_path: Path, door: Door
+) -> None:
+    """Who holds all connections that way loses the one that it has had longest; nothing begins."""
+    bounds = Bounds(connections_max=3)
+    async with serving(tmp_path, bounds=bounds, door=door) as running, AsyncExitStack() as stack:
+        held = []
+        for _ in range(3):
+            held.append(await stack.enter_async_context(await connect(running)))
+            await held[-1].send_all(addressed(running, half))
+            await trio.testing.wait_all_tasks_blocked(0.02)
+        new = await stack.enter_async_context(await connect(running))
+        assert await _asks(running, new) == 200
+        assert await until_closed(held[0]) == b""
+        await held[1].send_all(addressed(running, OPEN_MERCHANT)[len(addressed(running, half)) :])
+        answer = await read_answer(held[1])
+        assert answer.status == 200
+        assert b'"status":201' in answer.body
+
+
+async def test_half_a_handshake_keeps_no_place_that_others_could_use(
+    tmp_path: Path, door: Door
+) -> None:
+    signer = Signer(tmp_path)
+    bounds = Bounds(connections_max=2)
+    options: Any = {"tls": signer.server(), "bounds": bounds, "door": door}
+    async with serving(tmp_path / "bank", **options) as running, AsyncExitStack() as stack:
+        for _ in range(2):
+            held = await stack.enter_async_context(await connect(running))
+            await held.send_all(b"\x16\x03\x01\x02\x00\x01")
+            await trio.testing.wait_all_tasks_blocked(0.02)
+        stream = await connect_tls(running, signer.client())
+        await stream.send_all(addressed(running, GOOD))
+        assert (await read_answer(stream)).status == 200
+        await trio.aclose_forcefully(stream)
 
 
 async def test_one_address_has_its_own_share_of_connections(tmp_path: Path, door: Door) -> None:
