@@ -63,12 +63,14 @@ class Response(Struct, frozen=True):
     Attributes:
         busy_s: seconds after which a caller may come again who was refused because there is too
             much to do; None for any other answer.
+        proven: whether it is known who has asked, or nobody has to say.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes
     busy_s: int | None = None
+    proven: bool = True
 
 
 class Place(Struct, frozen=True):
@@ -326,7 +328,7 @@ class Counter:
             raise RequestError(RequestCode.RATE_LIMITED, retry_after_s=retry_after_s)
 
     def _response(self, answer: Answer, visit: "_Visit", *, head: bool = False) -> Response:
-        response = _encoded(answer)
+        response = _encoded(answer, proven=self._gate is None or visit.identity is not None)
         response.headers.update(visit.headers)
         if answer.status == 401:
             response.headers["accept-signature"] = _ACCEPTED
@@ -381,10 +383,10 @@ def _log_request(
     )
 
 
-def _encoded(answer: Answer) -> Response:
+def _encoded(answer: Answer, *, proven: bool = True) -> Response:
     body = answer.body
     busy_s = None
     if isinstance(body, Problem) and body.code in _BUSY:
         busy_s = body.retry_after_s
     sent = bytes(body) if isinstance(body, Raw) else encode(body)
-    return Response(answer.status, answer.headers(), sent, busy_s)
+    return Response(answer.status, answer.headers(), sent, busy_s, proven)

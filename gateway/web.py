@@ -33,7 +33,7 @@ def web_app(counter: Counter) -> QuartTrio:
     @app.before_request
     async def answer() -> WebResponse:
         response = await _answer(counter, request)
-        _tell_patience(request, response.busy_s)
+        _tell_patience(request, response)
         framed = WebResponse(response.body, response.status, response.headers)
         if response.status == HTTPStatus.NOT_MODIFIED:
             # It would be the length of the text that is not sent (RFC 9110, section 8.6).
@@ -85,15 +85,11 @@ def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
-def _tell_patience(asked: WebRequest, busy_s: int | None) -> None:
+def _tell_patience(asked: WebRequest, response: Response) -> None:
     """Have the connection of a caller who came when there was too much to do wait its time."""
     patience = asked.scope.get("state", {}).get(PATIENCE)
-    if patience is None:
-        return
-    if busy_s is None:
-        patience.served()
-    else:
-        patience.refused(busy_s)
+    if patience is not None:
+        patience.answered(response.busy_s, proven=response.proven)
 
 
 async def _body(asked: WebRequest, bytes_max: int) -> bytes:

@@ -183,10 +183,18 @@ class Connection:
         house, framing = self._house, self._framing
         if self._incoming is None:
             await self._patience.wait()
+        heads = framing.heads + 1
         framing.take(data)
         try:
             while not self._ending and (sound := framing.sound()):
+                if self._incoming is None and self._patience.unheard:
+                    await self._send()
+                    await self._patience.pause()
                 await self._take(sound)
+                if framing.heads > heads:
+                    # Whoever sends many at once takes turns with the others.
+                    heads = framing.heads
+                    await trio.lowlevel.checkpoint()
             if framing.fault is not None and not self._ending:
                 raise framing.fault
         except RequestError as error:
@@ -227,7 +235,6 @@ class Connection:
             and incoming.whole
             and asks_for_stream(line.method, line.path, line.version, incoming.headers)
         ):
-            house.census.work(self)  # its client is known: it is no idle one
             await self._hand_over(house.take_over, incoming)
             return
         self._place = place = house.place(line.method, line.path)
@@ -280,10 +287,7 @@ class Connection:
                 response = await house.counter.answer(place, request)
         finally:
             house.taken -= 1
-        if response.busy_s is None:
-            self._patience.served()
-        else:
-            self._patience.refused(response.busy_s)
+        self._patience.answered(response.busy_s, proven=response.proven)
         return response
 
     def _request(self, incoming: Incoming) -> Request:

@@ -193,6 +193,7 @@ class Connection:
             # One request at a time; see `http1`.
             if not in_body:
                 await self._answered()
+                await self._patience.pause()
             if self._ending or await self._upgraded(sound, whole=not in_body):
                 return
             await self._protocol.handle(RawData(sound))

@@ -13,9 +13,10 @@ import trio.testing
 from engine.address import shard_of
 from engine.limits import Limits
 from gateway.listener.bounds import Bounds
-from gateway.patience import WAIT_S_MAX, Patience
+from gateway.patience import UNPROVEN_FREE, UNPROVEN_S_MAX, WAIT_S_MAX, Patience
 from gateway.server import Serving
 from tests.gateway.serving import BODY, GOOD, Door, addressed, connect, serving
+from tests.gateway.signed_desk import new_bank
 from tests.shards import SHARDS
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
@@ -76,6 +77,61 @@ async def test_pieces_of_one_request_wait_once(autojump_clock: trio.testing.Mock
     begun = trio.current_time()
     await patience.wait()
     assert trio.current_time() == begun
+
+
+async def test_what_nobody_has_signed_is_heard_later_each_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A few in a row are free; one that is signed, or needs not be, makes all forgotten."""
+    patience = Patience()
+    for _ in range(2):
+        waits = []
+        for _ in range(UNPROVEN_FREE + 10):
+            begun = trio.current_time()
+            await patience.pause()
+            waits.append(trio.current_time() - begun)
+            patience.answered(None, proven=False)
+        free, rest = waits[: UNPROVEN_FREE + 1], waits[UNPROVEN_FREE + 1 :]
+        assert free == [0] * (UNPROVEN_FREE + 1)
+        assert rest == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1])
+        assert patience.unheard
+        patience.answered(None, proven=True)
+        assert not patience.unheard
+        assert not patience.spent
+
+
+async def test_who_waits_by_itself_is_heard_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Like somebody who looks every few seconds whether the node is there."""
+    patience = Patience()
+    for _ in range(20):
+        patience.answered(None, proven=False)
+        await trio.sleep(UNPROVEN_S_MAX)
+        assert not patience.unheard
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_stranger_on_a_signed_node_is_slowed_down(
+    at_once: bool, tmp_path: Path, door: Door
+) -> None:
+    """Whether it waits for its answers or not; each is answered."""
+    keys = new_bank(tmp_path)
+    async with serving(tmp_path / "bank", keys=keys, door=door) as running:
+        request = addressed(running, GOOD)
+        count = UNPROVEN_FREE + 4
+        async with await connect(running) as stream:
+            begun = trio.current_time()
+            with trio.fail_after(20):
+                received = b""
+                for sent in range(1, count + 1):
+                    if not at_once:
+                        await stream.send_all(request)
+                    elif sent == 1:
+                        await stream.send_all(request * count)
+                    while received.count(b"HTTP/1.1 401 ") < sent:
+                        received += await stream.receive_some(1 << 16)
+            assert trio.current_time() - begun >= 0.02 + 0.04 + 0.08
 
 
 @asynccontextmanager
