@@ -21,10 +21,10 @@ WAIT_S_MAX: Final = 32.0
 UNPROVEN_FREE: Final = 4
 """Requests in a row that nobody has signed, and that are heard at once: who learns the bank's keys
 or opens the page of the API needs some."""
-UNPROVEN_S_MAX: Final = 1.0
-"""The longest between two of them, in seconds: a proxy may send many people's over one connection.
-"""
-_UNPROVEN_S: Final = 0.01
+UNPROVEN_S_MAX: Final = 4.0
+"""The longest between two of them, in seconds. Five hundred connections that flood a node get 125
+answers a second that way, and a proxy's, which may bring many people's, is never held up longer."""
+_UNPROVEN_S: Final = 0.05
 
 
 class Patience:

@@ -26,7 +26,7 @@ UNSIGNED: Final = (
     b'{"merchant_no":"M1","order_no":"O1","payer":"A1","amount_minor":1,"currency":"USD"}  '
 )
 LOOK_UP: Final = b"GET /v1/payments/M1/O1 HTTP/1.1\r\n" + HOST + b"\r\n"
-LARGE: Final = b"GET /v1/openapi.json HTTP/1.1\r\n" + HOST + b"\r\n"
+LARGE: Final = b"GET /v1/errors HTTP/1.1\r\n" + HOST + b"\r\n"
 _GONE: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 Attack = Callable[[trio.SocketStream], Awaitable[None]]
