@@ -2,7 +2,7 @@
 
 Codes up to 1015 are those of RFC 6455, section 7.4; the 4000s are an application's own, and the
 last three digits of ours are the HTTP status that says the same. docs/STREAM.md has what a client
-does after each; `tests/gateway/stream/test_closing.py` holds it to this table.
+does after each; `tests/gateway/stream/test_page.py` holds it to this table.
 """
 
 from collections.abc import Mapping

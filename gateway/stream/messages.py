@@ -1,8 +1,8 @@
 """Messages: what a client may say on a stream, and what it is told.
 
-A client sends one order, an array of orders, or where its events are to begin. An order is a
+A client sends one errand, an array of errands, or where its events are to begin. An errand is a
 command as POST /v1/commands takes it, under an id of the client's own that comes back with the
-answer. All of a message is decoded before anything of it starts; an order with a fault in it is
+answer. All of a message is decoded before anything of it starts; an errand with a fault in it is
 answered by itself as long as its id can be read.
 """
 
@@ -26,7 +26,7 @@ Id = Annotated[
 ]
 
 
-class Order(Struct, frozen=True, forbid_unknown_fields=True):
+class Errand(Struct, frozen=True, forbid_unknown_fields=True):
     """A command on a stream.
 
     Attributes:
@@ -44,15 +44,15 @@ class Resume(Struct, frozen=True, forbid_unknown_fields=True):
     resume: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
-class Orders(Struct, frozen=True):
-    """What one message orders: an id each, and a command or what is wrong with it."""
+class Errands(Struct, frozen=True):
+    """The errands of one message: an id each, and a command or what is wrong with it."""
 
     ids: Sequence[str]
     entries: Sequence[Entry | Problem]
 
 
 class Reply(Struct, frozen=True, omit_defaults=True):
-    """What one order is answered."""
+    """What one errand is answered."""
 
     id: str
     status: int
@@ -73,13 +73,13 @@ class Events(Struct, frozen=True):
     newest: int
 
 
-_orders: Final = BodyDecoder[list[Order]](list[Order])
-_order: Final = BodyDecoder[Order](Order)
+_errands: Final = BodyDecoder[list[Errand]](list[Errand])
+_errand: Final = BodyDecoder[Errand](Errand)
 _resume: Final = BodyDecoder[Resume](Resume)
 _BLANKS: Final = b" \t\n\r"
 
 
-def read_message(body: bytes) -> Orders | Resume:
+def read_message(body: bytes) -> Errands | Resume:
     """Return what a message says.
 
     Raises:
@@ -87,9 +87,9 @@ def read_message(body: bytes) -> Orders | Resume:
     """
     if body[:1] == b"[" or body.lstrip(_BLANKS)[:1] == b"[":
         return _array(body)
-    order = _order.attempt(body)
-    if order is not None and _are_ids((order.id,)):
-        return Orders((order.id,), (order.do,))
+    errand = _errand.attempt(body)
+    if errand is not None and _are_ids((errand.id,)):
+        return Errands((errand.id,), (errand.do,))
     resume = _resume.attempt(body)
     if resume is not None:
         return resume
@@ -98,30 +98,30 @@ def read_message(body: bytes) -> Orders | Resume:
         found = _resume.problem(body, parsed)
         raise RequestError(RequestCode(found.code), found.detail)
     id_, fault = _faulty(body, parsed, 1)
-    return Orders((id_,), (fault,))
+    return Errands((id_,), (fault,))
 
 
-def _array(body: bytes) -> Orders:
-    orders = _orders.attempt(body)
-    if orders is not None:
-        ids = [order.id for order in orders]
+def _array(body: bytes) -> Errands:
+    errands = _errands.attempt(body)
+    if errands is not None:
+        ids = [errand.id for errand in errands]
         if _are_ids(ids):
             _check_count(len(ids))
-            return Orders(ids, [order.do for order in orders])
+            return Errands(ids, [errand.do for errand in errands])
     items = read_array(body, COMMANDS_MAX)
     _check_count(len(items))
     ids = []
     entries: list[Entry | Problem] = []
     for raw, parsed in items:
-        order = _order.attempt(raw)
-        if order is not None and _are_ids((order.id,)):
-            ids.append(order.id)
-            entries.append(order.do)
+        errand = _errand.attempt(raw)
+        if errand is not None and _are_ids((errand.id,)):
+            ids.append(errand.id)
+            entries.append(errand.do)
         else:
             id_, fault = _faulty(raw, parsed, 2)
             ids.append(id_)
             entries.append(fault)
-    return Orders(ids, entries)
+    return Errands(ids, entries)
 
 
 def _check_count(count: int) -> None:
@@ -131,7 +131,7 @@ def _check_count(count: int) -> None:
 
 
 def _faulty(raw: bytes, parsed: Any, depth: int) -> tuple[str, Problem]:
-    """Return the id of an order that has a fault, and the fault.
+    """Return the id of an errand that has a fault, and the fault.
 
     Raises:
         RequestError: it has no id that could be answered under.
@@ -142,9 +142,9 @@ def _faulty(raw: bytes, parsed: Any, depth: int) -> tuple[str, Problem]:
         if found is not None:
             raise RequestError(found.code, found.detail)
         raise RequestError(
-            RequestCode.INVALID_REQUEST, f"an order has an id, 1 to {_ID_MAX} printable of ASCII"
+            RequestCode.INVALID_REQUEST, f"an errand has an id, 1 to {_ID_MAX} printable of ASCII"
         )
-    return id_, _order.problem(raw, parsed, depth)
+    return id_, _errand.problem(raw, parsed, depth)
 
 
 def _are_ids(ids: Sequence[str]) -> bool:

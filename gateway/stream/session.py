@@ -23,7 +23,7 @@ from gateway.stream.bounds import StreamBounds
 from gateway.stream.closing import Close, CloseCode, CloseError, Flush
 from gateway.stream.frames import Frames, Left, Ping, Text, text_frame
 from gateway.stream.messages import (
-    Orders,
+    Errands,
     Reply,
     Resume,
     encoded_answers,
@@ -151,9 +151,9 @@ class Session:
         else:
             self._start(message)
 
-    def _start(self, orders: Orders) -> None:
+    def _start(self, errands: Errands) -> None:
         opened = self._opened
-        entries = orders.entries
+        entries = errands.entries
         self._unanswered += len(entries)
         limited = opened.counted()
         if limited is not None:
@@ -169,7 +169,7 @@ class Session:
             trio.current_time() + opened.timeout_s,
             movable=desk.clock_kind == "domain",
             lane=self,
-            hear=partial(self._answer, orders.ids),
+            hear=partial(self._answer, errands.ids),
         ).start()
         self._starting = False
         if self._turned_away * 2 > len(entries):

@@ -172,12 +172,12 @@ class StreamClient:
                 self._frames.receive_data(data)
 
     async def answer(self, id_: str) -> dict[str, Any]:
-        """Return the answer to an order."""
+        """Return the answer to an errand."""
         await self.until(lambda: id_ in self.answers)
         return self.answers[id_]
 
-    async def order(self, id_: str, command: Any) -> dict[str, Any]:
-        """Send one order and return its answer."""
+    async def errand(self, id_: str, command: Any) -> dict[str, Any]:
+        """Send one errand and return its answer."""
         await self.send({"id": id_, "do": command})
         return await self.answer(id_)
 

@@ -52,7 +52,7 @@ async def test_answer_proves_that_the_handshake_was_understood(tmp_path: Path, d
         assert headers["connection"] == "Upgrade"
         assert "sec-websocket-extensions" not in headers
         assert "content-length" not in headers
-        assert (await client.order("1", payment("O1")))["status"] == 201
+        assert (await client.errand("1", payment("O1")))["status"] == 201
 
 
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -119,7 +119,7 @@ async def test_byte_after_a_handshake_is_refused_with_it(
                 assert answer.count(b"HTTP/1.1 ") == 1
                 assert b"HANDSHAKE_REFUSED" in answer
         async with streaming(running) as client:
-            assert (await client.order("1", payment("O1")))["status"] == 201
+            assert (await client.errand("1", payment("O1")))["status"] == 201
 
 
 async def test_requests_before_a_handshake_are_answered_first(tmp_path: Path, door: Door) -> None:
@@ -184,11 +184,11 @@ async def test_signed_node_knows_whose_stream_it_is(tmp_path: Path, door: Door) 
                 now=time.time(),
                 request_signature=dict(headers)["signature"],
             )
-            assert (await client.order("1", payment("O1")))["status"] == 201
-            other = await client.order("2", payment("O1", merchant_no="M2"))
+            assert (await client.errand("1", payment("O1")))["status"] == 201
+            other = await client.errand("2", payment("O1", merchant_no="M2"))
             assert (other["status"], other["body"]["code"]) == (404, "MERCHANT_NOT_FOUND")
             bank = {"command": "open_account", "account_no": "A2", "currency": "USD"}
-            answer = await client.order("3", bank)
+            answer = await client.errand("3", bank)
             assert (answer["status"], answer["body"]["code"]) == (403, "NOT_FOR_MERCHANTS")
             await client.send({"resume": 0})
             await client.until(lambda: client.events)
@@ -217,9 +217,9 @@ async def test_bank_may_order_everything_and_follow_whom_it_names(
         target = "/v1/stream?merchant_no=M1"
         async with streaming(running, target, headers=signed(running, core, target)) as client:
             opened = {"command": "open_account", "account_no": "A2", "currency": "USD"}
-            assert (await client.order("1", opened))["status"] == 201
+            assert (await client.errand("1", opened))["status"] == 201
             await client.send({"resume": 0})
-            assert (await client.order("2", payment("O1")))["status"] == 201
+            assert (await client.errand("2", payment("O1")))["status"] == 201
             await client.until(lambda: client.events)
         async with streaming(running, "/v1/stream", headers=signed(running, core)) as client:
             await client.send({"resume": 0})
@@ -241,4 +241,4 @@ async def test_merchant_that_asks_too_often_is_told_in_each_answer(
             assert answers[-1]["body"]["code"] == "RATE_LIMITED"
             assert answers[-1]["body"]["retry_after_s"] == 1
             # It is not heard before that time, and then it is.
-            assert (await client.order("d", payment("d")))["status"] == 201
+            assert (await client.errand("d", payment("d")))["status"] == 201

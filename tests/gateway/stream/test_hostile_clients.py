@@ -49,7 +49,7 @@ async def test_attack_ends_its_own_stream_with_its_code(tmp_path: Path, door: Do
         shop(tmp_path, door=door, stream_bounds=bounds) as running,
         streaming(running) as other,
     ):
-        assert (await other.order("1", payment("O1")))["status"] == 201
+        assert (await other.errand("1", payment("O1")))["status"] == 201
         async with no_task_is_left():
             for attack, (raw, code) in ATTACKS.items():
                 async with streaming(running) as client, trio.open_nursery() as nursery:
@@ -57,7 +57,7 @@ async def test_attack_ends_its_own_stream_with_its_code(tmp_path: Path, door: Do
                     assert (await client.closed())[0] == code, attack
                     nursery.cancel_scope.cancel()
         # The others have noticed nothing.
-        assert (await other.order("2", payment("O2")))["status"] == 201
+        assert (await other.errand("2", payment("O2")))["status"] == 201
 
 
 async def _send(client: StreamClient, raw: bytes) -> None:
@@ -148,7 +148,7 @@ async def test_slow_reader_is_slowed_then_closed_and_loses_nothing(
         client = await _narrow(running)
         sent = 0
 
-        async def order_on_and_on() -> None:
+        async def send_on_and_on() -> None:
             nonlocal sent
             while True:
                 numbers = range(sent, sent + 5)
@@ -158,7 +158,7 @@ async def test_slow_reader_is_slowed_then_closed_and_loses_nothing(
                 sent += 5
 
         async with streaming(running) as other, trio.open_nursery() as nursery:
-            nursery.start_soon(order_on_and_on)
+            nursery.start_soon(send_on_and_on)
             await other.send({"resume": 0})
             with trio.move_on_after(1.0):
                 await other.until(lambda: False)  # long enough for the node to lose patience
@@ -186,7 +186,7 @@ async def test_revoked_certificate_ends_the_stream(moment: str, tmp_path: Path, 
         headers = signed(running, signer)
         async with streaming(running, "/v1/stream", headers=headers) as client:
             await client.send({"resume": 0})
-            await client.order("1", payment("O1"))
+            await client.errand("1", payment("O1"))
             await client.until(lambda: client.events)
             await as_operator(running, f"/v1/merchants/M1/certificates/{signer.keyid}/revoke", {})
             if moment == "message":
@@ -209,4 +209,4 @@ async def test_idle_streams_are_not_thrown_out_for_newcomers(tmp_path: Path, doo
     ):
         async with await connect(running) as idle, await connect(running):
             assert await until_closed(idle) == b""
-        assert (await first.order("1", payment("O1")))["status"] == 201
+        assert (await first.errand("1", payment("O1")))["status"] == 201

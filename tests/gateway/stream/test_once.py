@@ -17,11 +17,11 @@ from tests.gateway.serving import Door, reset
 from tests.gateway.stream.stream_client import SHOP, Address, StreamClient, shop, streaming
 
 RECONNECTS = 100
-KILLS = 2
+KILLS = 1
 
 
 async def _pay_on_and_on(running: Serving, paid: list[str], enough: trio.Event) -> None:
-    """Order payments, a few at a time, and note those that are acknowledged."""
+    """Send payments, a few at a time, and note those that are acknowledged."""
     async with streaming(running) as client:
         number = 0
         while not enough.is_set():
@@ -81,7 +81,7 @@ async def test_node_that_is_killed_leaves_no_gap_and_repeats_nothing(tmp_path: P
                 trio.open_nursery() as nursery,
             ):
                 await reader.send({"resume": len(seen)})
-                nursery.start_soon(_order_until_killed, payer, f"{round_}")
+                nursery.start_soon(_pay_until_killed, payer, f"{round_}")
                 await reader.until(lambda r=reader: len(r.events) >= 100)  # type: ignore[misc]
                 process.process.kill()
                 await reader.closed()
@@ -90,7 +90,7 @@ async def test_node_that_is_killed_leaves_no_gap_and_repeats_nothing(tmp_path: P
             answered |= {id_ for id_, each in payer.answers.items() if each["status"] == 201}
     async with node(data) as process, streaming(Address(process.address)) as client:
         await client.send({"resume": len(seen)})
-        await client.order("last", payment("last", 1))
+        await client.errand("last", payment("last", 1))
         await client.until(lambda: client.events and client.events[-1]["number"] == "last")
         seen += client.events
     assert [event["sequence"] for event in seen] == list(range(1, len(seen) + 1))
@@ -99,7 +99,7 @@ async def test_node_that_is_killed_leaves_no_gap_and_repeats_nothing(tmp_path: P
     assert answered <= set(numbers)
 
 
-async def _order_until_killed(client: StreamClient, name: str) -> None:
+async def _pay_until_killed(client: StreamClient, name: str) -> None:
     number = 0
     while client.close is None:
         names = [f"{name}-{number + n}" for n in range(20)]

@@ -1,4 +1,4 @@
-"""What is ordered on a stream comes to what it would come to by POST /v1/commands."""
+"""What is sent on a stream comes to what it would come to by POST /v1/commands."""
 
 import random
 from datetime import UTC, datetime
@@ -42,14 +42,14 @@ def _commands(draw: random.Random) -> list[Any]:
 
 
 @pytest.mark.one_shard  # across several, what runs beside what is another matter each time
-async def test_orders_come_to_what_an_array_comes_to() -> None:
+async def test_errands_come_to_what_an_array_comes_to() -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     draw = random.Random(seed)
-    async with open_desk(shards=1) as arrays, open_desk(shards=1) as orders:
+    async with open_desk(shards=1) as arrays, open_desk(shards=1) as errands:
         await arrays.shop()
-        await orders.shop()
-        talk = Talk(orders)
+        await errands.shop()
+        talk = Talk(errands)
         statuses = set()
         for round_ in range(ROUNDS):
             commands = _commands(draw)
@@ -71,7 +71,7 @@ async def test_orders_come_to_what_an_array_comes_to() -> None:
                 statuses.add(answer["status"])
         assert statuses >= {200, 201, 404, 409, 422}
         events = [
-            (await each.get("/v1/merchants/M1/events?limit=100"))[1] for each in (arrays, orders)
+            (await each.get("/v1/merchants/M1/events?limit=100"))[1] for each in (arrays, errands)
         ]
         assert events[0] == events[1]
         assert events[0]["newest"] > 0

@@ -96,14 +96,14 @@ async def held(**limits: int) -> AsyncIterator[tuple[Client, Any]]:
             shard.let_commits()
 
 
-def _orders(numbers: Sequence[int]) -> list[Any]:
+def _errands(numbers: Sequence[int]) -> list[Any]:
     return [{"id": f"{n}", "do": payment(f"O{n}", 1)} for n in numbers]
 
 
 async def test_no_answer_leaves_before_its_commit_and_then_all_together() -> None:
     async with held() as (desk, release):
         talk = Talk(desk)
-        assert talk.say(*_orders(range(5)), _orders(range(5, 10))) == 6
+        assert talk.say(*_errands(range(5)), _errands(range(5, 10))) == 6
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert talk.take() == []
         release()
@@ -115,7 +115,7 @@ async def test_no_answer_leaves_before_its_commit_and_then_all_together() -> Non
 async def test_nothing_is_heard_beyond_the_window_until_answers_are_taken() -> None:
     async with held() as (desk, release):
         talk = Talk(desk, window=10)
-        assert talk.say(*_orders(range(25))) == 10
+        assert talk.say(*_errands(range(25))) == 10
         assert talk.go_on() == 0
         release()
         with trio.fail_after(20):
@@ -130,7 +130,7 @@ async def test_nothing_is_heard_beyond_the_window_until_answers_are_taken() -> N
 async def test_client_that_is_turned_away_is_not_heard_before_its_time() -> None:
     async with held(unconfirmed_max=3) as (desk, release):
         talk = Talk(desk)
-        assert talk.say(_orders(range(4)), _orders(range(4, 8)), _orders([8])) == 2
+        assert talk.say(_errands(range(4)), _errands(range(4, 8)), _errands([8])) == 2
         busy = [each["status"] for each in talk.take()[0]["answers"]]
         assert busy == [503] * 5
         assert 0 < talk.session.deaf_until - trio.current_time() <= 1
@@ -182,9 +182,9 @@ async def test_clock_that_is_moved_is_told_of_once_it_has_moved() -> None:
 async def test_node_that_stops_answers_what_it_has_begun_and_then_closes() -> None:
     async with held() as (desk, release):
         talk = Talk(desk)
-        talk.say(_orders(range(3)))
+        talk.say(_errands(range(3)))
         talk.session.shut(Close(CloseCode.GOING_AWAY))
-        talk.say(_orders(range(3, 6)))
+        talk.say(_errands(range(3, 6)))
         assert (talk.take(), talk.close) == ([], None)
         release()
         await talk.until_idle()
@@ -196,7 +196,7 @@ async def test_node_that_stops_answers_what_it_has_begun_and_then_closes() -> No
 async def test_answers_for_a_client_that_has_left_are_dropped() -> None:
     async with held() as (desk, release):
         talk = Talk(desk)
-        talk.say(_orders(range(3)))
+        talk.say(_errands(range(3)))
         talk.session.lose()
         release()
         answer = await desk.commands(payment("O0", 1))

@@ -11,12 +11,12 @@ from tests.gateway.serving import Door
 from tests.gateway.stream.stream_client import StreamClient, shop, streaming
 
 
-async def test_order_is_answered_under_its_id(tmp_path: Path, door: Door) -> None:
+async def test_errand_is_answered_under_its_id(tmp_path: Path, door: Door) -> None:
     async with shop(tmp_path, door=door) as running, streaming(running) as client:
-        answer = await client.order("my own, <1>", payment("O1"))
+        answer = await client.errand("my own, <1>", payment("O1"))
         assert (answer["status"], answer["body"]["state"]) == (201, "SUCCEEDED")
         assert "replayed" not in answer
-        again = await client.order("2", payment("O1"))
+        again = await client.errand("2", payment("O1"))
         assert again["replayed"] is True
         assert again["body"] == answer["body"]
 
@@ -41,12 +41,12 @@ async def test_events_flow_from_where_they_are_wanted(tmp_path: Path, door: Door
     async with shop(tmp_path, door=door) as running:
         async with streaming(running) as client:
             for number in range(40):
-                await client.order(f"{number}", payment(f"O{number}"))
+                await client.errand(f"{number}", payment(f"O{number}"))
             assert client.events == []
         async with streaming(running) as client:
             await client.send({"resume": 30})
             await client.until(lambda: len(client.events) == 10)
-            await client.order("more", payment("more"))
+            await client.errand("more", payment("more"))
             await client.until(lambda: len(client.events) == 11)
             assert client.sequences == list(range(31, 42))
             assert client.events[-1]["number"] == "more"
