@@ -27,7 +27,9 @@ SMALL = Settings(
 
 
 @pytest.mark.parametrize(
-    ("transports", "batch"), [(("express", "hypercorn"), 1), (("express",), 20)], ids=str
+    ("transports", "batch"),
+    [(("express", "hypercorn"), 1), (("express", "websocket"), 20)],
+    ids=str,
 )
 def test_gateway_bench_reports_every_figure_and_the_store_holds_what_was_told(
     capsys: pytest.CaptureFixture[str], transports: tuple[Transport, ...], batch: int
@@ -40,7 +42,9 @@ def test_gateway_bench_reports_every_figure_and_the_store_holds_what_was_told(
         assert (figures.transport, figures.batch, figures.connections) == (transport, batch, 4)
         assert figures.verify_ok
         assert (figures.missing_minor, figures.untold_minor, figures.refused) == (0, 0, {})
-        assert figures.payments == figures.requests * batch > 0
+        # What was sent in one frame may be answered in pieces.
+        assert figures.payments >= figures.requests > 0
+        assert figures.payments == figures.requests * batch or transport == "websocket"
         assert figures.verified > 0
         assert set(figures.ratios) == set(transports) - {transport}
         positive = (
