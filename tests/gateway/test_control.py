@@ -18,8 +18,8 @@ from actors.messages import PaymentDebited
 from gateway.ca.csr import new_csr, new_key
 from gateway.cli import run
 from gateway.exits import CommandError
-from gateway.operations import Discard, ListParked, Release, Verify
-from gateway.operator import act, perform
+from gateway.operations import Discard, ListParked, Release, ShowVitals, Verify
+from gateway.operator import act, ask, perform
 from gateway.server import Serving, serve
 from storage.folder import Folder
 from tests.gateway.desk_client import MORNING, payment
@@ -54,6 +54,9 @@ class Node:
     async def act(self, asked: Release | Discard) -> Any:
         """Perform an operation as the command line does: from a thread, with blocking calls."""
         return await trio.to_thread.run_sync(act, self.data, asked)
+
+    async def vitals(self) -> list[dict[str, Any]]:
+        return list(await trio.to_thread.run_sync(ask, self.data, ShowVitals()))
 
     async def perform(self, asked: Verify | ListParked) -> Any:
         return await trio.to_thread.run_sync(perform, self.data, asked)
@@ -118,6 +121,16 @@ async def test_discarded_message_leaves_its_money_in_suspense(
     assert (left["taken"], left["left"]) == (1, 0)
     report = await node.perform(Verify())
     assert report["sums"]["USD"] == {"accounts": 0, "messages": 0, "difference": 0}
+
+
+async def test_vital_signs_of_every_shard_are_shown(node: Node) -> None:
+    before = await node.vitals()
+    assert [signs["shard"] for signs in before] == list(range(SHARDS))
+    (answer,) = await node.commands(payment("O1", 100))
+    assert answer["status"] == 201
+    after = await node.vitals()
+    assert sum(signs["commits"] for signs in after) > sum(signs["commits"] for signs in before)
+    assert max(signs["commit_ns_p99"] for signs in after) > 0
 
 
 async def test_release_of_nothing_takes_nothing(node: Node) -> None:
