@@ -98,6 +98,7 @@ def _forms(
                 clients=clients,
                 seconds=settings.seconds,
                 prefix=prefix,
+                seed=settings.seed,
             )
 
         forms[f"function{clients}"] = call

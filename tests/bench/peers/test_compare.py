@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 
+from bench.engine_bench import ZIPF_S
 from bench.peers import cluster as clusters
 from bench.peers import compare, function, packages
 from bench.peers.plan import Settings, Target, left_out, settings
@@ -154,6 +156,32 @@ def test_quick_comparison_says_that_it_is_one() -> None:
         for each in left_out(settings(quick=True, seed=1))
     )
     assert settings(quick=False, seed=1).target_size() == 100_000
+
+
+def test_pgbench_draws_zipf_as_our_driver_does(server: str, tmp_path: Path) -> None:
+    """The first ranks come as often as they have to, within five standard errors."""
+    draws = 6_000
+    lines = [*function.draw("zipf", 10_000), "INSERT INTO drawn VALUES (:payer);"]
+    (tmp_path / "draw").write_text("\n".join(lines))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE UNLOGGED TABLE drawn (payer integer)")
+        subprocess.run(
+            [
+                *(str(clusters.programs() / "pgbench"), "-n", "-M", "prepared"),
+                *("-f", str(tmp_path / "draw"), "-t", str(draws), "--random-seed=7", server),
+            ],
+            check=True,
+            capture_output=True,
+            env=os.environ | {"PGOPTIONS": "-c synchronous_commit=off"},
+        )
+        counted = connection.execute("SELECT payer, count(*) FROM drawn GROUP BY payer").fetchall()
+        connection.execute("DROP TABLE drawn")
+    drawn: dict[int, int] = dict(counted)
+    total = sum(rank**-ZIPF_S for rank in range(1, 10_001))
+    for rank in range(1, 7):
+        share = rank**-ZIPF_S / total
+        found = drawn[(rank - 1) * function._step(10_000) % 10_000] / draws
+        assert abs(found - share) < 5 * (share / draws) ** 0.5, rank
 
 
 @pytest.mark.parametrize("accounts", [3, 10_000, 1_000_000])
