@@ -4,6 +4,7 @@ It stays up between rounds and does nothing there. At the end the store is verif
 have been refused.
 """
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -53,7 +54,7 @@ class Engine:
 async def engine(
     path: Path, mix: Mix, accounts: int, merchants: int, seed: int
 ) -> AsyncIterator[Engine]:
-    """Have an engine while the block runs, on a new store in the new folder `path`.
+    """Have an engine while the block runs, on a new store in the new folder `path`; both then go.
 
     Raises:
         CommandError: at the end: the store does not verify, or payments were refused.
@@ -74,6 +75,7 @@ async def engine(
             ok = verify(snapshots).ok
         for store in stores:
             store.close(clean=True)
+    shutil.rmtree(path)
     if not ok or running.refused:
         detail = f"our store {'verifies' if ok else 'does not verify'}, {running.refused} refused"
         raise CommandError(exits.CHECK_FAILED, detail)

@@ -72,6 +72,13 @@ def run(plan: Plan) -> Done:
     begun = [0.0] * plan.clients
 
     def live(number: int) -> None:
+        try:
+            pay_until_over(number)
+        except BaseException:
+            ready.abort()  # or the others would wait for it
+            raise
+
+    def pay_until_over(number: int) -> None:
         connection = psycopg.connect(plan.database, autocommit=plan.form == "sets")
         with connection:
             once = client(plan, connection, payers, number, counters[number])

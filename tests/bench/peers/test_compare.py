@@ -150,6 +150,18 @@ def test_row_passes_from_its_target_on(ours: float, passed: bool) -> None:
     assert row("a measure", [ours], [100], [0.1], None).passed is None
 
 
+@pytest.mark.parametrize(("strict", "code"), [(True, 1), (False, 0)])
+def test_strict_comparison_fails_where_a_target_is_missed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, server: str, *, strict: bool, code: int
+) -> None:
+    rows = [
+        row("met", [300, 300], [100, 100], [0.1, 0.1], Target(2, 4)),
+        row("missed", [199, 199], [100, 100], [0.1, 0.1], Target(2, 4)),
+    ]
+    monkeypatch.setattr(compare, "_measured", lambda *_: rows)
+    assert compare.run(_TINY, server, place, strict=strict, json=True) == code
+
+
 def test_quick_comparison_says_that_it_is_one() -> None:
     assert any(
         "10,000 accounts instead of 100,000" in each
