@@ -5,9 +5,12 @@ beside them is answered 421 (RFC 9110, section 15.5.20) with the other listener'
 problem document, since the bank's signature covers that and covers no field of the header.
 """
 
+import errno
+import logging
 import socket
 import ssl
 from collections.abc import Iterable
+from typing import Final
 
 import trio
 
@@ -19,6 +22,13 @@ from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.names import Names
 from gateway.listener.upgrade import TakeOver
+
+log = logging.getLogger("piaohao.gateway")
+
+_LOOKS: Final = 20
+"""How often it is looked who is late at the most, within the shortest of all times."""
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_ROOM_S: Final = 0.1
 
 
 class ExpressListener:
@@ -63,28 +73,56 @@ class ExpressListener:
             census,
             tls,
             take_over,
+            set(),
             trio.Event(),
         )
         self._accepting = trio.CancelScope()
 
-    async def run(
-        self,
-        *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop_accepting`; started once connections are accepted."""
+        self._socket.setblocking(False)
         self._socket.listen(1024)
-        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))]
-        async with trio.open_nursery() as nursery:
-            with self._accepting:
-                await trio.serve_listeners(
-                    self._serve, listeners, handler_nursery=nursery, task_status=task_status
-                )
-            for connection in self._house.census:
-                connection.retire()
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._watch)
+            async with trio.open_nursery() as nursery:
+                with self._accepting:
+                    task_status.started()
+                    await self._accept(nursery)
+                self._socket.close()
+                for connection in list(self._house.connections):
+                    connection.retire()
+            watching.cancel_scope.cancel()
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        await Connection(self._house, stream).run()
+    async def _accept(self, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                sock, peer = self._socket.accept()
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    log.warning("no connection can be accepted for now: %s", error.strerror)
+                    await trio.sleep(_NO_ROOM_S)
+                continue  # the client has left already
+            nursery.start_soon(Connection(self._house, sock).run, peer[0])
+
+    async def _watch(self) -> None:
+        """Give up what is late.
+
+        Whatever begins to be waited for after a look has the shortest of all times at least, so
+        that nothing is late before the next look but what was seen in this one.
+        """
+        bounds, connections = self._house.bounds, self._house.connections
+        shortest = min(bounds.hello_s, bounds.head_s, bounds.body_s, bounds.keep_alive_s)
+        while True:
+            now = trio.current_time()
+            following = now + shortest
+            for connection in connections:
+                if connection.until <= now:
+                    connection.give_up()
+                else:
+                    following = min(following, connection.until)
+            # Many that are late one after the other are looked at together.
+            await trio.sleep_until(max(following, now + shortest / _LOOKS))
 
     def _place(self, method: str, path: str) -> Place | None:
         """Return where a request belongs, None where it does not belong here.
@@ -110,7 +148,7 @@ class ExpressListener:
 
     def hang_up(self) -> None:
         """Close all connections that are still there."""
-        for connection in self._house.census:
+        for connection in list(self._house.connections):
             connection.hang_up()
 
     async def quiet(self) -> None:

@@ -20,9 +20,6 @@ class Guest(Protocol):
     def hang_up(self) -> None:
         """Close it at once."""
 
-    def retire(self) -> None:
-        """Close it soon, unless a request is under way."""
-
 
 G = TypeVar("G", bound=Guest)
 

@@ -55,14 +55,14 @@ class Listener:
         config.h11_max_incomplete_size = bounds.head_bytes
         self._socket = bound
         self._places = Places(app, bounds, keeps)
-        self._census: Census[Guest] = Census(bounds) if census is None else census
+        self._connections: set[Connection] = set()
         self._house = House(
             ASGIWrapper(self._places),
             config,
             WorkerContext(None),
             bounds,
             names,
-            self._census,
+            Census(bounds) if census is None else census,
             tls,
             take_over,
         )
@@ -83,11 +83,16 @@ class Listener:
                 )
             # Idle connections close at once, the others after the answer they wait for.
             await self._house.context.terminated.set()
-            for connection in self._census:
+            for connection in list(self._connections):
                 connection.retire()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        await Connection(self._house, stream).run()
+        connection = Connection(self._house, stream)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
 
     def stop_accepting(self) -> None:
         """Take no new connection; `run` returns when those that are there have closed.
@@ -100,7 +105,7 @@ class Listener:
 
     def hang_up(self) -> None:
         """Close all connections that are still there."""
-        for connection in self._census:
+        for connection in list(self._connections):
             connection.hang_up()
 
     async def quiet(self) -> None:

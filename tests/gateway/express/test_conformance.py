@@ -277,13 +277,14 @@ async def test_both_answer_the_same_where_all_is_signed(tmp_path: Path) -> None:
 async def test_both_refuse_the_same_signatures(tmp_path: Path) -> None:
     asked = _well("POST", "/v1/payments", _body(payment("O1")))
     async with _signed(tmp_path) as callers:
+        once = {"nonce": "n" * 20, "created": int(time.time()) + 1}
         changes: list[dict[str, Any]] = [
             {"body": b"{}"},
             {"authority": "elsewhere.example"},
             {"path": "/v1/refunds"},
             {"created": 1},
-            {"nonce": "n" * 20},
-            {"nonce": "n" * 20},
+            once,
+            once,
             {},
         ]
         seen = []

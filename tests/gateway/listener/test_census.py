@@ -35,9 +35,6 @@ class _Guest:
     def hang_up(self) -> None:
         self.gone = True
 
-    def retire(self) -> None:
-        raise AssertionError
-
 
 def _arrive(census: Census[_Guest], *hosts: str) -> list[_Guest]:
     guests = []
