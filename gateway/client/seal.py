@@ -21,7 +21,7 @@ from gateway.signatures.profile import (
     verify_response,
 )
 
-UNBOUND: Final = frozenset({400, 401, 408, 413, 431, 503})
+UNBOUND: Final = frozenset({400, 401, 408, 413, 421, 431, 503})
 """Statuses that the bank may give before it knows whose request it is."""
 
 

@@ -18,7 +18,7 @@ from gateway.listener.framing import Framing
 from gateway.listener.names import Names
 
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
-_UPGRADE: Final = re.compile(rb"^upgrade:(.*)\n", re.IGNORECASE | re.MULTILINE)
+_UPGRADE: Final = re.compile(rb"^upgrade:(.*)\r\n", re.IGNORECASE | re.MULTILINE)
 
 
 class Line(Struct, frozen=True):
@@ -87,9 +87,10 @@ class Incoming:
         if framing.upgrade:
             # Another protocol is let alone (RFC 9110, section 7.8); httptools would switch to it.
             head, _, body = sound.partition(b"\r\n\r\n")
-            asked = [each.strip(b" \t\r") for each in _UPGRADE.findall(head + b"\r\n")]
-            self.headers["upgrade"] = b", ".join(asked).decode("latin-1")
-            sound = _UPGRADE.sub(b"", head + b"\r\n") + b"\r\n" + body
+            head += b"\r\n"
+            for asked in _UPGRADE.findall(head):
+                self.on_header(b"upgrade", asked)
+            sound = _UPGRADE.sub(b"", head) + b"\r\n" + body
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self.take(sound)
 
@@ -147,9 +148,11 @@ class Incoming:
 
     def on_headers_complete(self) -> None:
         """See that the header is over."""
-        assert self._parser is not None
         self._in_head = False
-        self.lasts = self.lasts and self._parser.should_keep_alive()
+        wishes = self.headers.get("connection")
+        if wishes is not None and "close" in map(str.strip, wishes.lower().split(",")):
+            # httptools would have asked Proxy-Connection, too, which is no field of ours.
+            self.lasts = False
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
