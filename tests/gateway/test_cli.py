@@ -96,6 +96,8 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("serve", "--data", "x", "extra"),
         ("serve", "--data", "x", "--unsigned", "--listen", "0.0.0.0:0"),
         ("serve", "--data", "x", "--listen", "nowhere"),
+        ("serve", "--data", "x", "--unsigned", "--express-listen", "0.0.0.0:0"),
+        ("serve", "--data", "x", "--express-listen", "nowhere"),
         ("serve", "--data", "x", "--name", "no name"),
         ("serve", "--data", "x", "--name", "bank.example", "--name", "http://bank.example"),
         ("serve", "--data", "x", "--connections", "0"),
