@@ -7,6 +7,7 @@ problem document, since the bank's signature covers that and covers no field of 
 
 import errno
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Iterable
@@ -111,18 +112,23 @@ class ExpressListener:
         Whatever begins to be waited for after a look has the shortest of all times at least, so
         that nothing is late before the next look but what was seen in this one.
         """
-        bounds, connections = self._house.bounds, self._house.connections
+        bounds = self._house.bounds
         shortest = min(bounds.hello_s, bounds.head_s, bounds.body_s, bounds.keep_alive_s)
         while True:
             now = trio.current_time()
-            following = now + shortest
-            for connection in connections:
-                if connection.until <= now:
-                    connection.give_up()
-                else:
-                    following = min(following, connection.until)
+            following = min(self._give_up_late(now), now + shortest)
             # Many that are late one after the other are looked at together.
             await trio.sleep_until(max(following, now + shortest / _LOOKS))
+
+    def _give_up_late(self, now: float) -> float:
+        """Give up what is late, and return when the next of the others will be."""
+        following = math.inf
+        for connection in self._house.connections:
+            if connection.until <= now:
+                connection.give_up()
+            else:
+                following = min(following, connection.until)
+        return following
 
     def _place(self, method: str, path: str) -> Place | None:
         """Return where a request belongs, None where it does not belong here.

@@ -71,6 +71,7 @@ WELL: list[tuple[str, str, Any]] = [
     ("GET", f"{AUTHORIZATION}/voids/X1", None),
     ("POST", f"{AUTHORIZATION}/releases", {"release_no": "L1"}),
     ("GET", f"{AUTHORIZATION}/releases/L1", None),
+    ("GET", "/v1/stream", None),
     ("POST", "/v1/commands", [payment("O4"), payment("O4"), {"command": "fly"}, hold("H2", -1)]),
 ]  # fmt: skip
 """Each row of the express listener at least once, and some of them refused by the domain."""
@@ -207,14 +208,14 @@ def test_script_has_every_row() -> None:
     assert {find(method, path)[0].name for method, path, _ in WELL} == {row.name for row in HOT}
 
 
-def test_express_rows_are_payments_authorizations_refunds_and_arrays() -> None:
+def test_express_rows_are_payments_authorizations_refunds_arrays_and_the_stream() -> None:
     """By what they are called; lists are not among them, nor is anything that is the bank's own."""
     assert {row.name for row in HOT} == {
         "run_commands", "create_payment", "get_payment", "reverse_payment", "get_reversal",
         "create_authorization", "get_authorization", "increment_authorization", "get_increment",
         "capture_authorization", "get_capture", "void_authorization", "get_void",
         "release_authorization", "get_release", "create_refund", "get_refund", "redirect_refund",
-        "get_refund_redirect", "close_refund", "get_refund_closing",
+        "get_refund_redirect", "close_refund", "get_refund_closing", "open_stream",
     }  # fmt: skip
 
 

@@ -1,7 +1,6 @@
-"""What is the express listener's own: what it leaves to the other, order, and whom it hands to."""
+"""What is the express listener's own: what it leaves to the other, order, and the end."""
 
 import re
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,24 +8,14 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.counter import Request
-from gateway.express.listener import ExpressListener
-from gateway.listener.address import authority, bound
 from gateway.listener.bounds import Bounds
-from gateway.listener.census import Census
-from gateway.listener.names import named
-from gateway.listener.tls import Stream
-from gateway.table import HOT
-from tests.gateway.certificates import Signer
 from tests.gateway.serving import (
     GOOD,
     OPEN_MERCHANT,
     addressed,
     connect,
-    connect_tls,
     read_answer,
     serving,
-    through,
     until_closed,
 )
 
@@ -120,49 +109,3 @@ async def test_node_that_stops_answers_what_was_asked_express(tmp_path: Path) ->
         assert await until_closed(asking) == b""
     for stream in (idle, asking):
         await trio.aclose_forcefully(stream)
-
-
-@pytest.mark.parametrize("secure", [False, True])
-async def test_request_for_another_protocol_is_handed_over(secure: bool, tmp_path: Path) -> None:
-    """With what came in behind it; other paths do not know of it."""
-    heard = []
-
-    async def take_over(request: Request, stream: Stream, early: bytes) -> None:
-        heard.append((request.path, request.headers["upgrade"], early))
-        await stream.send_all(b"hello")
-        heard.append(("", "", bytes(await stream.receive_some())))
-
-    signer = Signer(tmp_path)
-    async with serving(tmp_path / "bank") as running, trio.open_nursery() as nursery:
-        with bound("127.0.0.1:0") as sock:
-            own = authority(sock)
-            scheme = "https" if secure else "http"
-            bounds = Bounds()
-            listener = ExpressListener(
-                running.counter,
-                HOT,
-                running.address,
-                sock,
-                names=named([own], scheme),
-                bounds=bounds,
-                census=Census(bounds),
-                tls=signer.server() if secure else None,
-                takeovers={"/v1/stream": take_over},
-            )
-            await nursery.start(listener.run)
-            there = through(
-                msgspec.structs.replace(running, express_address=f"{scheme}://{own}"), "express"
-            )
-            connecting = partial(connect_tls, context=signer.client()) if secure else connect
-            async with await connecting(there) as stream:
-                fields = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-                ask = b"GET /v1/stream?a=b HTTP/1.1\r\n" + fields
-                await stream.send_all(addressed(there, ask + b"early"))
-                assert await stream.receive_some() == b"hello"
-                await stream.send_all(b"late")
-                assert await stream.receive_some() == b""
-            async with await connecting(there) as stream:
-                await stream.send_all(addressed(there, ask.replace(b"/v1/stream", b"/v1/streams")))
-                assert (await read_answer(stream)).status == 421
-            listener.stop_accepting()
-    assert heard == [("/v1/stream", "websocket", b"early"), ("", "", b"late")]
