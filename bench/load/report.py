@@ -26,8 +26,8 @@ class Figures(Struct, frozen=True):
         engine_ratio: the server's to the engine's.
         ratios: other transport → its server CPU to this one's.
         requests: answered within the windows; of a stream, groups of answers.
-        commits, batch_p50, commit_ms_p50, commit_ms_p99: of the node's first shard; a commit's
-            times are of its last thousand. `batch_p50` counts turns, three a payment.
+        commits, batch_p50, commit_ms_p50, commit_ms_p99: of the node's first shard; payments
+            a commit, and times, are of its last thousand commits.
         fdatasync_ms_p50, fdatasync_ms_p99: raw, on the same disk, between the rounds.
         anonymous_mib: the node's memory at the end of the last round.
         refused: code → payments; what refuses a request refuses all of it.
@@ -110,8 +110,8 @@ def table(figures: Figures) -> str:
         for name, ratio in figures.ratios.items()
     ]
     lines += [
-        f"  commits       {figures.commits:>12,}   {figures.commit_ms_p50:.2f} ms, p99 "
-        f"{figures.commit_ms_p99:.2f}",
+        f"  commits       {figures.commits:>12,}   {figures.batch_p50:.0f} payments each, "
+        f"{figures.commit_ms_p50:.2f} ms, p99 {figures.commit_ms_p99:.2f}",
         f"  raw fdatasync {figures.fdatasync_ms_p50:>9.3f} ms   p99 {figures.fdatasync_ms_p99:.3f}",
         f"  memory        {figures.anonymous_mib:>9.1f} MiB  anonymous, the node's",
         f"  refused       {refused or 'nothing':>12}",
