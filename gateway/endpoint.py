@@ -285,7 +285,8 @@ class Router:
         try:
             timeout_s = desk.timeout_s if wait is None else timeout_of(wait)
             request = _request(endpoint, numbers, query, body)
-            if merchant_no and getattr(request, "merchant_no", merchant_no) != merchant_no:
+            named = getattr(request, "merchant_no", None)  # none: it is the caller's own affair
+            if merchant_no and named is not None and named != merchant_no:
                 return failed(problem(Refusal.MERCHANT_NOT_FOUND))
             return await endpoint.handle(desk, Caller(timeout_s, mark, merchant_no), request)
         except RequestError as error:

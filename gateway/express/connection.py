@@ -159,9 +159,9 @@ class Connection:
 
     async def _serve(self) -> None:
         house = self._house
-        if house.tls is not None:
-            if not await self._wire.encrypt(house.tls, house.bounds.hello_s):
-                return
+        tls = house.tls
+        if tls is not None and not await self._wire.encrypt(tls, house.bounds.hello_s):
+            return
         while not self._ending:
             with trio.CancelScope() as self._listening:
                 await self._hear()

@@ -205,7 +205,9 @@ def test_every_row_for_merchants_names_one() -> None:
         if endpoint.access == "merchant" and endpoint.path != "/v1/commands":
             request: type[Struct] = endpoint.request
             named = {field.name: field for field in msgspec.structs.fields(request)}
-            assert named["merchant_no"].default is NODEFAULT, endpoint.name
+            # Whoever asks for a stream and names nobody gets its own (`Counter.open_stream`).
+            default = None if endpoint.name == "open_stream" else NODEFAULT
+            assert named["merchant_no"].default is default, endpoint.name
 
 
 async def test_merchant_that_has_certificates_made_all_day_is_held_up(tmp_path: Path) -> None:
