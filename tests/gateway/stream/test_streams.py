@@ -4,11 +4,19 @@ from pathlib import Path
 
 import msgspec
 import trio
+from wsproto.events import CloseConnection
 
 from gateway.stream.messages import Reply, encoded_answers
+from tests.gateway.certificates import Signer
 from tests.gateway.desk_client import payment
-from tests.gateway.serving import Door
-from tests.gateway.stream.stream_client import StreamClient, shop, streaming
+from tests.gateway.serving import Door, connect_tls, host_of
+from tests.gateway.stream.stream_client import (
+    StreamClient,
+    shake_hands,
+    shop,
+    streaming,
+    upgrade_request,
+)
 
 
 async def test_errand_is_answered_under_its_id(tmp_path: Path, door: Door) -> None:
@@ -105,3 +113,26 @@ async def test_frames_are_pipelined_beyond_the_window(tmp_path: Path, door: Door
         paid = sum(each["status"] == 201 for each in client.answers.values())
         assert busy + paid == 4_000
         assert paid >= 1_000
+
+
+async def test_stream_goes_through_tls(tmp_path: Path, door: Door) -> None:
+    """Both ways at once: TLS has one state for the two."""
+    signer = Signer(tmp_path)
+    async with shop(tmp_path / "bank", tls=signer.server(), door=door) as running:
+        stream = await connect_tls(running, signer.client())
+        request = upgrade_request(host_of(running), "/v1/stream?merchant_no=M1")
+        head, rest = await shake_hands(stream, request)
+        assert head.status == 101
+        client = StreamClient(stream, head, rest)
+        await client.send({"resume": 0})
+
+        async def pay_all() -> None:
+            for first in range(0, 600, 200):
+                await _pay(client, first, 200)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay_all)
+            await client.until(lambda: len(client.answers) == len(client.events) == 600)
+        await client.send_event(CloseConnection(1000))
+        assert (await client.closed())[0] == 1000
+        await trio.aclose_forcefully(stream)
