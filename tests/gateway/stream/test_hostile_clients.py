@@ -13,7 +13,15 @@ from gateway.listener.bounds import Bounds
 from gateway.server import Serving
 from gateway.stream.bounds import MESSAGE_BYTES, StreamBounds
 from tests.gateway.desk_client import payment
-from tests.gateway.serving import Door, connect, host_of, no_task_is_left, reset, until_closed
+from tests.gateway.serving import (
+    Door,
+    RawAnswer,
+    connect,
+    host_of,
+    no_task_is_left,
+    reset,
+    until_closed,
+)
 from tests.gateway.signed_desk import new_bank
 from tests.gateway.stream.stream_client import (
     StreamClient,
@@ -201,12 +209,23 @@ async def test_revoked_certificate_ends_the_stream(moment: str, tmp_path: Path, 
 
 
 async def test_idle_streams_are_not_thrown_out_for_newcomers(tmp_path: Path, door: Door) -> None:
+    """Nor is one whose connection was idle before it was a stream."""
     async with (
         shop(tmp_path, door=door, bounds=Bounds(connections_max=4)) as running,
-        streaming(running) as first,
+        await connect(running) as stream,
         streaming(running),
         streaming(running),
     ):
-        async with await connect(running) as idle, await connect(running):
-            assert await until_closed(idle) == b""
+        await stream.send_all(
+            b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: %b\r\n\r\n" % host_of(running)
+            + upgrade_request(host_of(running))
+        )
+        received = b""
+        with trio.fail_after(20):
+            while b"sec-websocket-accept" not in received:
+                received += await stream.receive_some()
+        first = StreamClient(stream, RawAnswer(101, {}, b""), b"")
+        for _ in range(2):
+            async with await connect(running) as idle, await connect(running):
+                assert await until_closed(idle) == b""
         assert (await first.errand("1", payment("O1")))["status"] == 201

@@ -155,6 +155,18 @@ async def test_commands_start_in_the_order_of_their_messages() -> None:
             assert answers[f"{n}-2"]["body"]["code"] == "NUMBER_USED"
 
 
+async def test_message_does_not_overtake_a_longer_one() -> None:
+    """Arrays of several callers take turns; the messages of one stream do not."""
+    async with open_desk() as desk:
+        await desk.shop()
+        talk = Talk(desk)
+        long = [*_errands(range(50)), {"id": "first", "do": payment("O", 1)}]
+        talk.say(long, {"id": "second", "do": payment("O", 2)})
+        await talk.until_idle()
+        answers = {each["id"]: each for sent in talk.sent for each in sent["answers"]}
+        assert (answers["first"]["status"], answers["second"]["status"]) == (201, 409)
+
+
 async def test_item_that_refers_to_another_of_its_message_waits_for_it() -> None:
     async with open_desk() as desk:
         await desk.shop()
