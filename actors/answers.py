@@ -366,6 +366,17 @@ class WebhookView(View, frozen=True, tag="webhook"):
     changed_at: str
 
 
+class WebhookEvent(View, frozen=True, tag="webhook_event"):
+    """What a webhook is sent: one event of a merchant's.
+
+    `event_id` is the same however often it is sent, and no other event has it.
+    """
+
+    event_id: str
+    merchant_no: str
+    event: "EventView"
+
+
 class AttemptView(Struct, frozen=True):
     """One attempt to deliver an event: the HTTP status of its answer, or why there is none."""
 

@@ -32,7 +32,7 @@ Serial = Annotated[
     str, Meta(pattern="^[0-9a-f]{1,40}$" + _END, description="a certificate's, in lower-case hex")
 ]
 URL_CHARACTERS_MAX: Final = 2_048
-Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1, description="of an event")]
+Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 RequestDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$" + _END, description="SHA-256, hex")]
 Algorithm = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha512"]
 RevocationReason = Literal[
@@ -472,7 +472,7 @@ class RecordDeliveries(Command, frozen=True, tag="record_deliveries"):
         taken: events that are under way and have not been tried.
         cursor: each event up to here has its delivery now.
         dropped: deliveries that the log forgets.
-        gone: the endpoint has said that it is gone for good.
+        gone: the URL that has said that it is gone for good, empty for none.
     """
 
     merchant_no: Number
@@ -480,7 +480,7 @@ class RecordDeliveries(Command, frozen=True, tag="record_deliveries"):
     taken: tuple[int, ...] = ()
     results: tuple[Result, ...] = ()
     dropped: tuple[int, ...] = ()
-    gone: bool = False
+    gone: str = ""
 
 
 AccountCommand = (

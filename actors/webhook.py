@@ -205,7 +205,7 @@ def record_deliveries(turn: Turn[Webhook], command: RecordDeliveries) -> None:
             turn.drop(DELIVERIES, name)
             counts.move(old.state, "")
     webhook = replace(counts.of(webhook), cursor=command.cursor)
-    if command.gone and webhook.status == "ENABLED":
+    if command.gone == webhook.url and webhook.status == "ENABLED":
         status = move(WEBHOOK, webhook.status, "record_deliveries", "DISABLED")
         _change(turn, replace(webhook, status=status, reason="gone"))
     else:

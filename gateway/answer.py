@@ -110,7 +110,10 @@ LIFECYCLE: Final = (
     commands.CloseMerchant,
     commands.RevokeCertificate,
     commands.RevokeBankCertificate,
-    *commands.WebhookCommand.__args__,
+    commands.EnableWebhook,
+    commands.DisableWebhook,
+    commands.RedeliverEvents,
+    commands.RecordDeliveries,
 )
 STATUS: Final[Mapping[type[Struct], int]] = {
     type_: 200 if type_ in LIFECYCLE else 201

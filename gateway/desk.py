@@ -18,6 +18,7 @@ from gateway.answer import Answer, concluded
 from gateway.ca.bank_keys import BankKeys
 from gateway.rate import Rates
 from gateway.revocation_list import RevocationList
+from gateway.webhooks.dispatcher import Dispatcher
 
 ClockKind = Literal["wall", "domain"]
 
@@ -53,13 +54,21 @@ class Desk:
         timeout_s: what a caller waits who says nothing about it, seconds.
         keys: the bank's, None where the node was started without.
         certifications: how often merchants have certificates made.
+        webhooks: what sends them, None where nothing does.
         crl: the revocation list; None where there are no keys.
         version: of this program.
     """
 
-    def __init__(self, node: Node, timeout_s: float = 10.0, keys: BankKeys | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        timeout_s: float = 10.0,
+        keys: BankKeys | None = None,
+        webhooks: Dispatcher | None = None,
+    ) -> None:
         self.node = node
         self.keys = keys
+        self.webhooks = webhooks
         self.certifications = Rates(CERTIFICATIONS_PER_S, trio.current_time, CERTIFICATIONS_AT_ONCE)
         self.crl = None if keys is None else RevocationList(node, keys.issuing)
         self.timeout_s = timeout_s

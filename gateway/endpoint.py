@@ -101,7 +101,10 @@ def read(
     integers = {each.name for each in info.fields if isinstance(each.type, msgspec.inspect.IntType)}
 
     def decode(numbers: dict[str, str], query: bytes) -> Any:
-        given: dict[str, str | int] = dict(numbers)
+        given: dict[str, str | int] = {
+            name: int(value) if name in integers and _integer(value) else value
+            for name, value in numbers.items()
+        }
         for name, value in parameters(query).items():
             if name in given:
                 detail = f"`{name}` stands in the path"

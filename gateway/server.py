@@ -34,6 +34,7 @@ from gateway.listener.tls import TlsFileError, TlsFiles
 from gateway.rate import Rates
 from gateway.stream.bounds import StreamBounds
 from gateway.table import ENDPOINTS
+from gateway.webhooks.dispatcher import Dispatcher
 from storage.folder import Folder
 
 log = logging.getLogger("piaohao.gateway")
@@ -77,6 +78,7 @@ async def serve(
     clock: ClockKind = "wall",
     timeout_s: float = 10.0,
     limits: Limits | None = None,
+    webhook_allow: Sequence[str] = (),
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the store in a folder until stopped: `serving = await nursery.start(serve, folder)`.
@@ -104,8 +106,11 @@ async def serve(
             commands move it.
         timeout_s: what a caller waits who says nothing about it.
         limits: bounds of each shard.
+        webhook_allow: what webhooks may reach beside public addresses: HOST:PORT, or networks.
+            Without the bank's keys there are no webhooks.
 
     Raises:
+        CommandError: `webhook_allow` has something else in it.
         ListenError: see there.
         StorageError: the store cannot be used.
     """
@@ -120,7 +125,8 @@ async def serve(
             start: Clock = DomainClock(0) if clock == "domain" else WallClock()
             failstop = FailStop()
             node = Node(stores, KINDS, start, limits, failstop.begin)
-            desk = Desk(node, timeout_s, keys)
+            webhooks = None if keys is None else Dispatcher(node, keys, allow=webhook_allow)
+            desk = Desk(node, timeout_s, keys, webhooks)
             counter = _counter(
                 desk, keys if signed else None, rate_per_s, log_requests=log_requests
             )
@@ -131,6 +137,8 @@ async def serve(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(failstop.watch, front.quiet)
                 await nursery.start(_run, node, over)
+                if webhooks is not None:
+                    await nursery.start(webhooks.run)
                 await nursery.start(control.run)
                 await nursery.start(front.run)
                 express = None if opened.express is None else opened.express.address
@@ -138,6 +146,8 @@ async def serve(
                 task_status.started(serving)
                 await stop.wait()
                 front.stop_accepting()
+                if webhooks is not None:
+                    await webhooks.drain()
                 node.stop()
                 await over.wait()
                 with trio.move_on_after(DRAIN_S):

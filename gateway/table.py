@@ -21,6 +21,7 @@ from gateway.handlers import (
     refunds,
     streams,
     transfers,
+    webhooks,
 )
 
 _API: Final = (
@@ -36,6 +37,7 @@ _API: Final = (
     *freezes.ENDPOINTS,
     *merchants.ENDPOINTS,
     *certificates.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *bank_certificates.ENDPOINTS,
     *day_cuts.ENDPOINTS,
     *node.ENDPOINTS,

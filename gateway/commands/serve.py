@@ -39,6 +39,7 @@ def serve(
     rate: Annotated[float, Parameter(validator=validators.Number(gte=0.01, lte=1e6))] = 500.0,
     connections: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 4_096,
     connections_per_peer: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 256,
+    webhook_allow: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     clock: Literal["wall", "domain"] = "wall",
     timeout_s: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=60))] = 10.0,
 ) -> None:
@@ -90,6 +91,9 @@ def serve(
         Connections at a time; fewer where not as many files may be open.
     connections_per_peer:
         Of one IPv4 address or one IPv6 network of 64 bits; loopback is not counted.
+    webhook_allow:
+        HOST:PORT or network (10.1.0.0/16) that webhooks may reach beside public addresses, as often
+        as there are; on loopback by http too. For development.
     clock:
         `wall`, or `domain` for sandboxes: it stands still until commands move it.
     timeout_s:
@@ -103,9 +107,11 @@ def serve(
     from gateway.logs import configure
     from gateway.operator import open_folder
     from gateway.server import serve_until_signalled
+    from gateway.webhooks.reach import Reach
 
     configure(log)
     named(name, "http")
+    Reach(webhook_allow)
     for each in filter(None, (listen, express_listen)):
         address_of(each, anywhere=not unsigned)
     files = _given_tls(
@@ -141,6 +147,7 @@ def serve(
                 express_listen=express_listen,
                 names=name,
                 bounds=bounds,
+                webhook_allow=webhook_allow,
                 clock=clock,
                 timeout_s=timeout_s,
             )

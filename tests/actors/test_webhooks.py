@@ -94,14 +94,16 @@ def test_redelivery_without_a_webhook_is_refused() -> None:
 def test_only_an_enabled_webhook_is_disabled_by_what_it_answers() -> None:
     assert allowed(WEBHOOK, "record_deliveries") == ("ENABLED",)
     bank = _bank()
-    _record(bank, 1, (1, Attempt(MORNING, 5, 410)), gone=True)
+    _record(bank, 1, (1, Attempt(MORNING, 5, 410)), gone=URL)
     assert (_hook(bank).status, _hook(bank).reason) == ("DISABLED", "gone")
     assert _delivery(bank, 1).state == "PENDING"
     bank.do(DisableWebhook("M1"))
-    _record(bank, 2, (2, Attempt(MORNING, 5, 410)), gone=True)
+    _record(bank, 2, (2, Attempt(MORNING, 5, 410)), gone=URL)
     assert _hook(bank).reason == "gone"
     bank.do(EnableWebhook("M1"))
     assert (_hook(bank).status, _hook(bank).reason) == ("ENABLED", "")
+    _record(bank, 2, gone="https://elsewhere.example/")  # what it had been set to before
+    assert _hook(bank).status == "ENABLED"
 
 
 def test_webhook_that_is_set_anew_goes_on_where_it_was() -> None:

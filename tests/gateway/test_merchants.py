@@ -223,12 +223,14 @@ _CA_WORD = {
         {"command": "register_certificate", "merchant_no": "M1", **_CA_WORD},
         {"command": "register_bank_certificate", **_CA_WORD},
         {"command": "revoke_bank_certificate", "serial": "cd"},
+        {"command": "set_webhook", "merchant_no": "M1", "url": "https://127.0.0.1/", "after": 0},
+        {"command": "record_deliveries", "merchant_no": "M1", "cursor": 5},
     ],
     ids=lambda item: str(item["command"]),
 )
 async def test_nobody_can_speak_for_the_ca(item: dict[str, Any]) -> None:
     """Each is a command of the engine that its own decoder would take; no caller gets it there."""
-    command = {type_.__struct_config__.tag: type_ for type_ in commands.BankCommand.__args__}
+    command = {type_.__struct_config__.tag: type_ for type_ in commands.GatewayCommand.__args__}
     assert msgspec.json.decode(msgspec.json.encode(item), type=command[item["command"]])
     async with open_desk() as client:
         await client.shop()
@@ -254,6 +256,8 @@ def test_no_endpoint_takes_what_only_the_gateway_says() -> None:
     taken = {each.request: each.access for each in ENDPOINTS}
     assert commands.RegisterCertificate not in taken
     assert commands.RegisterBankCertificate not in taken
+    assert commands.SetWebhook not in taken
+    assert commands.RecordDeliveries not in taken
     # All that is left of what no array takes.
     assert {*commands.BankCommand.__args__} & {*taken} == {commands.RevokeBankCertificate}
     assert taken[commands.RevokeBankCertificate] == "bank"

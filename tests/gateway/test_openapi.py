@@ -51,6 +51,12 @@ OWN: Final = (
     "/v1/merchants/{merchant_no}/certificates",
     "/v1/merchants/{merchant_no}/certificates/{certificate_no}",
     "/v1/merchants/{merchant_no}/certificates/{serial}/revoke",
+    "/v1/merchants/{merchant_no}/webhook",
+    "/v1/merchants/{merchant_no}/webhook/enable",
+    "/v1/merchants/{merchant_no}/webhook/disable",
+    "/v1/merchants/{merchant_no}/webhook/redeliver",
+    "/v1/merchants/{merchant_no}/webhook/deliveries",
+    "/v1/merchants/{merchant_no}/webhook/deliveries/{sequence}",
 )
 REMEDY: Final = "/v1/refunds/{merchant_no}/{refund_no}/redirects"
 

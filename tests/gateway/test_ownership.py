@@ -32,6 +32,10 @@ GIVEN: Mapping[str, Any] = {
     "currency": "USD",
     "business_date": "2026-01-05",
     "reason": "unspecified",
+    "sequence": 1,
+    "first": 1,
+    "last": 1,
+    "url": "https://shop.example/hook",
     "csr": body_of(new_csr(new_key(), "M1")),
 }
 """What there is of M1's; other members are numbers that nobody has used."""
@@ -194,6 +198,10 @@ def test_items_that_merchants_may_send_are_rows_that_they_may_call() -> None:
         "CommandArray",
         "CertifyMerchant",
         "RevokeCertificate",
+        "WebhookUrl",
+        "EnableWebhook",
+        "DisableWebhook",
+        "RedeliverEvents",
     } | {
         "RefundPayment",
         "RefundAuthorization",

@@ -1,0 +1,200 @@
+"""The wire: one attempt to hand an event over, from a name to the first words of an answer.
+
+The name is resolved here and nowhere else, all of its addresses are judged (`reach`), and the
+connection goes to one of those: so no second look-up can say something else (DNS rebinding). TLS
+still asks for the name, and verifies the certificate against it. There are no redirects, cookies
+or proxies. An answer is its status; of its body a little is read and dropped.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Literal
+
+import httpcore2
+import httpx2
+import trio
+
+from actors.commands import Attempt
+from gateway.webhooks.reach import Reach, read_ips
+from gateway.webhooks.target import Target
+
+ATTEMPT_S: Final = 10.0
+"""How long an attempt may take, from the name to the status."""
+CONNECT_S: Final = 3.0
+"""How long one address is given, so that there is time for another."""
+BODY_S: Final = 1.0
+BODY_BYTES: Final = 16 << 10
+"""How long, and how much, of an answer's body is read, so that its connection can be used again."""
+CONNECTIONS: Final = 8
+"""At a time to one endpoint."""
+_IDLE_S: Final = 15.0
+_ADDRESSES_MAX: Final = 4
+"""Of a name's addresses so many are tried."""
+
+Error = Literal["UNRESOLVED", "ADDRESS_REFUSED", "UNREACHABLE", "TLS", "TIMEOUT", "PROTOCOL"]
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Returns the addresses of a host; OSError where it has none."""
+
+
+class _NotReachedError(httpcore2.ConnectError):
+    """There is no connection.
+
+    Attributes:
+        why: for the log.
+    """
+
+    def __init__(self, why: Error) -> None:
+        super().__init__(why)
+        self.why: Error = why
+
+
+class Wire:
+    """The way to one endpoint, with connections that are kept for a while.
+
+    Args:
+        target: where it is.
+        reach: judges its addresses.
+        resolve: looks them up.
+        tls: judges its certificate.
+    """
+
+    def __init__(self, target: Target, reach: Reach, resolve: Resolve, tls: ssl.SSLContext) -> None:
+        self._target = target
+        self._http = _PinnedTransport(tls, _Backend(target, reach, resolve))
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        await self._http.aclose()
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
+        """Post a body; returns what came of it, whatever that is."""
+        at_ns, begun = time.time_ns(), trio.current_time()
+        request = httpx2.Request("POST", self._target.url, headers=dict(headers), content=body)
+        response, error = None, ""
+        with trio.move_on_after(ATTEMPT_S) as patience:
+            try:
+                response = await self._http.handle_async_request(request)
+            except (httpx2.TransportError, httpcore2.ProtocolError) as failure:
+                error = _why(failure)
+        if patience.cancelled_caught:
+            error = "TIMEOUT"
+        duration_ms = round((trio.current_time() - begun) * 1_000)
+        if response is not None:
+            await _drop_body(response)
+        status = 0 if response is None else response.status_code
+        return Attempt(at_ns, duration_ms, status, error)  # type: ignore[arg-type]
+
+
+async def _drop_body(response: httpx2.Response) -> None:
+    """Read a little; the status has decided, and who sends without end is hung up on."""
+    try:
+        with trio.move_on_after(BODY_S):
+            await _read_some(response)
+    except (httpx2.TransportError, httpx2.StreamError, httpcore2.ProtocolError):
+        pass
+    finally:
+        with trio.CancelScope(shield=True), trio.move_on_after(BODY_S):
+            await response.aclose()
+
+
+async def _read_some(response: httpx2.Response) -> None:
+    taken = 0
+    stream = response.stream
+    assert isinstance(stream, httpx2.AsyncByteStream)
+    async for piece in stream:  # as it comes: nothing is unpacked
+        taken += len(piece)
+        if taken > BODY_BYTES:
+            return
+
+
+class _PinnedTransport(httpx2.AsyncHTTPTransport):
+    """httpx2's transport over connections of ours: it has no argument for that, only its pool."""
+
+    def __init__(self, tls: ssl.SSLContext, backend: httpcore2.AsyncNetworkBackend) -> None:
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=2,
+            keepalive_expiry=_IDLE_S,
+            network_backend=backend,
+        )
+
+
+class _Backend(httpcore2.AsyncNetworkBackend):
+    """Resolves, judges, and connects to an address that was judged."""
+
+    def __init__(self, target: Target, reach: Reach, resolve: Resolve) -> None:
+        self._target = target
+        self._reach = reach
+        self._resolve = resolve
+        self._tcp = httpcore2.TrioBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- theirs
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """See `AsyncNetworkBackend.connect_tcp`."""
+        target = self._target
+        assert (host.strip("[]"), port) == (target.host, target.port), "one endpoint, one wire"
+        if target.ip is not None:
+            texts = [str(target.ip)]
+        else:
+            try:
+                texts = await self._resolve(target.host, port)
+            except OSError:
+                raise _NotReachedError("UNRESOLVED") from None
+        ips = read_ips(texts)
+        if ips is None or not self._reach.admits(target, ips):
+            raise _NotReachedError("ADDRESS_REFUSED" if texts else "UNRESOLVED")
+        for ip in ips[:_ADDRESSES_MAX]:
+            try:
+                return await self._tcp.connect_tcp(str(ip), port, CONNECT_S, socket_options=())
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        raise _NotReachedError("UNREACHABLE")
+
+
+def _why(failure: BaseException) -> Error:
+    """Return what a failure began with, as the log has it."""
+    error: BaseException | None = failure
+    while error is not None:
+        if isinstance(error, _NotReachedError):
+            return error.why
+        if isinstance(error, ssl.SSLError | ssl.CertificateError):
+            return "TLS"
+        error = error.__cause__ or error.__context__
+    if isinstance(failure, httpx2.TimeoutException):
+        return "TIMEOUT"
+    if isinstance(failure, httpx2.ProtocolError | httpcore2.ProtocolError):
+        return "PROTOCOL"
+    return "UNREACHABLE"
+
+
+class Resolver:
+    """Looks names up in threads of its own: one that hangs holds nobody's but its lane's.
+
+    Args:
+        threads: so many names at a time.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._limiter = trio.CapacityLimiter(threads)
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Return the addresses of a host.
+
+        Raises:
+            OSError: it has none, or nobody says.
+        """
+
+        def look() -> list[str]:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return [str(each[4][0]) for each in found]
+
+        return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)
