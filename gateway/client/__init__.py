@@ -5,6 +5,7 @@ certificate, answers are believed if the bank has signed them for this very requ
 went wrong on the way is tried again under the same number. docs/CLIENT.md shows each.
 """
 
+from actors.answers import WebhookEvent
 from actors.refusal import Refusal
 from gateway.ca.csr import new_csr, new_key
 from gateway.client.awaited import AsyncBankClient, AsyncClient
@@ -22,11 +23,14 @@ from gateway.client.errors import (
     UnreachableError,
     UnreadableAnswerError,
     UntrustedAnswerError,
+    UntrustedWebhookError,
 )
 from gateway.client.events import Events
 from gateway.client.identity import Identity
 from gateway.client.stream import Stream
 from gateway.client.terms import Terms
+from gateway.client.trust import Trust
+from gateway.client.webhook import WebhookVerifier
 
 __all__ = [
     "AsyncBankClient",
@@ -48,9 +52,13 @@ __all__ = [
     "Stream",
     "StreamEndedError",
     "Terms",
+    "Trust",
     "UnreachableError",
     "UnreadableAnswerError",
     "UntrustedAnswerError",
+    "UntrustedWebhookError",
+    "WebhookEvent",
+    "WebhookVerifier",
     "new_csr",
     "new_key",
 ]

@@ -26,6 +26,7 @@ from gateway.client.method import AsyncIterated, Awaited
 from gateway.client.stream import Stream
 from gateway.client.terms import Terms
 from gateway.client.way import ANSWER_BYTES, CONNECTIONS, Way, lost
+from gateway.client.webhook import WebhookVerifier
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -79,6 +80,14 @@ class AsyncShell(Generic[C]):
             put_off: codes of refusals after which it is sent again, besides 429, 503 and 504.
         """
         return await self._run(self._core.send_array(body, put_off))
+
+    async def webhooks(self, url: str) -> WebhookVerifier:
+        """Return what tells the bank's webhooks to a URL of yours from anybody else's.
+
+        It knows the keys that the bank has now; when one comes of which it knows no key, ask for
+        it anew.
+        """
+        return WebhookVerifier(url, await self._run(self._core.introduce()))
 
     async def _run(self, script: Script[T]) -> T:
         if self._closed:

@@ -26,6 +26,7 @@ from gateway.client.merchant_calls import MerchantCalls
 from gateway.client.method import Blocking, Iterated
 from gateway.client.terms import Terms
 from gateway.client.way import ANSWER_BYTES, CONNECTIONS, Way, lost
+from gateway.client.webhook import WebhookVerifier
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -86,6 +87,14 @@ class Shell(Generic[C]):
             put_off: codes of refusals after which it is sent again, besides 429, 503 and 504.
         """
         return self._run(self._core.send_array(body, put_off))
+
+    def webhooks(self, url: str) -> WebhookVerifier:
+        """Return what tells the bank's webhooks to a URL of yours from anybody else's.
+
+        It knows the keys that the bank has now; when one comes of which it knows no key, ask for
+        it anew.
+        """
+        return WebhookVerifier(url, self._run(self._core.introduce()))
 
     def start(self, call: Call[T]) -> Future[T]:
         """Begin to make a call and do not wait: `.result()` is what the method would return."""

@@ -38,6 +38,7 @@ from gateway.client.merchant_calls import MerchantCalls
 from gateway.client.seal import Seal
 from gateway.client.terms import Effort, Terms
 from gateway.client.trust import PATH as BANK_CERTIFICATES
+from gateway.client.trust import Trust
 
 T = TypeVar("T")
 
@@ -254,6 +255,17 @@ class Core:
             yield from self._learn(seal)
         seal.verify(reply, signature, headers, now=self._wall())
         return reply
+
+    def introduce(self) -> Script[Trust]:
+        """Fetch the bank's certificates and return what is trusted now.
+
+        Raises:
+            ValueError: there is no root to trust anything by.
+        """
+        if self._seal is None:
+            raise ValueError("a client without an identity and a root trusts nobody")
+        yield from self._learn(self._seal)
+        return self._seal.trust
 
     def _learn(self, seal: Seal) -> Script[None]:
         """Fetch the bank's certificates; what comes is proved by the root, not by a signature."""

@@ -155,5 +155,17 @@ class BrokenSequenceError(PiaohaoError):
         self.came = came
 
 
+class UntrustedWebhookError(PiaohaoError):
+    """What came to your endpoint is not a webhook of the bank's; answer 401, and do nothing of it.
+
+    Attributes:
+        unknown_key: it is signed by a key that is not known; the bank may have a new one.
+    """
+
+    def __init__(self, detail: str, *, unknown_key: bool = False) -> None:
+        super().__init__(detail)
+        self.unknown_key = unknown_key
+
+
 class UnreadableAnswerError(PiaohaoError):
     """The bank said yes in words that this client does not know; it may be too old."""

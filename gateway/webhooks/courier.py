@@ -30,6 +30,8 @@ log = logging.getLogger("piaohao.webhooks")
 
 ATTEMPT_HEADER: Final = "piaohao-attempt"
 REPORT_S: Final = 30.0
+LINGER_S: Final = 15.0
+"""How long a courier stays that has nothing to do."""
 _AGAIN_S: Final = 1.0
 _LOOK_S: Final = 60.0
 _UNDECIDED: Final = frozenset({FaultCode.OUTCOME_UNKNOWN, FaultCode.INTERNAL})
@@ -90,7 +92,7 @@ class Bureau:
 
 
 class Courier:
-    """Sends one merchant's events.
+    """Sends one merchant's events, as long as there are some and a little longer.
 
     Args:
         bureau: what it shares with the others.
@@ -161,7 +163,12 @@ class Courier:
             while (entry := rounds.next(now_ns)) is not None:
                 nursery.start_soon(self._attempt, entry)
             if rounds.idle() and not more:
-                return
+                # Something more may come soon, and would find a connection that is open.
+                with trio.move_on_after(LINGER_S) as patience:
+                    await self._woken.wait()
+                if patience.cancelled_caught:
+                    return
+                continue
             due_ns = rounds.due_ns(now_ns)
             # The machine's clock may be set: no wait is taken to be longer than this.
             wait_s = _LOOK_S if due_ns is None else min(_LOOK_S, (due_ns - now_ns) / 1e9)

@@ -89,24 +89,21 @@ class Wire:
 
 async def _drop_body(response: httpx2.Response) -> None:
     """Read a little; the status has decided, and who sends without end is hung up on."""
+    stream, taken = response.stream, 0
+    assert isinstance(stream, httpx2.AsyncByteStream)
     try:
-        with trio.move_on_after(BODY_S):
-            await _read_some(response)
+        with trio.move_on_after(BODY_S) as patience:
+            async for piece in stream:  # as it comes: nothing is unpacked
+                taken += len(piece)
+                if taken > BODY_BYTES:
+                    # Left in the middle, the library's generators would stay open; so they are
+                    # cancelled where they wait for more.
+                    patience.cancel()
     except (httpx2.TransportError, httpx2.StreamError, httpcore2.ProtocolError):
         pass
     finally:
         with trio.CancelScope(shield=True), trio.move_on_after(BODY_S):
             await response.aclose()
-
-
-async def _read_some(response: httpx2.Response) -> None:
-    taken = 0
-    stream = response.stream
-    assert isinstance(stream, httpx2.AsyncByteStream)
-    async for piece in stream:  # as it comes: nothing is unpacked
-        taken += len(piece)
-        if taken > BODY_BYTES:
-            return
 
 
 class _PinnedTransport(httpx2.AsyncHTTPTransport):
@@ -154,10 +151,43 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             raise _NotReachedError("ADDRESS_REFUSED" if texts else "UNRESOLVED")
         for ip in ips[:_ADDRESSES_MAX]:
             try:
-                return await self._tcp.connect_tcp(str(ip), port, CONNECT_S, socket_options=())
+                stream = await self._tcp.connect_tcp(str(ip), port, CONNECT_S, socket_options=())
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
+            return _Stream(stream)
         raise _NotReachedError("UNREACHABLE")
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connection that is closed when its handshake is broken off: theirs would be left open."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with trio.CancelScope(shield=True), trio.move_on_after(BODY_S):
+                await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 def _why(failure: BaseException) -> Error:

@@ -1,0 +1,78 @@
+"""Webhooks as a merchant's server takes them: is it the bank's, and what does it say? No I/O here.
+
+A webhook is signed as a request of the bank's to the URL that the merchant has set (RFC 9421, the
+profile of docs/SIGNATURES.md), so host, path and query are known beforehand, whatever a proxy has
+made of them. It may come more than once: `event_id` tells.
+"""
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+from httpx2 import URL
+
+from actors.answers import WebhookEvent
+from gateway.client.errors import UntrustedWebhookError
+from gateway.client.trust import Trust
+from gateway.signatures.error import SignatureError
+from gateway.signatures.profile import read_request, verify_request
+
+_decode = msgspec.json.Decoder(WebhookEvent).decode
+
+
+class WebhookVerifier:
+    """Tells the bank's webhooks to one URL from anybody else's.
+
+    Args:
+        url: as the bank has it: `url` of what setting it was answered.
+        trust: the bank's keys, which `Client.webhooks` has fetched; or a `Trust` of the root's PEM
+            that has learned (`trust.learn`) what `GET /v1/signing-certificates` answers.
+    """
+
+    def __init__(self, url: str, trust: Trust) -> None:
+        parsed = URL(url)
+        self._scheme = parsed.scheme
+        self._authority = parsed.netloc.decode("ascii")
+        path, _, query = parsed.raw_path.decode("ascii").partition("?")
+        self._path, self._query = path, query
+        self._trust = trust
+
+    def verify(
+        self, headers: Mapping[str, str], body: bytes, *, now: float | None = None
+    ) -> WebhookEvent:
+        """Return what a webhook says, if the bank has signed it, to this URL and not long ago.
+
+        Args:
+            headers: of the request; names in whatever case.
+            body: as it came.
+            now: seconds since 1970, if it is not now.
+
+        Raises:
+            UntrustedWebhookError: it is not the bank's.
+        """
+        now = time.time() if now is None else now
+        named = {name.lower(): value for name, value in headers.items()}
+        try:
+            signature = read_request(named.get("signature-input"), named.get("signature"))
+            key = self._trust.key(signature.keyid, now)
+            if key is None:
+                detail = f"no key of the bank's is known by the name of {signature.keyid}"
+                raise UntrustedWebhookError(detail, unknown_key=True)
+            verify_request(
+                key,
+                signature,
+                method="POST",
+                authority=self._authority,
+                path=self._path,
+                query=self._query,
+                content_digest=named.get("content-digest"),
+                body=body,
+                now=now,
+                scheme=self._scheme,
+            )
+        except SignatureError as error:
+            raise UntrustedWebhookError(f"it is not the bank's: {error}") from None
+        try:
+            return _decode(body)
+        except msgspec.DecodeError as error:
+            raise UntrustedWebhookError(f"it is no event: {error}") from None
