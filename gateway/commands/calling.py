@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -47,16 +47,17 @@ def look(data: Path, path: str) -> dict[str, Any]:
     return answer
 
 
-def look_through(data: Path, path: str) -> Iterator[dict[str, Any]]:
+def look_through(
+    data: Path, path: str, query: Mapping[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the items of all pages of a list. Raises as `look`."""
-    cursor = None
+    asked = {"limit": "100", **(query or {})}
     while True:
-        follows = "" if cursor is None else f"&cursor={quote(cursor, safe='')}"
-        page = look(data, f"{path}?limit=100{follows}")
+        page = look(data, f"{path}?{urlencode(asked)}")
         yield from page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None:
+        if page["next_cursor"] is None:
             return
+        asked["cursor"] = page["next_cursor"]
 
 
 def have_done(data: Path, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
+from gateway.commands.merchant_webhook import app as webhook
 from gateway.commands.whole import whole
 from gateway.exits import INPUT, CommandError
 
@@ -16,6 +17,8 @@ app = App(
     help="Take merchants on, certify, suspend and close them, on a running node.",
     version_flags=(),
 )
+
+app.command(webhook)
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 Bps = Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=0, lte=10_000))]

@@ -1,0 +1,87 @@
+"""Webhooks of a real node that is killed again and again: at least once, in order, nothing lost."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import trio
+
+from actors.commands import CaptureAuthorization, CreateAuthorization, CreatePayment, RefundPayment
+from gateway.client import AsyncClient, Identity, WebhookVerifier
+from gateway.operations import Verify
+from gateway.operator import perform
+from gateway.webhooks.rounds import AT_ONCE
+from tests.e2e.bank import Bank
+from tests.e2e.process import piaohao
+from tests.gateway.webhooks.receiver import Receiver, receiving
+
+ALLOW = ("--webhook-allow", "127.0.0.0/8")
+ROUNDS = 2
+
+
+async def _business(m1: AsyncClient, n: int) -> None:
+    """Have several events of each payment, and of each hold."""
+    numbers = [f"{n}-{each}" for each in range(20)]
+    pays = [CreatePayment("M1", each, "A1", 10, "USD") for each in numbers]
+    holds = [CreateAuthorization("M1", each, "A1", 10, "USD") for each in numbers]
+    captures = [CaptureAuthorization("M1", each, each, 5) for each in numbers]
+    refunds = [RefundPayment("M1", each, each, 1) for each in numbers]
+    outcomes = await m1.batch([*pays, *holds, *captures, *refunds])
+    assert not [each for each in outcomes if isinstance(each, Exception)]
+
+
+async def _arrived(receiver: Receiver, count: int) -> None:
+    await receiver.until(lambda: len(receiver.taken) > count)
+
+
+def _check_order(receiver: Receiver) -> None:
+    """The first arrival of each event comes after all earlier ones of its payment or hold."""
+    first: dict[int, int] = {}
+    of: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for at, taken in enumerate(receiver.taken):
+        event = taken.event.event
+        if event.sequence not in first:
+            first[event.sequence] = at
+            kind = event.original_kind or event.type.partition(".")[0]
+            of[kind, event.original or event.number].append(event.sequence)
+    assert all(sequences == sorted(sequences) for sequences in of.values())
+    assert max(map(len, of.values())) == 2
+
+
+async def test_node_that_is_killed_delivers_everything_and_repeats_what_was_in_flight(
+    tmp_path: Path,
+) -> None:
+    bank = Bank(tmp_path)
+    async with receiving() as receiver:
+        verifier: WebhookVerifier | None = None
+        m1: Identity | None = None
+        for n in range(ROUNDS):
+            async with bank.serving(*ALLOW) as running:
+                if n == 0:
+                    await bank.open_business()
+                    m1 = await bank.merchant()
+                    shown = await piaohao(
+                        "merchant", "webhook", "set", "M1", receiver.url(), "--data", bank.data
+                    )
+                    assert "ENABLED" in shown.stdout, shown.stderr
+                assert m1 is not None
+                async with bank.client(running, m1) as client:
+                    if verifier is None:
+                        verifier = await client.webhooks(receiver.url())
+                    await _business(client, n)
+                # Killed in the middle: some have arrived, some have not.
+                await _arrived(receiver, 80 * n + 20)
+                await running.end(kill=True)
+        async with bank.serving(*ALLOW) as running:
+            await receiver.until(lambda: len(set(receiver.sequences)) == 80 * ROUNDS)
+            assert await running.end() == 0
+        for taken in receiver.taken:
+            assert verifier is not None
+            assert verifier.verify(taken.headers, taken.body) == taken.event
+    _check_order(receiver)
+    times = Counter(receiver.sequences)
+    assert set(times) == set(range(1, 80 * ROUNDS + 1))
+    # In flight, or arrived and not noted yet: no more than are sent at a time and reported at once.
+    repeated = sum(count - 1 for count in times.values())
+    assert repeated <= ROUNDS * 8 * AT_ONCE
+    report = await trio.to_thread.run_sync(perform, bank.data, Verify())
+    assert report["ok"], report
