@@ -105,7 +105,7 @@ def _json(data: bytes) -> None:
 _HOSTILE: Final = tuple(
     body for kinds in (WHOLE, ITEMS) for bodies in kinds.values() for body in bodies[:12]
 )
-_TOKENS: Final = (
+TOKENS: Final = (
     *(b'"', b'":', b",", b"{", b"}", b"[", b"]", b" ", b"\t", b"\n", b"\\", b"\\u0000", b"\\n"),
     *(b"\\ud83d", b"\\udc5b", b"\\u003a", b'\\"', b"\\u0065\\u0301", b"\xc3\xa9", b"e\xcc\x81"),
     *(b"true", b"null", b"-0", b"1e400", b"1.0", b"NaN", b"9223372036854775808", b"-1", b"01"),
@@ -121,13 +121,13 @@ JSON: Final = Target(
         b'[ {"a" : "\\u8336"} ,\n[1,2] ]',
         *(each for each in _HOSTILE if len(each) < 200),
     ),
-    _TOKENS,
+    TOKENS,
 )
 
 _PAYMENT: Final = (
     b'{"merchant_no":"M1","order_no":"O1","payer":"A1","amount_minor":1,"currency":"USD"}'
 )
-_ENTRY: Final = b'{"command":"create_payment",' + _PAYMENT[1:]
+ENTRY: Final = b'{"command":"create_payment",' + _PAYMENT[1:]
 
 
 def _decoded(endpoint: Endpoint, body: bytes) -> Any:
@@ -162,7 +162,7 @@ BODY: Final = Target(
         b"\0" + _PAYMENT[:-1] + b',"description":"\xe8\x8c\xb6","metadata":{"k":"v","l":":"}}',
         b"\0{}",
     ),
-    _TOKENS,
+    TOKENS,
 )
 
 
@@ -184,12 +184,12 @@ COMMANDS: Final = Target(
     "commands",
     _commands,
     (
-        b"[" + _ENTRY + b"]",
-        b"[" + _ENTRY + b" ,\n" + _ENTRY.replace(b"O1", b"O:2") + b"]",
-        b'[{"command":"advance_clock","to":"2026-01-05T08:00:00Z"},' + _ENTRY + b"]",
+        b"[" + ENTRY + b"]",
+        b"[" + ENTRY + b" ,\n" + ENTRY.replace(b"O1", b"O:2") + b"]",
+        b'[{"command":"advance_clock","to":"2026-01-05T08:00:00Z"},' + ENTRY + b"]",
         b'[{"command":"capture_authorization","merchant_no":"M:1","hold_no":"H1","capture_no":":",'
         b'"amount_minor":5,"final":false,"metadata":{"a":"\\u003a"}}]',
-        b"[" + _ENTRY[:-1] + b',"order_no":"O2"},' + _ENTRY + b"]",
+        b"[" + ENTRY[:-1] + b',"order_no":"O2"},' + ENTRY + b"]",
     ),
-    _TOKENS,
+    TOKENS,
 )
