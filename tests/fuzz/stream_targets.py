@@ -2,7 +2,7 @@
 
 `frames` reads the same bytes at once and in pieces, and holds what comes out to wsproto alone, fed
 at once: the same messages, and no more of anything held than its bounds allow. `message` holds what
-a message orders to what POST /v1/commands would make of the same commands.
+a message errands to what POST /v1/commands would make of the same commands.
 """
 
 import json
@@ -15,7 +15,7 @@ from gateway.errors import Problem, RequestError
 from gateway.stream.bounds import MESSAGE_BYTES, StreamBounds
 from gateway.stream.closing import CloseCode, CloseError
 from gateway.stream.frames import Frames, Left, Ping, Pong, Text
-from gateway.stream.messages import Resume, read_message
+from gateway.stream.messages import Errands, Resume, read_message
 from tests.fuzz.json_targets import ENTRY, TOKENS
 from tests.fuzz.target import Target, pieces
 
@@ -110,24 +110,29 @@ FRAMES: Final = Target(
 )
 
 
-def _message(data: bytes) -> None:
+def _said(data: bytes) -> Errands | Resume | None:
+    """Return what a message says, None where it is refused as a whole."""
     try:
-        said = read_message(data)
+        return read_message(data)
     except RequestError as error:
         problem = error.problem
-    else:
-        problem = None
-    if problem is not None:
-        assert problem.detail.isascii()
+    assert problem.status in {400, 413, 422}
+    assert problem.detail.isascii()
+    return None
+
+
+def _message(data: bytes) -> None:
+    said = _said(data)
+    if said is None:
         return
     sent = json.loads(data)
     if isinstance(said, Resume):
         assert sent == {"resume": said.resume}
         return
-    orders = sent if isinstance(sent, list) else [sent]
-    assert list(said.ids) == [each["id"] for each in orders]
-    assert len(said.entries) == len(orders)
-    for id_, entry, order in zip(said.ids, said.entries, orders, strict=True):
+    errands = sent if isinstance(sent, list) else [sent]
+    assert list(said.ids) == [each["id"] for each in errands]
+    assert len(said.entries) == len(errands)
+    for id_, entry, errand in zip(said.ids, said.entries, errands, strict=True):
         assert 1 <= len(id_) <= 64
         assert id_.isascii()
         assert id_.isprintable()
@@ -135,7 +140,7 @@ def _message(data: bytes) -> None:
             assert entry.status in {400, 422}
             assert entry.detail.isascii()
         else:
-            assert order.keys() == {"id", "do"}
+            assert errand.keys() == {"id", "do"}
 
 
 MESSAGE: Final = Target(
