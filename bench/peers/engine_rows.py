@@ -108,7 +108,8 @@ def _forms(
     for clients in settings.clients:
         forms[f"rowlocks{clients}"] = partial(_python, replace(plan, clients=clients))
     if mix == "uniform":
-        forms["sets"] = partial(_python, replace(plan, form="sets", batch=PEER_BATCH))
+        for form in ("sets", "calls"):
+            forms[form] = partial(_python, replace(plan, form=form, batch=PEER_BATCH))
     return forms
 
 
@@ -175,14 +176,11 @@ def _rows(
         for clients in settings.clients
     ]
     if "sets" in taken:
-        rows.append(
-            row(
-                f"engine, {who}, {size}, batches of {BATCH}, against {PEER_BATCH:,} payments a "
-                "commit on one connection",
-                taken["batches"],
-                taken["sets"],
-                syncs,
-                SETS if targeted else None,
-            )
-        )
+        many = f"{PEER_BATCH:,} payments a commit on one connection"
+        begin = f"engine, {who}, {size}, batches of {BATCH}, against {many}"
+        batches, sets, calls = taken["batches"], taken["sets"], taken["calls"]
+        rows += [
+            row(f"{begin}, as sets", batches, sets, syncs, SETS if targeted else None),
+            row(f"{begin}, one by one", batches, calls, syncs, None),
+        ]
     return rows

@@ -22,18 +22,24 @@ from bench.tether import report, tie_to_parent
 
 AMOUNT_MINOR: Final = 100
 _WARM_S: Final = 0.5
-_MANY: Final = "SELECT paid, cardinality(others) FROM pay_many(%s, %s, %s, %s, %s)"
+_MANY: Final = {
+    "calls": "SELECT count(*) FILTER (WHERE answer = 'paid') FROM unnest(%s::text[], %s::text[],"
+    " %s::text[], %s::bigint[], %s::text[]) AS a (m, o, p, n, u), LATERAL pay(m, o, p, n, u)",
+    "sets": "SELECT paid FROM pay_many(%s, %s, %s, %s, %s)",
+}
+"""Form → the statement that makes many payments, given their five columns."""
 
 
 class Plan(Struct, frozen=True):
     """What to do.
 
     Attributes:
-        form: `row_locks`: threads, a connection each; `sets`: arrays of `batch`, on one connection.
+        form: `row_locks`: threads, a connection each. On one connection, `batch` payments a commit:
+            `calls`: the function for each of them; `sets`: all of them in one statement.
         prefix: begins every order number, so that rounds never repeat one.
     """
 
-    form: Literal["row_locks", "sets"]
+    form: Literal["row_locks", "calls", "sets"]
     database: str
     mix: Mix
     accounts: int
@@ -66,7 +72,7 @@ def run(plan: Plan) -> Done:
     """Make one round."""
     payers = choose_payers(plan.mix, plan.accounts, plan.seed)
     counters = [_Counter() for _ in range(plan.clients)]
-    client = _row_locks if plan.form == "row_locks" else _sets
+    client = _row_locks if plan.form == "row_locks" else _many
     ready = threading.Barrier(plan.clients)
     ended = [0.0] * plan.clients
     begun = [0.0] * plan.clients
@@ -79,7 +85,7 @@ def run(plan: Plan) -> Done:
             raise
 
     def pay_until_over(number: int) -> None:
-        connection = psycopg.connect(plan.database, autocommit=plan.form == "sets")
+        connection = psycopg.connect(plan.database, autocommit=plan.form != "row_locks")
         with connection:
             once = client(plan, connection, payers, number, counters[number])
             until = time.perf_counter() + _WARM_S
@@ -126,7 +132,7 @@ def _row_locks(
     return once
 
 
-def _sets(
+def _many(
     plan: Plan,
     connection: psycopg.Connection,
     payers: Sequence[int],
@@ -139,7 +145,7 @@ def _sets(
         columns = [
             list(column) for column in zip(*(asked() for _ in range(plan.batch)), strict=True)
         ]
-        row = connection.execute(_MANY, columns, prepare=True).fetchone()
+        row = connection.execute(_MANY[plan.form], columns, prepare=True).fetchone()
         assert row is not None
         counter.paid += row[0]
         counter.refused += plan.batch - row[0]

@@ -55,14 +55,14 @@ def test_comparison_reports_each_measure_and_leaves_nothing(
     assert compare.run(_TINY, None, place, strict=False, json=True) == 0
     said = capsys.readouterr()
     rows = msgspec.json.decode(said.out)
-    assert len(rows) == 3
+    assert len(rows) == 4
     for each in rows:
         assert each.keys() >= _NAMES
         assert each["ours"] > 0 < each["peer"]
         assert each["ratio"] == pytest.approx(each["ours"] / each["peer"], rel=0.01)
         assert each["ci95"] == [0, None]
         assert len(each["fdatasync_ms"]) == len(each["pairs"]) == 1
-    assert [each["target"] for each in rows] == [2, None, 1.3]
+    assert [each["target"] for each in rows] == [2, None, 1.3, None]
     assert "synchronous_commit = on" in said.err
     assert "left out: cold" in said.err
     assert list(place.iterdir()) == []
