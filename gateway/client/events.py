@@ -13,9 +13,9 @@ import msgspec
 import trio
 
 from actors.answers import EventView
-from gateway.client.errors import BrokenSequenceError, UnreadableAnswerError
+from gateway.client.errors import BrokenSequenceError, PiaohaoError, UnreadableAnswerError
 from gateway.client.stream_core import StreamCore, WireLostError, read_message, resume_text
-from gateway.client.terms import Effort
+from gateway.client.terms import Effort, Terms
 from gateway.client.wire import Wire
 
 
@@ -30,7 +30,11 @@ class Events:
     """
 
     def __init__(
-        self, core: StreamCore, connect: Callable[[Effort], Awaitable[Wire]], after: int
+        self,
+        core: StreamCore,
+        terms: Terms,
+        connect: Callable[[Effort], Awaitable[Wire]],
+        after: int,
     ) -> None:
         self.after = after
         self.newest = 0
@@ -39,6 +43,8 @@ class Events:
         self._page: deque[EventView] = deque()
         self._wire: Wire | None = None
         self._effort: Effort | None = None
+        self._terms = terms
+        self._since = 0.0  # when the connection was made
 
     def __aiter__(self) -> Self:
         return self
@@ -80,7 +86,12 @@ class Events:
         """Take the next message."""
         if self._wire is None:
             self._effort = self._effort or self._core.effort()
-            wire = await self._connect(self._effort)
+            try:
+                wire = await self._connect(self._effort)
+            except PiaohaoError:
+                self._effort = None  # who asks again is as patient again
+                raise
+            self._since = trio.current_time()
             await wire.send(resume_text(self.after))
             self._wire = wire
         message = read_message(await self._wire.receive())
@@ -95,7 +106,12 @@ class Events:
             self._effort = None
 
     async def _pause(self, lost: WireLostError) -> None:
-        """Wait before the next connection: one that brings nothing must not follow at once."""
+        """Wait before the next connection: one that brings nothing must not follow at once.
+
+        One that has held for longer than any pause was good, though nothing may have happened.
+        """
+        if trio.current_time() - self._since >= self._terms.pause_max_s:
+            self._effort = None
         self._effort = self._effort or self._core.effort()
         pause_s = self._effort.pause_s()
         if pause_s is None:

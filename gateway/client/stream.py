@@ -17,7 +17,7 @@ import trio
 from actors.commands import Command
 from gateway.client.call import Call
 from gateway.client.core import Outcome
-from gateway.client.errors import UnreadableAnswerError
+from gateway.client.errors import UnreachableError, UnreadableAnswerError
 from gateway.client.events import Events
 from gateway.client.exchange import Order, Reply, Script, Send, Step, carry_out
 from gateway.client.merchant_calls import MerchantCalls
@@ -113,7 +113,7 @@ class Stream:
         Args:
             after: the sequence of the last event that you know, 0 for none.
         """
-        return Events(self._core, self._connect, after)
+        return Events(self._core, self._way.terms, self._connect, after)
 
     pay = Awaited(MerchantCalls.pay)
     reverse = Awaited(MerchantCalls.reverse)
@@ -127,7 +127,8 @@ class Stream:
     close_refund = Awaited(MerchantCalls.close_refund)
 
     async def _carry_out(self, script: Script[T]) -> T:
-        self._living()
+        if self._nursery is None:
+            raise RuntimeError("a stream is used within its `async with`")
         return await carry_out(script, self._step)
 
     async def _step(self, step: Step) -> Reply:
@@ -135,18 +136,15 @@ class Stream:
             return await self._orders.give(step)
         return await self._perform(step)
 
-    def _living(self) -> trio.Nursery:
-        if self._nursery is None:
-            raise RuntimeError("a stream is used within its `async with`")
-        return self._nursery
-
     async def _connect(self, effort: Effort) -> Wire:
         """Return a connection to the bank, proved to be its own.
 
         Raises:
             PiaohaoError: there was none to be had.
         """
-        nursery = self._living()
+        nursery = self._nursery
+        if nursery is None:
+            raise UnreachableError("the stream is closed")
         wires: list[Wire] = []
 
         async def step(step: Step) -> Reply:
