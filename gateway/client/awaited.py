@@ -97,7 +97,7 @@ class AsyncShell(Generic[C]):
     async def _perform(self, step: Step) -> Reply:
         if isinstance(step, Send):
             return await self._exchange(step)
-        assert isinstance(step, Wait), "orders go over a stream"
+        assert isinstance(step, Wait), "errands go over a stream"
         await trio.sleep(step.seconds)
         return None
 

@@ -122,7 +122,7 @@ class Shell(Generic[C]):
             if isinstance(step, Send):
                 reply = self._exchange(step)
             else:
-                assert isinstance(step, Wait), "orders go over a stream"
+                assert isinstance(step, Wait), "errands go over a stream"
                 time.sleep(step.seconds)
                 reply = None
 

@@ -31,7 +31,7 @@ class Send(Struct, frozen=True):
     timeout_s: float
 
 
-class Order(Struct, frozen=True):
+class Errands(Struct, frozen=True):
     """Commands for the stream, to be sent once and together.
 
     Attributes:
@@ -78,12 +78,12 @@ class Lost(Struct, frozen=True):
 
 
 Reply = Came | Lost | None
-"""What a script is sent: an answer or its loss for a `Send` or an `Order`, None for a `Wait`."""
+"""What a script is sent: an answer or its loss for a `Send` or an `Errands`, None for a `Wait`."""
 
-Step = Send | Order | Wait
+Step = Send | Errands | Wait
 
 Script = Generator[Step, Reply, T]
-"""What ends in a T, or in a `PiaohaoError`. Only a stream's scripts have an `Order`."""
+"""What ends in a T, or in a `PiaohaoError`. Only a stream's scripts have an `Errands`."""
 
 
 async def carry_out(script: Script[T], perform: Callable[[Step], Awaitable[Reply]]) -> T:

@@ -17,12 +17,12 @@ import trio
 from actors.commands import Command
 from gateway.client.call import Call
 from gateway.client.core import Outcome
+from gateway.client.courier import Courier
 from gateway.client.errors import UnreachableError, UnreadableAnswerError
 from gateway.client.events import Events
-from gateway.client.exchange import Order, Reply, Script, Send, Step, carry_out
+from gateway.client.exchange import Errands, Reply, Script, Send, Step, carry_out
 from gateway.client.merchant_calls import MerchantCalls
 from gateway.client.method import Awaited
-from gateway.client.orders import Orders
 from gateway.client.stream_core import PATH
 from gateway.client.terms import Effort
 from gateway.client.way import Way
@@ -56,7 +56,7 @@ class Stream:
         self._perform = perform
         self._core = way.stream_core(trio.current_time)
         self._target = f"{PATH}?{urlencode({'merchant_no': calls.merchant_no})}"
-        self._orders = Orders(self._core, way.terms, self._connect)
+        self._courier = Courier(self._core, way.terms, self._connect)
         self._wires: set[Wire] = set()
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
@@ -64,7 +64,7 @@ class Stream:
     async def __aenter__(self) -> Self:
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._orders.run)
+        self._nursery.start_soon(self._courier.run)
         return self
 
     async def __aexit__(
@@ -132,8 +132,8 @@ class Stream:
         return await carry_out(script, self._step)
 
     async def _step(self, step: Step) -> Reply:
-        if isinstance(step, Order):
-            return await self._orders.give(step)
+        if isinstance(step, Errands):
+            return await self._courier.give(step)
         return await self._perform(step)
 
     async def _connect(self, effort: Effort) -> Wire:

@@ -15,7 +15,7 @@ from actors.answers import EventView
 from gateway.client.call import Call, encode
 from gateway.client.core import ARRAYS, Core
 from gateway.client.errors import PiaohaoError, StreamEndedError, UnreachableError
-from gateway.client.exchange import Came, Lost, Order, Script
+from gateway.client.exchange import Came, Errands, Lost, Script
 from gateway.client.terms import Effort
 
 T = TypeVar("T")
@@ -23,10 +23,10 @@ T = TypeVar("T")
 PATH: Final = "/v1/stream"
 SUBPROTOCOL: Final = "piaohao.v1.json"
 MESSAGE_BYTES: Final = 1 << 20
-MESSAGE_ORDERS: Final = 1_000
+MESSAGE_ERRANDS: Final = 1_000
 """What the bank takes in one message."""
 ENVELOPE_BYTES: Final = 40
-"""What an order has around its command, at most: `{"id":"…","do":…},` with 16 digits."""
+"""What an errand has around its command, at most: `{"id":"…","do":…},` with 16 digits."""
 
 _FINAL: Final = frozenset({1002, 1003, 1007, 1009, 4400, 4401, 4409})
 """Close codes after which the same would end the same way."""
@@ -53,7 +53,7 @@ class WireLostError(Exception):
 
 
 class Answer(Struct, omit_defaults=True, gc=False):
-    """What one order was answered."""
+    """What one errand was answered."""
 
     id: str
     status: int
@@ -76,7 +76,7 @@ class StreamCore(Core):
     """The scripts of one stream."""
 
     # An array and its envelopes are one message.
-    array_bytes = MESSAGE_BYTES - MESSAGE_ORDERS * ENVELOPE_BYTES
+    array_bytes = MESSAGE_BYTES - MESSAGE_ERRANDS * ENVELOPE_BYTES
 
     def open_stream(self, target: str, effort: Effort) -> Script[None]:
         """Shake hands, as often as patience has it; who it was is proved then.
@@ -94,7 +94,7 @@ class StreamCore(Core):
         else:
             assert call.command is not None, "`Stream.do` looks"
             commands = (encode(call.command),)
-        reply = yield Order(commands, call.target == ARRAYS, self._terms.try_s)
+        reply = yield Errands(commands, call.target == ARRAYS, self._terms.try_s)
         assert reply is not None
         return reply
 
@@ -103,8 +103,8 @@ class StreamCore(Core):
         return not reply.headers or super()._proven(reply)
 
 
-def order_text(id_: str, command: bytes) -> bytes:
-    """Return an order as it stands in a message."""
+def errand_text(id_: str, command: bytes) -> bytes:
+    """Return an errand as it stands in a message."""
     return b'{"id":"%b","do":%b}' % (id_.encode(), command)
 
 
@@ -113,13 +113,13 @@ def resume_text(after: int) -> str:
     return f'{{"resume":{after}}}'
 
 
-def answer_of(order: Order, answers: Sequence[Answer]) -> Came:
-    """Return what an order would have been answered, had it gone by POST.
+def answer_of(errands: Errands, answers: Sequence[Answer]) -> Came:
+    """Return what errands would have been answered, had they gone by POST.
 
     Args:
-        answers: one for each of its commands, in their order.
+        answers: one for each command, in their order.
     """
-    if order.as_array:
+    if errands.as_array:
         return Came(200, {}, encode(answers))
     (answer,) = answers
     return Came(answer.status, {}, bytes(answer.body))

@@ -60,12 +60,12 @@ async def _three(talk: Talk) -> None:
 
 
 async def _refuse_all(talk: Talk) -> None:
-    """Answer whatever is ordered: there is no such payer."""
+    """Answer to every errand: there is no such payer."""
     while True:
-        orders = await talk.hear()
-        for order in orders if isinstance(orders, list) else [orders]:
+        errands = await talk.hear()
+        for errand in errands if isinstance(errands, list) else [errands]:
             status, body = problem(404, "ACCOUNT_NOT_FOUND")
-            answer = {"id": order["id"], "status": status, "body": msgspec.Raw(body)}
+            answer = {"id": errand["id"], "status": status, "body": msgspec.Raw(body)}
             await talk.say({"answers": [answer]})
 
 
@@ -295,11 +295,11 @@ async def test_command_without_an_answer_is_given_again_under_its_number() -> No
         await hang(talk)
 
     async def answer(talk: Talk) -> None:
-        order = await talk.hear()
-        given.append(order)
+        errand = await talk.hear()
+        given.append(errand)
         status, body = problem(422, "INSUFFICIENT_FUNDS")
         await talk.say(
-            {"answers": [{"id": order["id"], "status": status, "body": msgspec.Raw(body)}]}
+            {"answers": [{"id": errand["id"], "status": status, "body": msgspec.Raw(body)}]}
         )
         await hang(talk)
 

@@ -1,9 +1,9 @@
-"""Orders: commands on their way over a stream, and the connection that they share.
+"""The courier: takes commands over a stream, many tasks' on the connection that they share.
 
-Whoever gives an order waits for its own answer, however many others do; what has gathered while a
-message was being sent goes out in the next one. When the connection is lost, those whose orders had
-left are told so and give them again, under the same numbers, on the next one. Nothing is sent by
-the task that gives an order: it may be cancelled at any moment, and half a frame helps nobody.
+Whoever gives errands waits for its own answer, however many others do; what has gathered while a
+message was being sent goes out in the next one. When the connection is lost, those whose errands
+had left are told so and give them again, under the same numbers, on the next one. Nothing is sent
+by the task that gives them: it may be cancelled at any moment, and half a frame helps nobody.
 """
 
 from collections import deque
@@ -15,52 +15,52 @@ import msgspec
 import trio
 
 from gateway.client.errors import BusyError, PiaohaoError, UnreachableError
-from gateway.client.exchange import Came, Lost, Order
+from gateway.client.exchange import Came, Errands, Lost
 from gateway.client.stream_core import (
     ENVELOPE_BYTES,
     MESSAGE_BYTES,
-    MESSAGE_ORDERS,
+    MESSAGE_ERRANDS,
     Answer,
     StreamCore,
     WireLostError,
     answer_of,
-    order_text,
+    errand_text,
     read_message,
 )
 from gateway.client.terms import Effort, Terms
 from gateway.client.wire import Wire
 
 _PASSING: Final = (BusyError, UnreachableError)
-"""Troubles of a handshake that time may mend: the order's own patience says how long."""
+"""Troubles of a handshake that time may mend: the errand's own patience says how long."""
 
 
 class _Parcel:
-    """One order, from being given to being answered.
+    """Errands that are sent together, from being given to being answered.
 
     Attributes:
-        left: it was sent, or never will be.
+        left: they were sent, or never will be.
         done: there is a reply.
-        wanted: somebody still waits for it.
+        wanted: somebody still waits for the reply.
     """
 
-    __slots__ = ("_answers", "_missing", "done", "left", "order", "reply", "size", "wanted")
+    __slots__ = ("_answers", "_missing", "done", "errands", "left", "reply", "size", "wanted")
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.size = sum(map(len, order.commands)) + ENVELOPE_BYTES * len(order.commands)
-        self._answers: list[Answer | None] = [None] * len(order.commands)
-        self._missing = len(order.commands)
+    def __init__(self, errands: Errands) -> None:
+        self.errands = errands
+        self.size = sum(map(len, errands.commands)) + ENVELOPE_BYTES * len(errands.commands)
+        self._answers: list[Answer | None] = [None] * len(errands.commands)
+        self._missing = len(errands.commands)
         self.left = trio.Event()
         self.done = trio.Event()
         self.wanted = True
         self.reply: Came | Lost = Lost(False, "no connection was to be had")
 
     def take(self, index: int, answer: Answer) -> None:
-        """Note the answer to one of its commands; the last one makes the reply."""
+        """Note the answer to one of them; the last one makes the reply."""
         self._answers[index] = answer
         self._missing -= 1
         if not self._missing:
-            self.end(answer_of(self.order, [each for each in self._answers if each is not None]))
+            self.end(answer_of(self.errands, [each for each in self._answers if each is not None]))
 
     def end(self, reply: Came | Lost) -> None:
         self.reply = reply
@@ -68,7 +68,7 @@ class _Parcel:
         self.done.set()
 
 
-class Orders:
+class Courier:
     """The commands of one stream.
 
     Args:
@@ -88,18 +88,18 @@ class Orders:
         self._given = trio.Event()
         self._closed: Lost | None = None
 
-    async def give(self, order: Order) -> Came | Lost:
-        """Send an order once; returns its answer, or that it was lost."""
+    async def give(self, errands: Errands) -> Came | Lost:
+        """Send errands once; returns the answer to all of them, or that it was lost."""
         if self._closed is not None:
             return self._closed
-        parcel = _Parcel(order)
+        parcel = _Parcel(errands)
         self._queue.append(parcel)
         self._given.set()
         try:
             with trio.move_on_after(self._terms.patience_s):
                 await parcel.left.wait()
             if parcel.left.is_set():
-                with trio.move_on_after(order.timeout_s):
+                with trio.move_on_after(errands.timeout_s):
                     await parcel.done.wait()
         finally:
             parcel.wanted = False
@@ -189,8 +189,10 @@ class Orders:
         size = 0
         while self._queue:
             parcel = self._queue[0]
-            commands = parcel.order.commands
-            full = len(texts) + len(commands) > MESSAGE_ORDERS or size + parcel.size > MESSAGE_BYTES
+            commands = parcel.errands.commands
+            full = (
+                len(texts) + len(commands) > MESSAGE_ERRANDS or size + parcel.size > MESSAGE_BYTES
+            )
             if texts and full:
                 break
             self._queue.popleft()
@@ -202,7 +204,7 @@ class Orders:
             for index, command in enumerate(commands):
                 id_ = str(next(self._ids))
                 self._unanswered[id_] = parcel, index
-                texts.append(order_text(id_, command))
+                texts.append(errand_text(id_, command))
         if len(texts) == 1:
             return texts[0].decode()
         return f"[{b','.join(texts).decode()}]" if texts else ""
