@@ -198,6 +198,10 @@ soak SECONDS="3600": setup
 kills: setup
     {{ quote(bin / "pytest") }} -s -m long tests/crash/test_kill.py
 
+# A listener to events killed 100 times, and the node 6 times, under trade over a stream (2 minutes).
+stream-kills KILLS="100": setup
+    PIAOHAO_STREAM_KILLS={{ quote(KILLS) }} {{ quote(bin / "pytest") }} -s tests/e2e/test_stream.py
+
 # A million commands sent again and again across 50 kills, half of it with three shards (15 minutes).
 retries: setup
     {{ quote(bin / "pytest") }} -s -m long tests/crash/test_retries.py

@@ -96,7 +96,7 @@ class Courier:
         self._queue.append(parcel)
         self._given.set()
         try:
-            with trio.move_on_after(self._terms.patience_s):
+            with trio.move_on_after(self._terms.patience_s + self._terms.try_s):
                 await parcel.left.wait()
             if parcel.left.is_set():
                 with trio.move_on_after(errands.timeout_s):
@@ -190,10 +190,8 @@ class Courier:
         while self._queue:
             parcel = self._queue[0]
             commands = parcel.errands.commands
-            full = (
-                len(texts) + len(commands) > MESSAGE_ERRANDS or size + parcel.size > MESSAGE_BYTES
-            )
-            if texts and full:
+            too_many = len(texts) + len(commands) > MESSAGE_ERRANDS
+            if texts and (too_many or size + parcel.size > MESSAGE_BYTES):
                 break
             self._queue.popleft()
             if not parcel.wanted:

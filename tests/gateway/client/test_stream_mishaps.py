@@ -25,7 +25,7 @@ from gateway.client import (
 )
 from tests.gateway.client.bank import Bank
 from tests.gateway.client.front import Answer
-from tests.gateway.client.hands import BRIEF, PAYMENT, QUICK
+from tests.gateway.client.hands import PAYMENT, QUICK
 from tests.gateway.client.pretender import Pretender, Script, Talk, hang, leave, pretending
 from tests.gateway.client.test_mishaps import problem
 
@@ -34,6 +34,8 @@ pytestmark = pytest.mark.one_shard
 BANK = Bank()
 IDENTITY = BANK.certify("M1")
 OTHER = Bank("Bank of Others")
+SOON = Terms(patience_s=1, try_s=2, pause_s=0.001, pause_max_s=0.1)
+"""Gives up soon, but gives a busy machine its time."""
 FINAL = (1002, 1003, 1007, 1009, 4400, 4401, 4409)
 PASSING = (1001, 1006, 1008, 1011, 4408)
 
@@ -171,7 +173,7 @@ async def test_busy_bank_is_asked_again_and_so_is_who_is_not_the_bank() -> None:
         pretender.instead = [(502, b"<html>Bad gateway</html>")]
         pretender.tampered = lambda answer: _stripped(answer) if answer.status == 502 else None
         assert await _handed_out(stream, 1) == [1]
-    async with streaming(_three, terms=BRIEF) as (pretender, stream):
+    async with streaming(_three, terms=SOON) as (pretender, stream):
         pretender.instead = [problem(503, "NODE_BUSY")] * 1_000
         with pytest.raises(BusyError):
             await anext(stream.events())
@@ -217,7 +219,7 @@ async def test_answer_that_is_no_websockets_counts_as_none(head: bytes) -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, serve, [listener])
         address = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-        client = AsyncClient(address, merchant_no="M1", terms=BRIEF)
+        client = AsyncClient(address, merchant_no="M1", terms=SOON)
         async with client as bank, bank.stream() as stream:
             with trio.fail_after(20):
                 with pytest.raises(UnreachableError):
@@ -322,13 +324,13 @@ async def test_command_that_may_have_arrived_is_never_taken_for_failed() -> None
     async def keep(talk: Talk) -> None:
         await talk.hear()
 
-    async with streaming(keep, leave, terms=BRIEF) as (_, stream):
+    async with streaming(keep, leave, terms=SOON) as (_, stream):
         with pytest.raises(OutcomeUnknownError):
             await stream.pay("O1", **PAYMENT)
-    async with streaming(hang, terms=BRIEF) as (_, stream):
+    async with streaming(hang, terms=SOON) as (_, stream):
         with pytest.raises(OutcomeUnknownError):
             await stream.pay("O1", **PAYMENT)
-    client = AsyncClient("http://127.0.0.1:9", merchant_no="M1", terms=BRIEF)
+    client = AsyncClient("http://127.0.0.1:9", merchant_no="M1", terms=SOON)
     async with client as bank, bank.stream() as stream:
         with pytest.raises(UnreachableError):
             await stream.pay("O1", **PAYMENT)
@@ -341,9 +343,9 @@ async def test_listener_may_hear_nothing_for_longer_than_its_patience() -> None:
 
     async def close_late(talk: Talk) -> None:
         await talk.hear()
-        await trio.sleep(BRIEF.patience_s * 1.5)
+        await trio.sleep(SOON.patience_s * 1.5)
 
-    async with streaming(close_late, close_late, _three, terms=BRIEF) as (_, stream):
+    async with streaming(close_late, _three, terms=SOON) as (_, stream):
         assert await _handed_out(stream, 1) == [1]
 
 
