@@ -60,6 +60,7 @@ def run(settings: Settings, url: str | None, data: Path, *, strict: bool, json: 
 def _measured(peer: Peer, store: Path, settings: Settings, say: Say) -> list[Row]:
     rows: list[Row] = []
     failures: list[psycopg.Error] = []
+    interrupted = False
     try:
         for accounts in settings.sizes:
             for mix in settings.mixes:
@@ -68,6 +69,10 @@ def _measured(peer: Peer, store: Path, settings: Settings, say: Say) -> list[Row
             rows += trio.run(gateway_rows, peer, store, settings, say)
     except* psycopg.Error as errors:
         failures = list(_leaves(errors))
+    except* KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt  # by itself, as the command line knows it
     if failures:
         said = " ".join(str(failures[0]).split())
         raise CommandError(exits.CHECK_FAILED, f"PostgreSQL: {said}")

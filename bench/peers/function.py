@@ -125,6 +125,7 @@ def run(
             ],
             stdin=subprocess.DEVNULL,
             env=environment,
+            start_new_session=True,  # Ctrl-C is ours to answer, once the round is over
             capture_output=True,
             text=True,
             check=False,

@@ -13,10 +13,12 @@ from pathlib import Path
 import msgspec
 import psycopg
 import pytest
+import trio
 
 from bench.engine_bench import ZIPF_S
 from bench.peers import cluster as clusters
 from bench.peers import compare, function, packages
+from bench.peers.engine_rows import Peer
 from bench.peers.plan import Settings, Target, left_out, settings
 from bench.peers.report import as_table, row
 from gateway.cli import run
@@ -99,6 +101,20 @@ def test_comparison_that_is_interrupted_leaves_no_server(place: Path, how: signa
     assert not list(place.glob("piaohao-peer-*"))
     if how is not signal.SIGKILL:
         assert list(place.iterdir()) == []
+
+
+def test_interruption_among_tasks_is_one_by_itself(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: object) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "engine_rows", interrupted)
+    peer = Peer("", place)
+    with pytest.raises(KeyboardInterrupt):
+        compare._measured(peer, place, _TINY, print)
 
 
 def test_comparison_without_its_packages_says_what_to_install(
