@@ -59,7 +59,7 @@ class Dispatcher:
     ) -> None:
         self._node = node
         self._reach = Reach(allow)
-        self._tls = ssl.create_default_context() if tls is None else tls
+        self._tls = tls
         self._quick: Resolve = Resolver(32) if resolve is None else resolve
         self._slow: Resolve = Resolver(16) if resolve is None else resolve
         key = PrivateKey(keys.signing.key)
@@ -171,7 +171,7 @@ class Dispatcher:
         self._woken.set()
 
     def _hear(self, address: str, changed: Callable[[str], None]) -> AbstractContextManager[None]:
-        hearing = self._node.shard_of(address).watches.watch(address, changed)
+        hearing = self._node.hearing(address, changed)
         hearing.__enter__()
         return hearing
 
@@ -202,4 +202,7 @@ class Dispatcher:
         async def resolve(host: str, port: int) -> list[str]:
             return await (self._slow if slow() else self._quick)(host, port)
 
+        if self._tls is None:
+            # Reading what the machine trusts takes 20 ms: nobody waits for it who has no webhook.
+            self._tls = ssl.create_default_context()
         return Wire(target, self._reach, resolve, self._tls)

@@ -8,6 +8,8 @@ from gateway.exits import CommandError
 from gateway.webhooks.reach import Reach, is_public, read_ips
 from gateway.webhooks.target import TargetError, read_target
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 GOOD = """
     https://shop.example                 https://shop.example/
     HTTPS://Shop.Example/Hook            https://shop.example/Hook

@@ -26,6 +26,8 @@ from engine.address import row_key
 from gateway.webhooks.rounds import AT_ONCE, DEAD, PROBE_NS, Entry, Key, Rounds
 from tests.actors.driver import MORNING, SECOND, Bank
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 URL = "https://shop.example/"
 HOOK = "webhook/M1"
 MS = 1_000_000

@@ -16,6 +16,8 @@ from tests.gateway.certificates import Signer
 from tests.gateway.webhooks.receiver import Receiver, receiving
 from tests.gateway.webhooks.shop import LOOPBACK
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 
 class Names:
     """A resolver that answers as it was told to, one answer after the other, the last for ever.
