@@ -24,13 +24,15 @@ from gateway.webhooks.courier import Bureau, Courier, NotReportedError
 from gateway.webhooks.log import newest_event, webhook_of
 from gateway.webhooks.reach import Reach
 from gateway.webhooks.target import Target, read_target
-from gateway.webhooks.wire import Resolve, Resolver, Wire
+from gateway.webhooks.wire import CONNECTIONS, Resolve, Resolver, Wire
 from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.webhooks")
 
 DRAIN_S: Final = 3.0
 """How long attempts that are under way have when the node stops."""
+_KEPT: Final = ((100, CONNECTIONS), (1_000, 1), (float("inf"), 0))
+"""So many couriers at most, and so many idle connections each: 1,800 at most, all together."""
 _AGAIN_S: Final = 10.0
 _SKIP: Final = 2 + len("webhook/")
 
@@ -205,4 +207,6 @@ class Dispatcher:
         if self._tls is None:
             # Reading what the machine trusts takes 20 ms: nobody waits for it who has no webhook.
             self._tls = ssl.create_default_context()
-        return Wire(target, self._reach, resolve, self._tls)
+        couriers = len(self._couriers)
+        kept = next(each for most, each in _KEPT if couriers <= most)
+        return Wire(target, self._reach, resolve, self._tls, kept)

@@ -58,11 +58,19 @@ class Wire:
         reach: judges its addresses.
         resolve: looks them up.
         tls: judges its certificate.
+        kept: how many connections are kept for the next event.
     """
 
-    def __init__(self, target: Target, reach: Reach, resolve: Resolve, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        target: Target,
+        reach: Reach,
+        resolve: Resolve,
+        tls: ssl.SSLContext,
+        kept: int = CONNECTIONS,
+    ) -> None:
         self._target = target
-        self._http = _PinnedTransport(tls, _Backend(target, reach, resolve))
+        self._http = _PinnedTransport(tls, _Backend(target, reach, resolve), kept)
 
     async def aclose(self) -> None:
         """Hang up."""
@@ -109,11 +117,13 @@ async def _drop_body(response: httpx2.Response) -> None:
 class _PinnedTransport(httpx2.AsyncHTTPTransport):
     """httpx2's transport over connections of ours: it has no argument for that, only its pool."""
 
-    def __init__(self, tls: ssl.SSLContext, backend: httpcore2.AsyncNetworkBackend) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext, backend: httpcore2.AsyncNetworkBackend, kept: int
+    ) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=tls,
             max_connections=CONNECTIONS,
-            max_keepalive_connections=2,
+            max_keepalive_connections=kept,
             keepalive_expiry=_IDLE_S,
             network_backend=backend,
         )

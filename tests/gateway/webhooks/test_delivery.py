@@ -234,7 +234,7 @@ async def test_many_events_use_few_connections_and_arrive_side_by_side(tmp_path:
         await shop.until(delivered=200, pending=0, cursor=200)
         assert sorted(receiver.sequences) == list(range(1, 201))
         assert receiver.most <= AT_ONCE
-        assert receiver.connections < 100
+        assert receiver.connections <= 2 * AT_ONCE
 
 
 async def test_node_that_stops_lets_what_is_under_way_end_and_notes_it(tmp_path: Path) -> None:
