@@ -23,6 +23,13 @@ PATH: Final = "/v1/signing-certificates"
 """Where the list is, for anybody."""
 
 _CERTIFICATES_MAX: Final = 100
+_UNREADABLE: Final = (
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+    ValueError,
+)
+"""What a certificate's extensions may come to: none of these is a ValueError but the last."""
 _KNOWN_CRITICAL: Final = (x509.BasicConstraints, x509.KeyUsage)
 
 
@@ -127,7 +134,7 @@ def _may_sign_certificates(certificate: x509.Certificate) -> bool:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+    except _UNREADABLE:
         return False
     return constraints.ca and usage.key_cert_sign and _understood(certificate)
 
@@ -137,7 +144,7 @@ def _is_for_messages(certificate: x509.Certificate) -> bool:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+    except _UNREADABLE:
         return False
     signs = usage.digital_signature and not usage.key_cert_sign and not constraints.ca
     return signs and MESSAGE_SIGNING in purposes and _understood(certificate)
