@@ -97,6 +97,19 @@ async def touch(stream: trio.SocketStream) -> None:
     await stream.send_all(b"GET")
 
 
+async def idle_on(stream: trio.SocketStream) -> None:
+    """Have a stream, answer its pings, and order nothing."""
+    await stream.send_all(
+        b"GET /v1/stream?merchant_no=M1 HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: piaohao.v1.json\r\n\r\n"
+    )
+    while data := await stream.receive_some():
+        if data.endswith(b"\x89\0"):
+            await stream.send_all(b"\x8a\x80\0\0\0\0")
+
+
 _BODY: Final = b"Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
 ATTACKS: Final[Mapping[str, tuple[int, float, Attack]]] = {
     # How many attackers there are, after how many seconds one comes again, what it does.
@@ -114,6 +127,9 @@ ATTACKS: Final[Mapping[str, tuple[int, float, Attack]]] = {
     "connections": (16, 0, touch),
     "requests and resets": (16, 0, leave),
 }
+STREAMS: Final = "idle streams"
+"""For nodes where anybody may have one."""
+_STREAMS_MAX: Final = 5_000
 
 
 async def _attacker(number: int, port: int, again_s: float, attack: Attack) -> None:
@@ -131,7 +147,7 @@ async def _attacker(number: int, port: int, again_s: float, attack: Attack) -> N
 async def _attack(port: int, attackers: int, names: Sequence[str]) -> None:
     async with trio.open_nursery() as nursery:
         for name in names:
-            most, again_s, attack = ATTACKS[name]
+            most, again_s, attack = ATTACKS.get(name, (_STREAMS_MAX, AGAIN_S, idle_on))
             for number in range(min(most, attackers)):
                 nursery.start_soon(_attacker, number, port, again_s, attack)
                 if number % 100 == 99:

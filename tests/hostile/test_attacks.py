@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from tests.e2e.bank import NAME, Bank
 from tests.gateway.serving import Door
-from tests.hostile.attackers import ATTACKS
+from tests.hostile.attackers import ATTACKS, STREAMS
 from tests.hostile.bystanders import Bystanders, Noticed, memory_of
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
@@ -29,6 +29,7 @@ ROUND_S: Final = float(os.environ.get("PIAOHAO_ROUND_S", "8"))
 STEADY_S: Final = 3.0
 """After this an attack is what it is going to be: its first burst is over."""
 RATIO_MAX: Final = 3.0
+STREAM_KIB_MAX: Final = 56
 DOORS: Final[tuple[Door, ...]] = ("main", "express")
 
 
@@ -61,10 +62,19 @@ async def _attacked(site: Site, attackers: int, *names: str) -> AsyncIterator[No
 
 
 @asynccontextmanager
-async def _bank(folder: Path, door: Door) -> AsyncIterator[Site]:
-    """A signed node, and honest clients of one of its listeners."""
+async def _bank(folder: Path, door: Door, *more: str) -> AsyncIterator[Site]:
+    """A node, signed unless told otherwise, and honest clients of one of its listeners."""
     bank = Bank(folder)
-    options = ("--plain", "--name", NAME, "--rate", "100000", "--express-listen", "127.0.0.1:0")
+    options = (
+        *more,
+        "--plain",
+        "--name",
+        NAME,
+        "--rate",
+        "100000",
+        "--express-listen",
+        "127.0.0.1:0",
+    )
     async with bank.serving(*options) as running:
         await bank.open_business()
         address = running.address if door == "main" else running.express_address
@@ -116,7 +126,36 @@ async def test_attack_costs_others_little_time(
     assert ratio <= RATIO_MAX
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("door", DOORS)
+async def test_idle_streams_take_little_memory(
+    door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five thousand of them, each pinged every 25 s; others are served beside them."""
+    streams = 5_000
+    async with _bank(tmp_path, door, "--unsigned", "--connections", "8000") as site:
+        await site.bystanders.notice(1)
+        quiet = await site.bystanders.notice(ROUND_S)
+        before = memory_of(site.pid)
+        async with _attacked(site, streams, STREAMS):
+            await site.bystanders.notice(2 * STEADY_S)
+            during = await site.bystanders.notice(ROUND_S)
+            files = _open_files(site.pid)
+            each = (memory_of(site.pid) - before) / streams / 1_024
+    with capsys.disabled():
+        print(
+            f"\n{STREAMS:20} {door:8} p99 {quiet.p99_s * 1e3:6.1f} ms quiet, "
+            f"{during.p99_s * 1e3:7.1f} ms beside {streams}; {each:.1f} KiB each"
+        )
+    assert files > streams
+    assert each <= STREAM_KIB_MAX
+
+
 def _add(sum_: Noticed, more: Noticed) -> None:
     sum_.took_s += more.took_s
     sum_.lost += more.lost
     sum_.peak_bytes = max(sum_.peak_bytes, more.peak_bytes)
+
+
+def _open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
