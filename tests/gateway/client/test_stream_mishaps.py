@@ -207,9 +207,11 @@ async def test_answer_that_makes_no_stream_of_this_protocol_is_not_read_on() -> 
     ],
 )
 async def test_answer_that_is_no_websockets_counts_as_none(head: bytes) -> None:
-    """Whatever it is, patience ends, and what is raised is an error of the client's own."""
+    """Nobody waits for more of it, patience ends, and what is raised is the client's own."""
+    tries: list[trio.SocketStream] = []
 
     async def serve(stream: trio.SocketStream) -> None:
+        tries.append(stream)
         async with stream:
             with suppress(trio.BrokenResourceError):
                 await stream.receive_some()
@@ -226,6 +228,7 @@ async def test_answer_that_is_no_websockets_counts_as_none(head: bytes) -> None:
                     await anext(stream.events())
                 with pytest.raises(UnreachableError):
                     await stream.pay("O1", **PAYMENT)
+        assert len(tries) > 4
         nursery.cancel_scope.cancel()
 
 
