@@ -173,7 +173,8 @@ async def test_timers_that_are_many_fire_together_after_an_abnormal_exit() -> No
             await shard.ask(f"purse/a{n}", SetAlarms(put))
     store = store.reopened()
     before = store.last.sequence
-    async with running(store, Limits(slice_s=60.0), DomainClock(due_ns + 400)):
+    unhurried = Limits(slice_s=60.0, batch_s=60.0)
+    async with running(store, unhurried, DomainClock(due_ns + 400)):
         pass
     assert list(store.snapshot().scan(TIMERS)) == []
     assert store.last.sequence <= before + 8
