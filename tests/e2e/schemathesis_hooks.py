@@ -31,6 +31,7 @@ _UNSAYABLE = re.compile(
             "the cursor is not one of ours",
             "the cursor is not of this list",
             "`from` and `to` take `order=time`",
+            "`last` is not before `first`, and no more than 199 behind it",
         )
     )
 )
@@ -50,6 +51,10 @@ _EXAMPLES: dict[str, Any] = {
     "currency": "AAA",
     "method": "transfer",
     "business_date": "2026-01-05",
+    "url": "https://shop.invalid/",
+    "sequence": 1,
+    "first": 1,
+    "last": 1,
     "csr": body_of(new_csr(new_key(), "0")),
 }
 """What to ask for first, so that every endpoint is met where it has something to say; whatever is
