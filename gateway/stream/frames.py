@@ -47,6 +47,7 @@ class Frames:
         now: monotonic seconds.
 
     Attributes:
+        begun_at: when a message began whose end has not come; None where none has.
         broken: what came in was no frame, and where the next would begin is not known.
     """
 
@@ -58,6 +59,7 @@ class Frames:
         "_held",
         "_now",
         "_protocol",
+        "begun_at",
         "broken",
     )
 
@@ -69,12 +71,8 @@ class Frames:
         self._fragments = 0
         self._controls = float(bounds.controls_at_once)
         self._at = now()
+        self.begun_at: float | None = None
         self.broken = False
-
-    @property
-    def within(self) -> bool:
-        """Whether a message has begun and its end has not come."""
-        return bool(self._held) or self._fragments > 0
 
     def feed(self, data: bytes) -> None:
         """Take what has come in."""
@@ -111,6 +109,8 @@ class Frames:
         return None
 
     def _add(self, piece: bytes, *, fragment_ends: bool) -> None:
+        if self.begun_at is None:
+            self.begun_at = self._now()
         # One buffer: a client that sends byte by byte must not have each kept as an object.
         self._held += piece
         self._fragments += fragment_ends
@@ -125,6 +125,7 @@ class Frames:
         text = Text(bytes(self._held))
         self._held = bytearray()
         self._fragments = 0
+        self.begun_at = None
         return text
 
     def _count_control(self) -> None:

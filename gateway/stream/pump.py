@@ -40,7 +40,6 @@ class Pump:
         "_ends_at",
         "_heard_at",
         "_listening",
-        "_message_at",
         "_scope",
         "_sending_at",
         "_stirred",
@@ -59,7 +58,6 @@ class Pump:
         self._closed = trio.Event()
         self._scope = trio.CancelScope()
         self._heard_at = trio.current_time()
-        self._message_at: float | None = None
         self._sending_at: float | None = None
         self._ends_at: float | None = None
         self._listening = False
@@ -108,10 +106,6 @@ class Pump:
             turns += 1
             if not turns % _TURNS:
                 await trio.lowlevel.checkpoint()
-        if not session.within:
-            self._message_at = None
-        elif self._message_at is None:
-            self._message_at = self._heard_at
 
     async def _until_stirred(self) -> None:
         """Wait until the session may hear again: room in its window, its time, or its end."""
@@ -166,7 +160,8 @@ class Pump:
     def _look_at_client(self, now: float) -> None:
         session, bounds = self.session, self._bounds
         quiet_s = now - self._heard_at
-        if self._message_at is not None and now >= self._message_at + bounds.message_s:
+        begun_at = session.begun_at
+        if begun_at is not None and now >= begun_at + bounds.message_s:
             session.shut(Close(CloseCode.TOO_SLOW, "a message has no end"))
         elif quiet_s >= bounds.ping_s + bounds.pong_s:
             session.shut(Close(CloseCode.TOO_SLOW, "a ping has no answer"))

@@ -104,9 +104,9 @@ class Session:
         return self._unanswered < self._bounds.window and trio.current_time() >= self.deaf_until
 
     @property
-    def within(self) -> bool:
-        """Whether a message has begun and its end has not come."""
-        return self._frames.within
+    def begun_at(self) -> float | None:
+        """When a message began whose end has not come; None where none has."""
+        return self._frames.begun_at
 
     @property
     def idle(self) -> bool:

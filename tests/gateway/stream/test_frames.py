@@ -63,7 +63,7 @@ def test_byte_by_byte_is_the_same_as_at_once() -> None:
     line = Line()
     found = [each for byte in data for each in line.read(bytes([byte]))]
     assert found == Line().read(data) == [Text("é[".encode() + b"x" * 200), Text(b"{}")]
-    assert not line.frames.within
+    assert line.frames.begun_at is None
 
 
 FAULTS = {
@@ -138,7 +138,7 @@ def test_length_alone_promises_nothing() -> None:
 def test_endless_fragments_end(piece: bytes) -> None:
     line = Line(fragments_max=50)
     assert line.read(frame(0x01, piece) + frame(0x00, piece) * 49) == []
-    assert line.frames.within
+    assert line.frames.begun_at is not None
     assert line.ends(frame(0x00, piece)) is CloseCode.TOO_LARGE
 
 

@@ -83,6 +83,28 @@ async def test_message_without_end_is_not_waited_for(tmp_path: Path, door: Door)
         assert await client.closed() == (4408, "a message has no end")
 
 
+async def test_messages_that_come_without_a_pause_are_not_one_without_end(
+    tmp_path: Path, door: Door
+) -> None:
+    """What comes in ends within a message each time, as it does for who sends on and on."""
+    async with (
+        shop(tmp_path, door=door, stream_bounds=QUICK) as running,
+        streaming(running) as client,
+    ):
+        end = trio.current_time() + 3 * QUICK.message_s
+        number, begun = 0, b""
+        while client.close is None and trio.current_time() < end:
+            text = b'{"id":"%d","do":{}}' % number
+            following = frame(0x81, text)
+            await client.stream.send_all(begun + following[:-1])
+            begun = following[-1:]
+            if number:
+                await client.until(lambda id_=f"{number - 1}": id_ in client.answers)  # type: ignore[misc]
+            await trio.sleep(QUICK.tick_s / 5)
+            number += 1
+        assert client.close is None
+
+
 async def test_silent_client_is_asked_and_closed_unless_it_answers(
     tmp_path: Path, door: Door
 ) -> None:
