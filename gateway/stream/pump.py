@@ -79,12 +79,13 @@ class Pump:
         session = self.session
         lingered = 0
         while not session.left:
+            # While nobody listens, a client's silence is not its own.
+            self._heard_at = trio.current_time()
             self._listening = True
             data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
             self._listening = False
             if not data:
                 return
-            self._heard_at = trio.current_time()
             self._asked = False
             if session.closed:
                 lingered += len(data)

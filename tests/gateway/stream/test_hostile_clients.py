@@ -118,6 +118,26 @@ async def test_silent_client_is_asked_and_closed_unless_it_answers(
         assert client.close == (4408, "a ping has no answer")
 
 
+@pytest.mark.one_shard  # whose commits are held
+async def test_client_that_waits_for_its_window_is_not_taken_for_silent(
+    tmp_path: Path, door: Door
+) -> None:
+    """Who is not listened to cannot be heard: it is asked before it is given up."""
+    bounds = StreamBounds(window=1, tick_s=0.05, ping_s=0.2, pong_s=0.3)
+    async with (
+        shop(tmp_path, door=door, stream_bounds=bounds) as running,
+        streaming(running) as client,
+    ):
+        (shard,) = running.node.shards
+        shard.hold_commits()
+        await client.send({"id": "1", "do": payment("O1")})
+        await trio.sleep(2 * (bounds.ping_s + bounds.pong_s))
+        shard.let_commits()
+        assert (await client.answer("1"))["status"] == 201
+        await client.until(lambda: client.pings)
+        assert client.close is None
+
+
 async def test_ping_is_answered_with_what_it_says(tmp_path: Path, door: Door) -> None:
     async with shop(tmp_path, door=door) as running, streaming(running) as client:
         await client.send_event(Ping(b"hm?"))
