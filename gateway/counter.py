@@ -265,6 +265,11 @@ class Counter:
         unknown = follows and state_of(self._desk.node, MERCHANT, follows) is None
         if unknown or (merchant_no and follows != merchant_no):
             raise RequestError(Refusal.MERCHANT_NOT_FOUND)
+        if self._gate is None and "origin" in request.headers:
+            # Any site's page may have a browser open one, in the name of whoever looks at it (RFC
+            # 6455, section 10.2). Where requests are signed it cannot: a page sets no headers.
+            detail = "a page (Origin) gets no stream where nothing is signed"
+            raise RequestError(RequestCode.HANDSHAKE_REFUSED, detail)
         answer = Answer(101, Raw(b""), own=accepted(request.headers))
         place_for(merchant_no)
         return Opened(

@@ -69,6 +69,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     ),
     "no subprotocol": ({"sec_websocket_protocol": None}, 400, "HANDSHAKE_REFUSED"),
     "other subprotocol": ({"sec_websocket_protocol": "chat"}, 400, "HANDSHAKE_REFUSED"),
+    "page of another site": ({"origin": "https://evil.example"}, 400, "HANDSHAKE_REFUSED"),
     "time": ({"headers": [("request-timeout-s", "61")]}, 422, "INVALID_REQUEST"),
     "parameter": ({"target": "/v1/stream?from=1"}, 422, "INVALID_REQUEST"),
     "no such merchant": ({"target": "/v1/stream?merchant_no=M9"}, 404, "MERCHANT_NOT_FOUND"),
@@ -172,7 +173,8 @@ async def test_signed_node_knows_whose_stream_it_is(tmp_path: Path, door: Door) 
         await as_operator(running, "/v1/merchants", {"merchant_no": "M2", "currency": "USD"})
         m1 = await certify(running, MERCHANT)
         headers = signed(running, m1)
-        async with streaming(running, "/v1/stream", headers=headers) as client:
+        page = "https://page.example"  # where requests are signed, whose it is does not count
+        async with streaming(running, "/v1/stream", headers=headers, origin=page) as client:
             got = client.head.headers
             answered = read_response(got["signature-input"], got["signature"])
             verify_response(
