@@ -126,11 +126,16 @@ class Session:
             if isinstance(frame, Left):
                 self.left = True
                 self.shut(Close(CloseCode.NORMAL))
-            elif isinstance(frame, Ping):
-                self._pong = frame.payload  # one answer to the last of several is enough
-                self.wake()
-            elif isinstance(frame, Text) and self.closing is None:
+            elif self.closing is not None:
+                pass
+            elif isinstance(frame, Text):
                 self._hear(frame.body)
+            else:
+                # A client that sends these is never asked, so this is where its standing is seen.
+                self._check_standing()
+                if isinstance(frame, Ping):
+                    self._pong = frame.payload  # one answer to the last of several is enough
+                    self.wake()
         except CloseError as error:
             self.shut(error.close)
             return False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from wsproto.events import CloseConnection, Ping
+from wsproto.events import CloseConnection, Ping, Pong
 
 from gateway.listener.bounds import Bounds
 from gateway.server import Serving
@@ -225,10 +225,10 @@ async def test_slow_reader_is_slowed_then_closed_and_loses_nothing(
             assert again.sequences == list(range(1, len(again.events) + 1))
 
 
-@pytest.mark.parametrize("moment", ["message", "event", "ping"])
+@pytest.mark.parametrize("moment", ["message", "event", "its ping", "its pong", "ping"])
 async def test_revoked_certificate_ends_the_stream(moment: str, tmp_path: Path, door: Door) -> None:
     """With the next message, which is not done; with the next event, which it does not get; and
-    else with the next ping."""
+    else with the next ping, the node's or its own: nobody stays by control frames alone."""
     keys = new_bank(tmp_path / "keys")
     bounds = QUICK if moment == "ping" else StreamBounds()
     async with shop(tmp_path / "bank", keys=keys, door=door, stream_bounds=bounds) as running:
@@ -243,6 +243,10 @@ async def test_revoked_certificate_ends_the_stream(moment: str, tmp_path: Path, 
                 await client.send({"id": "2", "do": payment("O2")})
             elif moment == "event":
                 await as_operator(running, "/v1/commands", [payment("O2")])
+            elif moment == "its ping":
+                await client.send_event(Ping(b""))
+            elif moment == "its pong":
+                await client.send_event(Pong(b""))
             code, reason = await client.closed()
             assert (code, reason.partition(":")[0]) == (4401, "SIGNER_REVOKED")
             assert (list(client.answers), client.sequences) == (["1"], [1])
