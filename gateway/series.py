@@ -107,6 +107,11 @@ class Series:
         """Start everything; what is not with the engine when this returns follows by callback."""
         self._go_on()
 
+    @property
+    def held_up(self) -> bool:
+        """Whether a move of the clock waits, and what comes after it in the array with it."""
+        return self._next < len(self._entries)
+
     def _go_on(self) -> None:
         """Go through the array up to its end, or to a move of the clock that has to wait.
 

@@ -59,6 +59,7 @@ class Session:
         "_bounds",
         "_changed",
         "_frames",
+        "_held_up",
         "_in_hand",
         "_lost",
         "_opened",
@@ -86,6 +87,7 @@ class Session:
         self._pinging = False
         self._pong: bytes | None = None
         self._starting = False
+        self._held_up: Series | None = None  # what came before the next message has not begun
         self._turned_away = 0
         self._lost = False
         self.wake: Callable[[], None] = _nobody
@@ -101,6 +103,10 @@ class Session:
         """Whether the next message may be read; what comes after a close frame is nobody's."""
         if self.closing is not None:
             return self.closed
+        if self._held_up is not None:
+            if self._held_up.held_up:
+                return False
+            self._held_up = None
         return self._unanswered < self._bounds.window and trio.current_time() >= self.deaf_until
 
     @property
@@ -168,15 +174,18 @@ class Session:
         self._starting = True
         self._turned_away = 0
         desk = opened.desk
-        Series(
+        series = Series(
             desk.node,
             entries,
             trio.current_time() + opened.timeout_s,
             movable=desk.clock_kind == "domain",
             lane=self,
             hear=partial(self._answer, errands.ids),
-        ).start()
+        )
+        series.start()
         self._starting = False
+        if series.held_up:
+            self._held_up = series
         if self._turned_away * 2 > len(entries):
             self._be_deaf()
 

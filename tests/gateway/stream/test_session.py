@@ -191,6 +191,23 @@ async def test_clock_that_is_moved_is_told_of_once_it_has_moved() -> None:
         assert answers["3"]["now"] == "2026-01-07T08:00:00.000Z"
 
 
+async def test_message_does_not_overtake_one_whose_clock_has_to_wait() -> None:
+    """A move of the clock waits for what was before it in its array, so what follows does too."""
+    async with open_desk() as desk:
+        await desk.shop()
+        talk = Talk(desk)
+        move = {"command": "advance_clock", "to": "2026-01-06T08:00:00Z"}
+        waiting = [hold("H1", 300), capture("H1", "C1", 200), move, payment("O", 1)]
+        first = [{"id": f"{n}", "do": each} for n, each in enumerate(waiting)]
+        talk.say(first, {"id": "last", "do": payment("O", 2)})
+        await talk.until_idle()
+        while talk.go_on():
+            await talk.until_idle()
+        answers = {each["id"]: each for sent in talk.sent for each in sent["answers"]}
+        assert (answers["3"]["status"], answers["last"]["status"]) == (201, 409)
+        assert answers["3"]["body"]["created_at"] == "2026-01-06T08:00:00.000Z"
+
+
 async def test_node_that_stops_answers_what_it_has_begun_and_then_closes() -> None:
     async with held() as (desk, release):
         talk = Talk(desk)
