@@ -184,9 +184,7 @@ class Series:
     def _submit(self, index: int) -> Fault | None:
         """Hand one command to the engine; returns its refusal at the door, if any."""
         command: Any = self._entries[index]
-        if self._moving >= 0:
-            self._tell_of_move()
-        return self._node.submit(
+        fault = self._node.submit(
             first_actor(command),
             command,
             partial(self._conclude, index),
@@ -195,6 +193,9 @@ class Series:
             lane=self._lane,
             mark=self._mark,
         )
+        if fault is None and self._moving >= 0:
+            self._tell_of_move()  # it goes along with the command
+        return fault
 
     def _conclude(self, index: int, outcome: Any) -> None:
         """Note an outcome, and start what waited for it and for nothing else.

@@ -20,7 +20,15 @@ from gateway.stream.closing import Close, CloseCode
 from gateway.stream.handshake import SUBPROTOCOL
 from gateway.stream.session import Session
 from gateway.table import ENDPOINTS
-from tests.gateway.desk_client import Client, capture, hold, open_desk, payment
+from tests.gateway.desk_client import (
+    MORNING,
+    SECOND,
+    Client,
+    capture,
+    hold,
+    open_desk,
+    payment,
+)
 
 HANDSHAKE = {
     "upgrade": "websocket",
@@ -189,6 +197,21 @@ async def test_clock_that_is_moved_is_told_of_once_it_has_moved() -> None:
         assert answers["1"] == {"object": "clock", "now": "2026-01-06T08:00:00.000Z"}
         assert answers["2"]["created_at"] == "2026-01-06T08:00:00.000Z"
         assert answers["3"]["now"] == "2026-01-07T08:00:00.000Z"
+
+
+async def test_clock_is_moved_though_what_follows_is_turned_away() -> None:
+    """Usually a command takes the move along; one that nobody lets in takes nothing anywhere."""
+    async with held(unconfirmed_max=3) as (desk, release):
+        talk = Talk(desk)
+        move = {"command": "advance_clock", "to": "2026-01-06T08:00:00Z"}
+        talk.say(_errands(range(3)), [{"id": "m", "do": move}, {"id": "p", "do": payment("P")}])
+        (message,) = talk.take()
+        assert [(each["id"], each["status"]) for each in message["answers"]] == [("p", 503)]
+        release()
+        await talk.until_idle()
+        answers = {each["id"]: each["body"] for sent in talk.sent for each in sent["answers"]}
+        assert answers["m"]["now"] == "2026-01-06T08:00:00.000Z"
+        assert desk.node.clock.now_ns() == MORNING + 24 * 60 * 60 * SECOND
 
 
 async def test_message_does_not_overtake_one_whose_clock_has_to_wait() -> None:
