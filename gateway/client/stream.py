@@ -142,15 +142,15 @@ class Stream:
         Raises:
             PiaohaoError: there was none to be had.
         """
-        nursery = self._nursery
-        if nursery is None:
-            raise UnreachableError("the stream is closed")
         wires: list[Wire] = []
 
         async def step(step: Step) -> Reply:
             if not isinstance(step, Send) or step.target != self._target:
                 return await self._perform(step)
             self._drop(wires)
+            nursery = self._nursery
+            if nursery is None:  # maybe since the last try
+                raise UnreachableError("the stream is closed")
             wire = Wire(self._way, step)
             wires.append(wire)
             return await wire.open(nursery)

@@ -118,6 +118,7 @@ class Wire:
         try:
             await self._live_and_end()
         finally:
+            self._decide(Lost(False, "it was not connected yet"))
             self.ended.set()
 
     async def _live_and_end(self) -> None:

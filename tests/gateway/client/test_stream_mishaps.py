@@ -2,13 +2,14 @@
 
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from gateway.client import (
     AsyncClient,
@@ -380,6 +381,35 @@ async def test_tasks_that_use_a_stream_while_it_is_closed_are_told() -> None:
             await listening.wait()
     assert len(errors) == 2
     assert all("closed" in each for each in errors)
+
+
+@pytest.mark.parametrize("moment", ["pause", "dialling"])
+async def test_listener_that_has_no_connection_is_told_of_the_streams_end(moment: str) -> None:
+    """At once, and as of any other loss, also between two tries and while one is being made."""
+    with ExitStack() as sockets:
+        socket = sockets.enter_context(trio.socket.socket())
+        await socket.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{socket.getsockname()[1]}"  # refuses, as nobody listens
+        if moment == "dialling":
+            socket.listen()
+            address = address.replace("http", "https")
+        terms = Terms(pause_s=0.3, pause_max_s=0.3)
+        client = AsyncClient(address, merchant_no="M1", terms=terms)
+
+        async def listen(stream: Stream) -> None:
+            with pytest.raises(UnreachableError, match="the stream is closed"):
+                await anext(stream.events())
+
+        with trio.fail_after(4):
+            async with (
+                client as bank,
+                trio.open_nursery() as nursery,
+                bank.stream() as stream,
+            ):
+                nursery.start_soon(listen, stream)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                if moment == "dialling":
+                    sockets.enter_context((await socket.accept())[0])
 
 
 async def test_bank_that_has_gone_silent_is_left() -> None:
