@@ -229,6 +229,8 @@ class Counter:
             return place.refusal
         if endpoint.takes_slots and self._desk.node.full():
             return failed(faulted(NODE_BUSY))
+        if self._gate is None and endpoint.access != "anyone" and _is_foreign(request):
+            return failed(problem(RequestCode.FOREIGN_PAGE))
         merchant_no, mark = "", None
         identity = self._identify(visit, endpoint, request)
         if identity is not None:
@@ -361,6 +363,16 @@ class _Visit:
         self.trusted = trusted
         self.identity: Identity | None = None
         self.headers: dict[str, str] = {REQUEST_ID: request_id}
+
+
+def _is_foreign(request: Request) -> bool:
+    """Return whether a page of another site has had a browser send a request.
+
+    A page cannot leave Origin out where it matters (Fetch, section 3.2), and no preflight asks
+    before a POST without a body. Where requests are signed no page can make one.
+    """
+    origin = request.headers.get("origin")
+    return origin is not None and origin != f"{request.scheme}://{request.headers.get('host', '')}"
 
 
 def _row(place: Place, request: Request) -> str:

@@ -70,6 +70,7 @@ class RequestCode(StrEnum):
     NONCE_USED = "NONCE_USED"
     SIGNED_BEFORE_START = "SIGNED_BEFORE_START"
     NOT_FOR_MERCHANTS = "NOT_FOR_MERCHANTS"
+    FOREIGN_PAGE = "FOREIGN_PAGE"
     RATE_LIMITED = "RATE_LIMITED"
     TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
     CERTIFIED_TOO_OFTEN = "CERTIFIED_TOO_OFTEN"
@@ -152,6 +153,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     ),
     RequestCode.NOT_FOR_MERCHANTS: Meaning(
         403, "Only the bank itself may ask for this.", "Ask the bank."
+    ),
+    RequestCode.FOREIGN_PAGE: Meaning(
+        403,
+        "A page of another site has a browser ask, and on this node nothing is signed.",
+        "Ask from a program; pages have no business with a node that knows nobody.",
     ),
     # What is addressed does not exist.
     RequestCode.NOT_FOUND: Meaning(

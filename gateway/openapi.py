@@ -152,7 +152,7 @@ def _merchants(endpoint: Endpoint) -> bool:
 def _general(endpoint: Endpoint) -> tuple[Code, ...]:
     codes: tuple[Code, ...] = _ANY + (_WITH_QUERY if endpoint.body is None else _WITH_BODY)
     if endpoint.access != "anyone":
-        codes += _SIGNED
+        codes += (*_SIGNED, RequestCode.FOREIGN_PAGE)
     if endpoint.access == "merchant":
         codes += (Refusal.MERCHANT_NOT_FOUND,)
     elif endpoint.access == "bank":
@@ -275,6 +275,8 @@ def _problem(
     if set(codes) & set(row.codes):
         return response
     kind = "Read" if row.body is None else "Command" if isclass(row.body) else "Commands"
+    if status == HTTPStatus.FORBIDDEN and row.access == "bank":
+        kind = f"Bank{kind}"  # which a merchant is refused, too
     name = kind + HTTPStatus(status).phrase.title().replace(" ", "")
     assert responses.setdefault(name, response) == response, name
     return {"$ref": f"#/components/responses/{name}"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -54,6 +55,24 @@ def test_member_of_a_state_is_nobodys_to_assign(endpoint: Endpoint) -> None:
         else:
             (problem,) = found.entries
         assert problem.code == "INVALID_REQUEST", name
+
+
+async def test_page_of_another_site_is_not_heard_where_nothing_is_signed(
+    tmp_path: Path, door: Door
+) -> None:
+    """No preflight comes before a POST without a body; what is anybody's stays so."""
+    async with serving(tmp_path, door=door) as running:
+        host = running.express_address or running.address if door == "express" else running.address
+        own = b"Origin: " + host.encode() + b"\r\n"
+        foreign = b"Origin: https://example.com\r\n"
+        stream = await connect(running)
+        asked = b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n%b\r\n"
+        answers = []
+        for fields in (foreign, b"Origin: null\r\n", own, b""):
+            await stream.send_all(addressed(running, asked % fields))
+            answers.append((await read_answer(stream)).status)
+        assert answers == [403, 403, 404, 404]
+        await trio.aclose_forcefully(stream)
 
 
 INJECTED = "injected"
