@@ -46,7 +46,8 @@ class Watches:
         for states in (batch.actors, batch.hubs):
             # Python goes through the smaller of the two.
             for key in self._by_key.keys() & states.keys():
-                address, watching = self._by_key[key]
+                # One that was told before may have ended this watch.
+                address, watching = self._by_key.get(key, ("", {}))
                 for changed in list(watching.values()):
                     tell_caller(changed, address)
 

@@ -106,3 +106,23 @@ async def test_node_watches_an_actor_on_whatever_shard_it_is(shard: int) -> None
             await node.ask(BANK, Give(payee, 5))
             with trio.fail_after(5):
                 await watch.changed()
+
+
+async def test_watcher_may_end_another_watch_of_the_same_commit() -> None:
+    """Each ends the other's, so whichever is told first, the second is gone by its turn."""
+    woken, other = Woken(), {PAYEE: "purse/b", "purse/b": PAYEE}
+    async with running(GatedStore()) as shard:
+        await shard.ask(BANK, Give(PAYEE, 5))
+
+        def end_the_other(address: str) -> None:
+            woken.append(address)
+            watches[other[address]].__exit__(None, None, None)
+
+        watches = {each: shard.watches.watch(each, end_the_other) for each in other}
+        for watch in watches.values():
+            watch.__enter__()
+        await shard.ask(PAYEE, Give("purse/b", 3))
+        await shard.ask(PAYEE, Give(BANK, 1))
+        assert shard.failure is None
+    assert woken, "nobody was told"
+    assert len(set(woken)) == 1
