@@ -81,14 +81,6 @@ class AsyncShell(Generic[C]):
         """
         return await self._run(self._core.send_array(body, put_off))
 
-    async def webhooks(self, url: str) -> WebhookVerifier:
-        """Return what tells the bank's webhooks to a URL of yours from anybody else's.
-
-        It knows the keys that the bank has now; when one comes of which it knows no key, ask for
-        it anew.
-        """
-        return WebhookVerifier(url, await self._run(self._core.introduce()))
-
     async def _run(self, script: Script[T]) -> T:
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -224,6 +216,15 @@ class AsyncClient(AsyncShell[MerchantCalls]):
                 stream is not signed piece by piece.
         """
         return Stream(self._way, self._perform, self.calls)
+
+    async def webhooks(self, url: str) -> WebhookVerifier:
+        """Return what tells the bank's webhooks of your events to a URL of yours from all else.
+
+        It knows the keys that the bank has now; when one comes of which it knows no key, ask for
+        it anew.
+        """
+        trust = await self._run(self._core.introduce())
+        return WebhookVerifier(url, trust, self.calls.merchant_no)
 
     async def renew(self, certificate_no: str, key: PrivateKey | None = None) -> Identity:
         """Have the bank make your next certificate, and return the new identity: keep it.

@@ -88,14 +88,6 @@ class Shell(Generic[C]):
         """
         return self._run(self._core.send_array(body, put_off))
 
-    def webhooks(self, url: str) -> WebhookVerifier:
-        """Return what tells the bank's webhooks to a URL of yours from anybody else's.
-
-        It knows the keys that the bank has now; when one comes of which it knows no key, ask for
-        it anew.
-        """
-        return WebhookVerifier(url, self._run(self._core.introduce()))
-
     def start(self, call: Call[T]) -> Future[T]:
         """Begin to make a call and do not wait: `.result()` is what the method would return."""
         return self._pool().submit(self.do, call)
@@ -219,6 +211,15 @@ class Client(Shell[MerchantCalls]):
                 after = event.sequence
                 yield event
             time.sleep(every_s)
+
+    def webhooks(self, url: str) -> WebhookVerifier:
+        """Return what tells the bank's webhooks of your events to a URL of yours from all else.
+
+        It knows the keys that the bank has now; when one comes of which it knows no key, ask for
+        it anew.
+        """
+        trust = self._run(self._core.introduce())
+        return WebhookVerifier(url, trust, self.calls.merchant_no)
 
     def renew(self, certificate_no: str, key: PrivateKey | None = None) -> Identity:
         """Have the bank make your next certificate, and return the new identity: keep it.

@@ -1,8 +1,9 @@
-"""Webhooks as a merchant's server takes them: is it the bank's, and what does it say? No I/O here.
+"""Webhooks as a merchant's server takes them: the bank's, and of this merchant? No I/O here.
 
 A webhook is signed as a request of the bank's to the URL that the merchant has set (RFC 9421, the
 profile of docs/SIGNATURES.md), so host, path and query are known beforehand, whatever a proxy has
-made of them. It may come more than once: `event_id` tells.
+made of them. Any merchant may have its own events sent to that URL, signed as well, so whose they
+are is looked at too. A webhook may come more than once: `event_id` tells.
 """
 
 import time
@@ -27,20 +28,24 @@ class WebhookVerifier:
         url: as the bank has it: `url` of what setting it was answered.
         trust: the bank's keys, which `Client.webhooks` has fetched; or a `Trust` of the root's PEM
             that has learned (`trust.learn`) what `GET /v1/signing-certificates` answers.
+        merchant_no: whose events are believed; those of others are not.
     """
 
-    def __init__(self, url: str, trust: Trust) -> None:
+    def __init__(self, url: str, trust: Trust, merchant_no: str) -> None:
         parsed = URL(url)
         self._scheme = parsed.scheme
         self._authority = parsed.netloc.decode("ascii")
         path, _, query = parsed.raw_path.decode("ascii").partition("?")
         self._path, self._query = path, query
         self._trust = trust
+        self._merchant_no = merchant_no
 
     def verify(
         self, headers: Mapping[str, str], body: bytes, *, now: float | None = None
     ) -> WebhookEvent:
         """Return what a webhook says, if the bank has signed it, to this URL and not long ago.
+
+        It is of an event of the merchant's own then.
 
         Args:
             headers: of the request; names in whatever case.
@@ -48,7 +53,7 @@ class WebhookVerifier:
             now: seconds since 1970, if it is not now.
 
         Raises:
-            UntrustedWebhookError: it is not the bank's.
+            UntrustedWebhookError: it is not the bank's, or of another merchant.
         """
         now = time.time() if now is None else now
         named = {name.lower(): value for name, value in headers.items()}
@@ -73,6 +78,9 @@ class WebhookVerifier:
         except SignatureError as error:
             raise UntrustedWebhookError(f"it is not the bank's: {error}") from None
         try:
-            return _decode(body)
+            told = _decode(body)
         except msgspec.DecodeError as error:
             raise UntrustedWebhookError(f"it is no event: {error}") from None
+        if told.merchant_no != self._merchant_no:
+            raise UntrustedWebhookError(f"it is of the merchant {told.merchant_no}")
+        return told

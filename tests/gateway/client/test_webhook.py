@@ -44,7 +44,7 @@ def _bank() -> Bank:
 def _verifier(bank: Bank, url: str = URL) -> WebhookVerifier:
     trust = Trust(bank.root_pem)
     trust.learn(bank.listed(), NOW)
-    return WebhookVerifier(url, trust)
+    return WebhookVerifier(url, trust, "M1")
 
 
 def _signed(bank: Bank, body: bytes = BODY, created: float = NOW) -> dict[str, str]:
@@ -118,3 +118,11 @@ def test_signed_text_that_is_no_event_is_refused() -> None:
     bank = _bank()
     with pytest.raises(UntrustedWebhookError, match="no event"):
         _verifier(bank).verify(_signed(bank, b"[]"), b"[]", now=NOW)
+
+
+def test_event_of_another_merchant_who_has_it_sent_here_is_not_believed() -> None:
+    """M2 pays a cent for its own order O1 and names M1's URL: the signature is good."""
+    bank = _bank()
+    body = BODY.replace(b"M1", b"M2")
+    with pytest.raises(UntrustedWebhookError, match="M2"):
+        _verifier(bank).verify(_signed(bank, body), body, now=NOW)
