@@ -69,6 +69,9 @@ def read_target(text: str) -> Target:
     """
     if len(text) > URL_CHARACTERS_MAX:
         raise TargetError(f"the URL is longer than {URL_CHARACTERS_MAX} characters")
+    if not text.isascii():
+        # Some letters are others without regard to case: the Kelvin sign a k, the long s an s.
+        raise TargetError("it has characters that are not ASCII")
     found = _FORM.fullmatch(text)
     if found is None:
         raise TargetError("it is no https URL of a host, a path and a query, and nothing else")

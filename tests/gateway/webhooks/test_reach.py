@@ -102,6 +102,9 @@ MALFORMED = (
     "https://[0:0:0:0:0:0:0:1]/",
     "https://[v1.fe80]/",
     "https://[]/",
+    "http\u017f://shop.example/",
+    "https://shop.example.\u212aom/",
+    "https://shop.example/\u212a",
 )
 
 
