@@ -153,8 +153,8 @@ class Courier:
             self._woken = trio.Event()
             webhook = webhook_of(self._node, self._merchant_no)
             assert webhook is not None
-            if (webhook.url, webhook.status) != (url, "ENABLED"):
-                return
+            if (webhook.url, webhook.status) != (url, "ENABLED") or rounds.gone:
+                return  # one that was enabled again meanwhile has a new courier
             if webhook.version != self._version:
                 self._version = webhook.version
                 await self._look_at_log(webhook)

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from actors.commands import Attempt, RecordDeliveries, Result
-from actors.webhook import PENDING_MAX, Delivery, attempted, succeeded
+from actors.webhook import PENDING_MAX, RETRY_AFTER_S, Delivery, attempted, succeeded
 
 AT_ONCE: Final = 8
 """Attempts at a time, to an endpoint that takes what it is sent."""
@@ -24,6 +24,8 @@ DEAD: Final = 3
 """So many failures in a row, and an endpoint is taken for dead."""
 PROBE_NS: Final = 300 * 1_000_000_000
 """How long after its last attempt a dead endpoint is sent something new."""
+AHEAD_NS: Final = 2 * RETRY_AFTER_S[-1] * 1_000_000_000
+"""What is due later than any attempt is put off was noted by a clock that has been set back."""
 REPORT_MAX: Final = 100
 """Results in one report: the turn that notes them is a few milliseconds long at most."""
 
@@ -93,6 +95,7 @@ class Rounds:
         self._results: deque[Result] = deque()
         self._unreported: dict[int, int] = {}
         self._reporting: RecordDeliveries | None = None
+        self._said_gone = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -118,19 +121,23 @@ class Rounds:
     # What comes in.
 
     def wants(self, now_ns: int) -> int:
-        """Return how many more events may be taken on now."""
-        room = PENDING_MAX - len(self._open) - len(self._results)
+        """Return how many more events may be taken on now.
+
+        None while one is due again: those that are new would all go before it.
+        """
+        room = max(0, PENDING_MAX - len(self._open) - len(self._results))
+        sendable = self._sendable(now_ns)
         if self.dead:
-            waits = self.flying or self._sendable(now_ns) or now_ns < self._last_ns + PROBE_NS
+            waits = self.flying or sendable or abs(now_ns - self._last_ns) < PROBE_NS
             return 0 if waits else min(1, room)
-        ready = sum(due_ns <= now_ns for due_ns, _ in self._due)
-        return max(0, min(2 * AT_ONCE - ready, room))
+        ready = [due_ns for due_ns, _ in self._due if _is_due(due_ns, now_ns)]
+        return 0 if any(ready) else max(0, min(2 * AT_ONCE - len(ready), room))
 
     def take(self, sequence: int, key: Key) -> None:
         """Take the next event of the merchant's sequence on, unless it is over already."""
         assert sequence == self.read + 1, "events are taken on one after the other"
         self.read = sequence
-        if sequence not in self._recorded and sequence not in self._open:
+        if not any(sequence in each for each in (self._recorded, self._open, self._unreported)):
             self._enter(Entry(sequence, key))
 
     def over(self, sequence: int) -> None:
@@ -212,8 +219,9 @@ class Rounds:
             tuple(taken),
             tuple(results),
             dropped,
-            self._url if self.gone else "",
+            self._url if self.gone and not self._said_gone else "",
         )
+        self._said_gone = self.gone
         return self._reporting
 
     def _progress(self, told: set[int]) -> tuple[int, list[int]]:
@@ -290,6 +298,10 @@ class Rounds:
             if entry and not entry.flying and entry.due_ns == due_ns and self._leads(entry):
                 line = self._keys[entry.key]
                 if not any(self._open[each].flying for each in line):
-                    return due_ns <= now_ns
+                    return _is_due(due_ns, now_ns)
             heapq.heappop(self._due)
         return False
+
+
+def _is_due(due_ns: int, now_ns: int) -> bool:
+    return due_ns <= now_ns or due_ns > now_ns + AHEAD_NS

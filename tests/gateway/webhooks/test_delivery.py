@@ -121,6 +121,33 @@ async def test_endpoint_that_says_it_is_gone_is_disabled(tmp_path: Path) -> None
         assert receiver.taken[-1].path == "/elsewhere"
 
 
+async def test_endpoint_that_is_enabled_as_it_is_found_gone_is_sent_events(tmp_path: Path) -> None:
+    """Both become durable together, so nobody ever sees the webhook disabled."""
+    async with open_shop(tmp_path) as shop, receiving(shop.tls) as receiver:
+        await shop.set(receiver.url())
+        shards = shop.client.node.shards
+
+        async def behave(taken: Taken, stream: trio.abc.Stream) -> bool:
+            receiver.behave = answer(200)
+            for shard in shards:
+                shard.hold_commits()
+            return await answer(410)(taken, stream)
+
+        receiver.behave = behave
+        await shop.pay("O1")
+        async with trio.open_nursery() as nursery:
+            await receiver.until(lambda: receiver.taken != [])
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            nursery.start_soon(shop.client.post, f"{HOOK}/enable")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            for shard in shards:
+                shard.let_commits()
+        assert (await shop.state())["status"] == "ENABLED"
+        assert (await shop.delivery(1))["log"][0]["status"] == 410
+        await shop.pay("O2")
+        await shop.until(delivered=1)
+
+
 REDIRECTS = (301, 302, 303, 307, 308)
 
 

@@ -300,6 +300,68 @@ def test_earlier_event_that_is_ordered_waits_for_a_later_one_of_its_payment_that
     assert [n for n, _ in world.tried] == [1, 2, 1]
 
 
+def test_endpoint_is_sent_nothing_new_where_more_is_under_way_than_there_is_room_for() -> None:
+    """What was ordered finds room beside what is under way and not noted yet."""
+    rounds = Rounds("M1", URL, 0)
+    late = Delivery("PENDING", due_ns=MORNING + 3_600 * SECOND)
+    for sequence in range(1, PENDING_MAX + 17):
+        rounds.order(sequence, ("payment", f"O{sequence}"), late)
+    assert rounds.wants(MORNING) == 0
+    rounds.failures = DEAD
+    assert rounds.wants(MORNING) == 0
+
+
+def test_endpoint_that_is_gone_is_said_to_be_so_once() -> None:
+    """What flew beside would disable it again when somebody has enabled it meanwhile."""
+    world = World(_own(9), lambda sequence, _: 410 if sequence == 2 else 200)
+    world.send()
+    world.land()
+    world.send()
+    world.land()
+    first = world.rounds.report()
+    assert first is not None
+    world.tell(first)
+    world.land()
+    second = world.rounds.report()
+    assert second is not None
+    assert (first.gone, second.gone) == (URL, "")
+
+
+def test_event_that_failed_does_not_wait_for_those_that_are_new() -> None:
+    """There are always some: the endpoint takes fewer than there are."""
+    later_ns = MORNING + 15 * SECOND
+    world = World(_own(600), lambda n, at_ns: 500 if n == 9 and at_ns < later_ns else 200)
+    while world.rounds.read < len(world.keys):
+        world.send()
+        world.now_ns += SECOND
+        while world.flying:
+            world.land()
+        world.report()
+    first, again = (at_ns for sequence, at_ns in world.tried if sequence == 9)
+    assert again - first <= 20 * SECOND
+
+
+def test_clock_that_was_ahead_and_is_set_back_holds_nothing_up() -> None:
+    ahead_ns = MORNING + 10**6 * SECOND
+    rounds = Rounds("M1", URL, 1)
+    rounds.order(1, ("payment", "O1"), Delivery("PENDING", due_ns=ahead_ns))
+    assert rounds.next(MORNING) is not None
+
+
+def test_endpoint_that_died_before_the_clock_was_set_back_is_looked_at() -> None:
+    ahead_ns = MORNING + 10**6 * SECOND
+    rounds = Rounds("M1", URL, DEAD)
+    for sequence in range(1, DEAD + 1):
+        last = Delivery("PENDING", tried=len(RETRY_AFTER_S))
+        rounds.order(sequence, ("payment", f"O{sequence}"), last)
+        entry = rounds.next(ahead_ns)
+        assert entry is not None
+        rounds.done(entry, Attempt(ahead_ns, 10, 500))
+    assert (len(rounds), rounds.dead) == (0, True)
+    assert rounds.wants(ahead_ns) == 0
+    assert rounds.wants(MORNING) == 1
+
+
 @settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.floats(0, 0.9))
 def test_whatever_happens_events_come_in_order_and_none_is_lost(
