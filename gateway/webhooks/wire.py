@@ -27,6 +27,13 @@ CONNECT_S: Final = 3.0
 BODY_S: Final = 1.0
 BODY_BYTES: Final = 16 << 10
 """How long, and how much, of an answer's body is read, so that its connection can be used again."""
+ANSWER_BYTES: Final = 32 << 10
+"""Of an answer so much is read in all: interim answers, fields and what is around the body cost far
+more to be read than to be sent."""
+_READ_BYTES: Final = 4 << 10
+"""At a time: between two of these others have their turns."""
+_PIECE_BYTES: Final = 256
+"""What a piece of a body counts beside its length: chunks of one byte cost as much as long ones."""
 CONNECTIONS: Final = 8
 """At a time to one endpoint."""
 _IDLE_S: Final = 15.0
@@ -102,7 +109,7 @@ async def _drop_body(response: httpx2.Response) -> None:
     try:
         with trio.move_on_after(BODY_S) as patience:
             async for piece in stream:  # as it comes: nothing is unpacked
-                taken += len(piece)
+                taken += len(piece) + _PIECE_BYTES
                 if taken > BODY_BYTES:
                     # Left in the middle, the library's generators would stay open; so they are
                     # cancelled where they wait for more.
@@ -169,15 +176,25 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
-    """A connection that is closed when its handshake is broken off: theirs would be left open."""
+    """A connection on which answers are bounded, each by itself.
+
+    It is closed when its handshake is broken off: theirs would be left open.
+    """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._left = ANSWER_BYTES
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        return await self._stream.read(max_bytes, timeout)
+        if not self._left:
+            raise httpcore2.RemoteProtocolError("the answer is too long")
+        most = min(max_bytes, _READ_BYTES, self._left)
+        received = await self._stream.read(most, timeout)
+        self._left -= len(received)
+        return received
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._left = ANSWER_BYTES
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -190,11 +207,12 @@ class _Stream(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            inner = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             with trio.CancelScope(shield=True), trio.move_on_after(BODY_S):
                 await self._stream.aclose()
             raise
+        return _Stream(inner)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -193,6 +193,42 @@ async def test_body_that_stalls_holds_nothing_up(tmp_path: Path) -> None:
         await shop.until(delivered=1)
 
 
+async def test_interim_answers_without_end_are_hung_up_on_at_once(tmp_path: Path) -> None:
+    """Each costs the node as much as a real one; in the time of an attempt there are many."""
+
+    async def behave(taken: Taken, stream: trio.abc.Stream) -> bool:
+        while True:
+            await stream.send_all(b"HTTP/1.1 102 Processing\r\n\r\n" * 1_000)
+
+    async with open_shop(tmp_path) as shop, receiving(shop.tls) as receiver:
+        await shop.set(receiver.url())
+        receiver.behave = behave
+        await shop.pay("O1")
+        await shop.until(pending=1)
+        (attempt,) = (await shop.delivery(1))["log"]
+        assert attempt["error"] == "PROTOCOL"
+        assert attempt["duration_ms"] < wire.ATTEMPT_S * 500
+
+
+async def test_body_of_many_small_chunks_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted is not their bytes alone: a kilobyte of them costs a thousand reads."""
+    monkeypatch.setattr(wire, "BODY_S", 60.0)
+
+    async def behave(taken: Taken, stream: trio.abc.Stream) -> bool:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await stream.send_all(b"1\r\nx\r\n" * 1_000)
+        await trio.sleep_forever()
+        return False
+
+    async with open_shop(tmp_path) as shop, receiving(shop.tls) as receiver:
+        await shop.set(receiver.url())
+        receiver.behave = behave
+        await shop.pay("O1")
+        await shop.until(delivered=1)
+
+
 NONSENSE = (
     b"",
     b"HTTP/1.1\r\n\r\n",
