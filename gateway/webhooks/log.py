@@ -26,7 +26,8 @@ LOG_MAX: Final = 10_000
 """So many deliveries are kept of those that were delivered, and of those that were given up."""
 DROPPED_MAX: Final = 500
 """Beyond that so many are dropped at once."""
-_READ_AT_ONCE: Final = 1_000
+_READ_AT_ONCE: Final = 100
+"""Deliveries at a time: whoever takes them on looks each event up, 30 us, and others wait."""
 _SCAN_MAX: Final = 2_000
 """Deliveries that one page of a list looks at."""
 

@@ -146,8 +146,14 @@ class Rounds:
             self._recorded.add(sequence)
 
     def order(self, sequence: int, key: Key, delivery: Delivery) -> None:
-        """Take an event on that is PENDING in the engine: from before, or ordered again."""
+        """Take an event on that is PENDING in the engine: from before, or ordered again.
+
+        At a courier's start, one whose last attempt has failed tells of the endpoint: it would
+        be tried in the places of those that are well, at each start anew.
+        """
         assert delivery.state == "PENDING"
+        if not self._last_ns and delivery.log and not succeeded(delivery.log[-1]):
+            self.failures = 1
         entry = self._open.get(sequence)
         if entry is None:
             if self._unreported.get(sequence) != delivery.rounds:

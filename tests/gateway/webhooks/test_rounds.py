@@ -327,6 +327,20 @@ def test_endpoint_that_is_gone_is_said_to_be_so_once() -> None:
     assert (first.gone, second.gone) == (URL, "")
 
 
+def test_endpoint_that_had_failed_is_among_the_slow_at_the_next_start_too() -> None:
+    """A merchant could start its courier again and again, and hold the threads for names."""
+    world = World(_own(2), lambda *_: 500)
+    world.send()
+    world.land()
+    world.report()
+    world.start()
+    assert world.rounds.slow
+    world.answers = lambda *_: 200
+    world.send()
+    world.land()
+    assert not world.rounds.slow
+
+
 def test_event_that_failed_does_not_wait_for_those_that_are_new() -> None:
     """There are always some: the endpoint takes fewer than there are."""
     later_ns = MORNING + 15 * SECOND
