@@ -202,8 +202,9 @@ class Courier:
     async def _attempt(self, entry: Entry) -> None:
         rounds, bureau = self._rounds, self._bureau
         async with bureau.slow if rounds.slow else bureau.quick:
-            if bureau.stopping or rounds.gone:
+            if bureau.stopping or rounds.gone or self._ending:
                 rounds.abandon(entry)
+                self._came.set()  # it may have been the last that the reports wait for
                 return
             body = letter(
                 self._merchant_no, event_at(self._node, self._merchant_no, entry.sequence)

@@ -148,6 +148,46 @@ async def test_endpoint_that_is_enabled_as_it_is_found_gone_is_sent_events(tmp_p
         await shop.until(delivered=1)
 
 
+@pytest.mark.parametrize("status", [410, 200])
+async def test_attempt_that_waited_for_its_place_is_not_made_when_it_may_not_be(
+    status: int, tmp_path: Path
+) -> None:
+    """The endpoint is gone, or the webhook disabled, by the time there is a place; then enabled."""
+    let = trio.Event()
+
+    async def behave(taken: Taken, stream: trio.abc.Stream) -> bool:
+        await let.wait()
+        return await answer(status)(taken, stream)
+
+    async with open_shop(tmp_path) as shop, receiving(shop.tls) as receiver:
+        await shop.set(receiver.url())
+        await shop.pay("O1")
+        await shop.until(delivered=1)
+        receiver.behave = behave
+        places, other = shop.dispatcher._bureau.quick, object()
+        places.total_tokens = 1
+        await shop.pay("O2")
+        await receiver.until(lambda: receiver.sequences == [1, 2])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(places.acquire_on_behalf_of, other)
+            await trio.testing.wait_all_tasks_blocked()
+            await shop.pay("O3")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert places.statistics().tasks_waiting == 2
+            if status == 200:
+                await shop.client.post(f"{HOOK}/disable")
+            let.set()
+        await shop.until(status="DISABLED", pending=int(status == 410))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        places.release_on_behalf_of(other)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert receiver.sequences == [1, 2]
+        receiver.behave = answer(200)
+        await shop.client.post(f"{HOOK}/enable")
+        await shop.until(delivered=2 if status == 410 else 3)
+        assert receiver.sequences == [1, 2, 3]
+
+
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
