@@ -272,6 +272,7 @@ class Connection:
         lasts = incoming.lasts and incoming.whole and not self._house.closing
         self._answers += written(answer, lasts=lasts, bodiless=self._bodiless)
         self._incoming = None
+        self._bodiless = False  # a fault in what follows is no answer to HEAD
         if not lasts:
             self._ending = True
             await self._send()

@@ -89,9 +89,11 @@ class Http1(H11Protocol):
             headers = {**answer.headers(), "content-length": str(len(body)), "connection": "close"}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw += self.config.response_headers("h11")
+            # What HEAD asked for may be answered already, and the fault be in what follows it.
+            bodiless = self._head_only and self.connection.our_state is h11.SEND_RESPONSE
             events = [
                 h11.Response(status_code=answer.status, headers=raw),
-                h11.Data(data=b"" if self._head_only else body),
+                h11.Data(data=b"" if bodiless else body),
                 h11.EndOfMessage(),
             ]
             data = b"".join(self.connection.send(each) or b"" for each in events)

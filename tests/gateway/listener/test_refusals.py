@@ -104,6 +104,17 @@ async def test_head_is_refused_without_a_body(tmp_path: Path, door: Door) -> Non
         assert await until_closed(stream) == b""
 
 
+async def test_fault_behind_head_is_told_with_its_body(tmp_path: Path, door: Door) -> None:
+    """It answers no HEAD: a client would wait for the body that its length promises."""
+    async with serving(tmp_path, door=door) as running, await connect(running) as stream:
+        head = b"HEAD /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n\r\n"
+        await stream.send_all(addressed(running, head))
+        assert (await read_answer(stream, bodiless=True)).status == 404
+        await stream.send_all(b"BAD\r\n\r\n")
+        assert (await read_answer(stream)).code == "MALFORMED_REQUEST"
+        assert await until_closed(stream) == b""
+
+
 async def test_node_answers_to_its_names_alone(tmp_path: Path, door: Door) -> None:
     """At the express door they have its own port, which is why that stands for 8443 here."""
     names = ("Bank.Example", "bank.example:8443", "[::1]:80")
