@@ -143,7 +143,8 @@ class Connection:
             self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the socket at once; whoever waits for it finds out."""
+        """Close the socket at once; whoever waits for it finds out, and hears nothing more."""
+        self._ending = True
         self._wire.hang_up()
 
     def retire(self) -> None:
@@ -237,7 +238,6 @@ class Connection:
         if incoming.whole or incoming.size > DISCARDED_BYTES:
             self._house.census.work(self)
             await self._answer(incoming)
-            self._house.census.rest(self)
 
     async def _begun(self, incoming: Incoming) -> None:
         """Find out where a request belongs, and so what is to become of its body."""
@@ -339,9 +339,11 @@ class Connection:
         data = bytes(self._answers)
         self._answers.clear()
         if not await self._wire.send(data, self._house.bounds.send_s):
-            self._ending = True
             self.hang_up()
         self._count((self._incoming is not None) - self._active)
+        if self._incoming is None or not self._incoming.whole:
+            # No sooner: who makes room for somebody else loses what is ready and not sent.
+            self._house.census.rest(self)
 
     def _count(self, change: int) -> None:
         """Count requests that are under way, here and in the house."""

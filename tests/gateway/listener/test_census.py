@@ -27,6 +27,8 @@ from tests.gateway.serving import (
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
+LOOKUP = b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n\r\n"
+
 
 class _Guest:
     def __init__(self) -> None:
@@ -143,6 +145,31 @@ async def test_idle_connection_is_closed_for_a_new_one(tmp_path: Path, door: Doo
             shard.let_commits()
         for each in (at_work, new):
             assert (await read_answer(each)).status == 200
+
+
+async def test_answer_that_is_not_sent_keeps_its_connection(tmp_path: Path, door: Door) -> None:
+    """What came with a command is served before its answer goes out, and somebody is waiting."""
+    bounds = Bounds(connections_max=1)
+    async with serving(tmp_path, bounds=bounds, door=door) as running, AsyncExitStack() as stack:
+        stream = await stack.enter_async_context(await connect(running))
+        for shard in running.node.shards:
+            shard.hold_commits()
+        await stream.send_all(addressed(running, OPEN_MERCHANT + LOOKUP * 100))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        for shard in running.node.shards:
+            shard.let_commits()
+        received = b""
+
+        async def read() -> None:
+            nonlocal received
+            received = await until_closed(stream)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            with trio.fail_after(20):
+                while not received and nursery.child_tasks:
+                    await trio.aclose_forcefully(await connect(running))
+        assert b'"status":201' in received
 
 
 @pytest.mark.parametrize(
