@@ -183,6 +183,7 @@ class Connection:
                 await self._heard(data)
             else:
                 self._ending = True
+            del data  # it would be held until the next piece comes
 
     async def _late(self) -> None:
         """Say that what was to come in has not, or end a connection that says nothing."""

@@ -183,6 +183,7 @@ class Connection:
                 await self._heard(data)
                 if self._upgrade is not None:
                     return
+            data = b""  # it would be held until the next piece comes
 
     async def _heard(self, data: bytes) -> None:
         framing = self._framing

@@ -4,8 +4,9 @@ import gc
 import logging
 import ssl
 import tempfile
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,23 @@ async def test_client_that_leaves_with_more_to_ask_leaves_nothing(
                 for shard in running.node.shards:
                     shard.let_commits()
         assert _connections() == 0
+
+
+async def test_nothing_is_held_of_what_was_answered(tmp_path: Path, door: Door) -> None:
+    """4,096 clients who send 60 kB each and stay would be 240 MB of it otherwise."""
+    large = GOOD.replace(b"Length: 2\r\n\r\n", b"Length: 60002\r\n\r\n" + b" " * 60_000)
+    async with serving(tmp_path, door=door) as running, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(await connect(running)) for _ in range(20)]
+        tracemalloc.start()
+        try:
+            held = []
+            for request in (GOOD, large):
+                for client in clients:
+                    await client.send_all(addressed(running, request))
+                    assert (await read_answer(client)).status == 200
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+        assert (held[1] - held[0]) / len(clients) < 20_000
