@@ -198,6 +198,7 @@ class Connection:
         house, framing = self._house, self._framing
         if self._incoming is None:
             await self._patience.wait()
+        answered = framing.heads - (self._incoming is not None)
         heads = framing.heads + 1
         framing.take(data)
         try:
@@ -219,7 +220,8 @@ class Connection:
         if self._ending or self._incoming is not None:
             return
         if not framing.in_head:
-            self._deadline = trio.current_time() + house.bounds.keep_alive_s
+            if framing.heads > answered:  # empty lines alone gain nobody time
+                self._deadline = trio.current_time() + house.bounds.keep_alive_s
         elif self._heads_timed != framing.heads:
             self._heads_timed = framing.heads
             self._deadline = trio.current_time() + house.bounds.head_s

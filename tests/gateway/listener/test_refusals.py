@@ -115,6 +115,27 @@ async def test_fault_behind_head_is_told_with_its_body(tmp_path: Path, door: Doo
         assert await until_closed(stream) == b""
 
 
+async def test_empty_lines_do_not_keep_a_connection(tmp_path: Path, door: Door) -> None:
+    """RFC 9112, section 2.2 has them ignored; they are no request that it would be kept for."""
+    bounds = Bounds(hello_s=0.2, head_s=0.2, keep_alive_s=0.2)
+    async with (
+        serving(tmp_path, bounds=bounds, door=door) as running,
+        await connect(running) as stream,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def say_nothing() -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                while True:
+                    await stream.send_all(b"\r\n")
+                    await trio.sleep(0.02)
+
+        nursery.start_soon(say_nothing)
+        with trio.fail_after(10):
+            assert await until_closed(stream) == b""
+        nursery.cancel_scope.cancel()
+
+
 async def test_node_answers_to_its_names_alone(tmp_path: Path, door: Door) -> None:
     """At the express door they have its own port, which is why that stands for 8443 here."""
     names = ("Bank.Example", "bank.example:8443", "[::1]:80")
