@@ -37,6 +37,8 @@ FAULTY = {
     POST + b"Content-Length: 0x3\r\n\r\n": "MALFORMED_REQUEST",
     POST + b"Content-Length: \xb3\r\n\r\n": "MALFORMED_REQUEST",
     POST + b"Content-Length: \r\n\r\n": "MALFORMED_REQUEST",
+    POST + b"Content-Length: 3\t\r\n\r\n": "MALFORMED_REQUEST",
+    POST + b"Transfer-Encoding: chunked\t\r\n\r\n": "TRANSFER_CODING",
     POST + b"Content-Length: " + b"9" * 16 + b"\r\n\r\n": "MALFORMED_REQUEST",
     POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n": "MALFORMED_REQUEST",
     b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n": "MALFORMED_REQUEST",
