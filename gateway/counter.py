@@ -205,9 +205,14 @@ class Counter:
         request = Request(method, path, query, {"content-type": JSON} if body else {}, body)
         return _encoded(await self._contained(visit, place, request))
 
-    def refuse(self, error: RequestError) -> Response:
-        """Return the answer to a request that did not come in whole."""
-        return self._response(failed(error.problem, error.allow), _Visit(request_id(None)))
+    def refuse(self, error: RequestError, *, head: bool = False) -> Response:
+        """Return the answer to a request that nobody looks at.
+
+        Args:
+            head: it is HEAD, whose answer has no body, and whose signature covers none.
+        """
+        visit = _Visit(request_id(None))
+        return self._response(failed(error.problem, error.allow), visit, head=head)
 
     async def _contained(self, visit: "_Visit", place: Place, request: Request) -> Answer:
         try:

@@ -62,7 +62,7 @@ async def _answer(counter: Counter, asked: WebRequest) -> Response:
     try:
         body = await _body(asked, place.body_bytes_max)
     except RequestError as error:
-        return counter.refuse(error)
+        return counter.refuse(error, head=asked.method == "HEAD")
     return await counter.answer(
         place,
         Request(

@@ -293,10 +293,11 @@ class Connection:
         house.taken += 1
         try:
             if place is None:
-                response = house.counter.refuse(house.elsewhere)
+                response = house.counter.refuse(house.elsewhere, head=self._bodiless)
             elif incoming.too_large:
                 detail = f"at most {place.body_bytes_max} bytes"
-                response = house.counter.refuse(RequestError(RequestCode.BODY_TOO_LARGE, detail))
+                large = RequestError(RequestCode.BODY_TOO_LARGE, detail)
+                response = house.counter.refuse(large, head=self._bodiless)
             else:
                 if self._answers and place.endpoint is not None and place.endpoint.takes_slots:
                     await self._send()  # they need not wait for a commit

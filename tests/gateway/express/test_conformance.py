@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.ca.csr import body_of, new_csr, new_key
 from gateway.endpoint import Endpoint, Router
 from gateway.server import Serving
+from gateway.signatures.digest import check_digest
 from gateway.signatures.keys import PrivateKey
 from gateway.signatures.profile import sign_request
 from gateway.table import ENDPOINTS, HOT
@@ -273,6 +274,20 @@ async def test_both_answer_the_same_where_all_is_signed(tmp_path: Path) -> None:
             for odd in list(_badly(_well(method, path, body)))[:8]:
                 first, second = [await each.ask(odd) for each in callers]
                 _same(first, second, odd)
+
+
+async def test_what_is_said_to_head_is_signed_without_a_body(tmp_path: Path) -> None:
+    """Whoever checks that signature has no body to check it against."""
+    large = Asked("HEAD", "/v1/payments/M1/O1", b" " * ((1 << 20) + 1))
+    async with _signed(tmp_path) as (at_main, at_express):
+        for caller, asked, status in [
+            (at_main, large, 413),
+            (at_express, large, 413),
+            (at_express, Asked("HEAD", "/v1/node"), 421),
+        ]:
+            answer = await caller.ask(asked)
+            assert answer.status == status
+            assert check_digest(answer.headers["content-digest"], b"")
 
 
 async def test_both_refuse_the_same_signatures(tmp_path: Path) -> None:
