@@ -287,6 +287,11 @@ class Connection:
     async def _served(self, incoming: Incoming) -> Response:
         """Return what a request is answered, which nobody has looked at before."""
         house, place = self._house, self._place
+        endpoint = None if place is None else place.endpoint
+        if self._answers and endpoint is not None and endpoint.takes_slots:
+            # They need not wait for a commit, nor may a client that does not take them have a
+            # place for that long.
+            await self._send()
         if house.taken >= house.bounds.express_requests_max or self._patience.spent:
             self._patience.refused(NODE_BUSY.retry_after_s or 0)
             return _BUSY
@@ -299,8 +304,6 @@ class Connection:
                 large = RequestError(RequestCode.BODY_TOO_LARGE, detail)
                 response = house.counter.refuse(large, head=self._bodiless)
             else:
-                if self._answers and place.endpoint is not None and place.endpoint.takes_slots:
-                    await self._send()  # they need not wait for a commit
                 request = self._request(incoming)
                 response = await house.counter.answer(place, request)
         finally:
