@@ -85,10 +85,28 @@ class Places:
             scope["state"][PATIENCE].refused(NODE_BUSY.retry_after_s or 0)
             await _answer(send, _BUSY)
         else:
-            self._taken += 1
-            try:
-                await self._app(scope, request.receive, send)
-            finally:
+            await self._serve(scope, request.receive, send)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """Have a request answered; its place is free as soon as there is an answer.
+
+        A client has `send_s` for each piece of that, and 128 that read nothing, which anybody may
+        be, would shut out everybody else.
+        """
+        self._taken += 1
+        holds = True
+
+        async def send_without_place(message: Any) -> None:
+            nonlocal holds
+            if holds:
+                holds = False
+                self._taken -= 1
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_without_place)
+        finally:
+            if holds:
                 self._taken -= 1
 
 

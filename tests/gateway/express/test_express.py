@@ -67,23 +67,6 @@ async def test_pipelined_requests_are_answered_in_order_and_together(tmp_path: P
         assert rest.index(b'"status":201') < rest.rindex(b"[]")
 
 
-async def test_client_that_reads_nothing_keeps_no_place_from_others(tmp_path: Path) -> None:
-    """What it was answered waits for it before a command; that one has no place until then."""
-    bounds = Bounds(express_requests_max=1)
-    async with (
-        serving(tmp_path, bounds=bounds, door="express") as running,
-        await connect(running) as deaf,
-        trio.open_nursery() as nursery,
-    ):
-        ask = addressed(running, LOOKUP + GOOD) * 10_000  # more answers than sockets hold
-        nursery.start_soon(deaf.send_all, ask)
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        async with await connect(running) as stream:
-            await stream.send_all(addressed(running, GOOD))
-            assert (await read_answer(stream)).status == 200
-        nursery.cancel_scope.cancel()
-
-
 async def test_whoever_waits_to_be_told_to_go_on_is_told(tmp_path: Path) -> None:
     """RFC 9110, section 10.1.1; who has sent the body already is not told."""
     async with serving(tmp_path, door="express") as running, await connect(running) as stream:

@@ -28,6 +28,7 @@ from tests.gateway.serving import (
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 POST = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\n"
+LOOKUP = b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -107,8 +108,7 @@ async def test_head_is_refused_without_a_body(tmp_path: Path, door: Door) -> Non
 async def test_fault_behind_head_is_told_with_its_body(tmp_path: Path, door: Door) -> None:
     """It answers no HEAD: a client would wait for the body that its length promises."""
     async with serving(tmp_path, door=door) as running, await connect(running) as stream:
-        head = b"HEAD /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n\r\n"
-        await stream.send_all(addressed(running, head))
+        await stream.send_all(addressed(running, LOOKUP.replace(b"GET", b"HEAD")))
         assert (await read_answer(stream, bodiless=True)).status == 404
         await stream.send_all(b"BAD\r\n\r\n")
         assert (await read_answer(stream)).code == "MALFORMED_REQUEST"
@@ -133,6 +133,27 @@ async def test_empty_lines_do_not_keep_a_connection(tmp_path: Path, door: Door) 
         nursery.start_soon(say_nothing)
         with trio.fail_after(10):
             assert await until_closed(stream) == b""
+        nursery.cancel_scope.cancel()
+
+
+async def test_client_that_reads_nothing_keeps_no_place_from_others(
+    tmp_path: Path, door: Door
+) -> None:
+    """Its answers wait for it, one after the other, and it may be anybody."""
+    bounds = Bounds(requests_max=1, express_requests_max=1)
+    async with (
+        serving(tmp_path, bounds=bounds, door=door) as running,
+        await connect(running) as deaf,
+        trio.open_nursery() as nursery,
+    ):
+        # More answers than sockets hold; at the express door each of them before a command.
+        long = LOOKUP.replace(b"/v1/payments/M1/O1", b"/openapi.json")
+        ask = long * 200 if door == "main" else (LOOKUP + GOOD) * 10_000
+        nursery.start_soon(deaf.send_all, addressed(running, ask))
+        await trio.testing.wait_all_tasks_blocked(0.03)
+        async with await connect(running) as stream:
+            await stream.send_all(addressed(running, GOOD))
+            assert (await read_answer(stream)).status == 200
         nursery.cancel_scope.cancel()
 
 
