@@ -68,7 +68,7 @@ def serve(
         Address and port; port 0 takes a free one.
     express_listen:
         The same for a second port, on which payments, authorizations, refunds and arrays of
-        commands are served for a quarter of the work, and nothing else is (docs/API.md).
+        commands are served for a third of the work, and nothing else is (docs/API.md).
     name:
         HOST or HOST:PORT by which callers may address the node, as often as it has names; without
         any it goes by the address that it listens on. The express port goes by the same hosts.
