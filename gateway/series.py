@@ -82,7 +82,7 @@ class Series:
         self._deadline = deadline
         self._movable = movable
         self._mark = mark
-        self._lane = self if lane is None else lane
+        self._lane = lane
         self._hear = hear
         self._references = References()
         self._next = 0
@@ -190,7 +190,8 @@ class Series:
             partial(self._conclude, index),
             deadline=self._deadline,
             at_ns=self._at_ns,
-            lane=self._lane,
+            # Not kept in itself: each array would be garbage that only the collector frees.
+            lane=self if self._lane is None else self._lane,
             mark=self._mark,
         )
         if fault is None and self._moving >= 0:
