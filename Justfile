@@ -139,7 +139,7 @@ bench-compare *ARGS: setup
 simulate MINUTES="10": setup
     {{ quote(bin / "piaohao") }} simulate --minutes {{ quote(MINUTES) }}
 
-# A table of every deliberate bug, and after how many steps which checker finds it (15 minutes).
+# A table of every deliberate bug, and after how many steps which checker finds it (5 minutes).
 mutants: setup
     @{{ quote(bin / "python") }} -m bench.simulator.proof
 
