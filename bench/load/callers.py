@@ -9,6 +9,7 @@ be played.
 import base64
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -54,7 +55,7 @@ class Terms(Struct, frozen=True):
         return f"{self.address[0]}:{self.address[1]}"
 
 
-class Caller:
+class Caller(ABC):
     """What both kinds have in common: to connect, to lose the connection, to wait."""
 
     def __init__(
@@ -87,15 +88,17 @@ class Caller:
             self._give_up()
             self._link.close()
 
+    @abstractmethod
     def _connected(self) -> None:
-        raise NotImplementedError
+        """Send first what there is to send."""
 
+    @abstractmethod
     def _received(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Take what has come in."""
 
+    @abstractmethod
     def _give_up(self) -> None:
         """Count what is under way as unknown."""
-        raise NotImplementedError
 
     def _lost(self) -> None:
         self._give_up()
