@@ -6,8 +6,8 @@ the whole. A shard that fails takes the node down.
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import trio
@@ -26,7 +26,7 @@ from engine.limits import Limits
 from engine.marks import Mark, Marks
 from engine.shard import Shard
 from engine.timekeeper import Timekeeper
-from engine.watch import Changed, Watch
+from engine.watch import Changed
 from storage.errors import StorageError
 from storage.store import Snapshot, Store
 
@@ -187,21 +187,11 @@ class Node:
         return self.shard_of(address).store.snapshot()
 
     def hearing(self, address: str, changed: Changed) -> AbstractContextManager[None]:
-        """Have `changed` called after each commit that changes an actor; see `watch`.
+        """Have `changed` called after each commit that changes an actor.
 
-        For those who are many: a callback is less than a task that waits.
+        To miss nothing: begin to hear, look, and look again whenever it was called.
         """
         return self.shard_of(address).watches.watch(address, changed)
-
-    @contextmanager
-    def watch(self, address: str) -> Iterator[Watch]:
-        """Return what waits for commits that change an actor: `await watch.changed()`.
-
-        To miss nothing: begin to watch, look, then wait, look, wait…
-        """
-        watch = Watch()
-        with self.shard_of(address).watches.watch(address, watch.wake):
-            yield watch
 
     async def snapshots(self) -> list[Snapshot]:
         """Return views of all shards that fit together, in order; close them.

@@ -1,15 +1,12 @@
 """Watches: who wants to know when an actor has changed.
 
 A watch wakes its owner once a commit holds a new state of the actor, so that what the owner then
-reads from a snapshot is there; it says nothing of what has changed. It remembers that it was woken
-until somebody asks, so nothing is missed between two looks. Where nobody watches, a commit costs
-nothing more.
+reads from a snapshot is there; it says nothing of what has changed. It calls back, since a task
+that waits would take kilobytes for each of thousands. Where nobody watches, a commit costs nothing.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import trio
 
 from engine.address import row_key
 from engine.admission import tell_caller
@@ -50,19 +47,3 @@ class Watches:
                 address, watching = self._by_key.get(key, ("", {}))
                 for changed in list(watching.values()):
                     tell_caller(changed, address)
-
-
-class Watch:
-    """Waits for changes of one actor; see `Node.watch`."""
-
-    def __init__(self) -> None:
-        self._changed = trio.Event()
-
-    def wake(self, address: str) -> None:
-        """Have `changed` return, now or when it is called next."""
-        self._changed.set()
-
-    async def changed(self) -> None:
-        """Return once there was a change since this returned last; it may have been several."""
-        await self._changed.wait()
-        self._changed = trio.Event()

@@ -2,9 +2,7 @@
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
-from engine.watch import Watch
 from tests.engine.purses import GatedStore, Give, Look, Misbehave, Purse, purses, running, settled
 from tests.engine.shards import new_stores, on, running_node
 
@@ -83,29 +81,14 @@ async def test_watch_that_has_ended_is_not_woken() -> None:
     assert (first, second) == ([], [PAYEE])
 
 
-async def test_change_between_two_looks_is_not_missed() -> None:
-    async with running(GatedStore()) as shard:
-        watch = Watch()
-        with shard.watches.watch(PAYEE, watch.wake):
-            await shard.ask(BANK, Give(PAYEE, 5))
-            await shard.ask(BANK, Give(PAYEE, 5))
-            with trio.fail_after(5):
-                await watch.changed()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch.changed)
-                await wait_all_tasks_blocked()
-                assert nursery.child_tasks, "two changes before a look are one"
-                await shard.ask(BANK, Give(PAYEE, 5))
-
-
 @pytest.mark.parametrize("shard", range(3))
 async def test_node_watches_an_actor_on_whatever_shard_it_is(shard: int) -> None:
     payee = on(shard)
     async with running_node(new_stores()) as node:
-        with node.watch(payee) as watch:
+        changed = trio.Event()
+        with node.hearing(payee, lambda _: changed.set()), trio.fail_after(5):
             await node.ask(BANK, Give(payee, 5))
-            with trio.fail_after(5):
-                await watch.changed()
+            await changed.wait()
 
 
 async def test_watcher_may_end_another_watch_of_the_same_commit() -> None:

@@ -66,12 +66,18 @@ class Shop:
 
     async def until(self, merchant_no: str = "M1", **wanted: object) -> dict[str, Any]:
         """Wait until the durable webhook has these figures."""
-        with trio.fail_after(20), self.client.node.watch(f"webhook/{merchant_no}") as watch:
+        changed = trio.Event()
+
+        def note(address: str) -> None:
+            changed.set()
+
+        with trio.fail_after(20), self.client.node.hearing(f"webhook/{merchant_no}", note):
             while True:
+                changed = trio.Event()
                 state = await self.state(merchant_no)
                 if {name: state.get(name) for name in wanted} == wanted:
                     return state
-                await watch.changed()
+                await changed.wait()
 
 
 @asynccontextmanager
