@@ -4,6 +4,8 @@ It does as little as can be done, so that what is measured is the node and not i
 exchange costs two system calls and a callback. What it calls must not block.
 """
 
+import errno
+import os
 import select
 import socket
 import time
@@ -71,7 +73,7 @@ class Link:
     """One connection.
 
     Args:
-        address: host and port; it is waited for until the connection stands.
+        address: host and port, an IPv4 address; nobody waits for the connection to stand.
         received: called with what has come in.
         lost: called once where the other side has hung up.
 
@@ -90,9 +92,14 @@ class Link:
         self._received = received
         self._lost = lost
         self._unsent = b""
-        self._sock = socket.create_connection(address, timeout=30)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sock.setblocking(False)
+        error = self._sock.connect_ex(address)
+        if error and error != errno.EINPROGRESS:
+            self._sock.close()
+            raise OSError(error, os.strerror(error))
+        # What is sent before it stands goes out when it does: with a backlog that is full that
+        # may be seconds later, and the other callers of this loop must not wait meanwhile.
         loop.add(self, self._sock.fileno())
 
     def send(self, data: bytes) -> None:

@@ -5,8 +5,6 @@ beside them is answered 421 (RFC 9110, section 15.5.20) with the other listener'
 problem document, since the bank's signature covers that and covers no field of the header.
 """
 
-import errno
-import logging
 import math
 import socket
 import ssl
@@ -19,17 +17,14 @@ from gateway.counter import Counter, Place
 from gateway.endpoint import Endpoint, Router
 from gateway.errors import RequestCode, RequestError
 from gateway.express.connection import Connection, House
+from gateway.listener.accepting import BACKLOG, accept
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.names import Names
 from gateway.listener.upgrade import TakeOver
 
-log = logging.getLogger("piaohao.gateway")
-
 _LOOKS: Final = 20
 """How often it is looked who is late at the most, within the shortest of all times."""
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NO_ROOM_S: Final = 0.1
 
 
 class ExpressListener:
@@ -82,29 +77,21 @@ class ExpressListener:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop_accepting`; started once connections are accepted."""
         self._socket.setblocking(False)
-        self._socket.listen(1024)
+        self._socket.listen(BACKLOG)
+
+        def welcome(sock: socket.socket, host: str) -> None:
+            nursery.start_soon(Connection(self._house, sock).run, host)
+
         async with trio.open_nursery() as watching:
             watching.start_soon(self._watch)
             async with trio.open_nursery() as nursery:
                 with self._accepting:
                     task_status.started()
-                    await self._accept(nursery)
+                    await accept(self._socket, welcome)
                 self._socket.close()
                 for connection in list(self._house.connections):
                     connection.retire()
             watching.cancel_scope.cancel()
-
-    async def _accept(self, nursery: trio.Nursery) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                sock, peer = self._socket.accept()
-            except OSError as error:
-                if error.errno in _NO_ROOM:
-                    log.warning("no connection can be accepted for now: %s", error.strerror)
-                    await trio.sleep(_NO_ROOM_S)
-                continue  # the client has left already
-            nursery.start_soon(Connection(self._house, sock).run, peer[0])
 
     async def _watch(self) -> None:
         """Give up what is late.
