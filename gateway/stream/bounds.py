@@ -13,6 +13,8 @@ COMMANDS_MAX: Final = 1_000
 """Commands in one message."""
 WINDOW: Final = 1_024
 """Commands of one stream whose answers it has not taken; past that nothing is read."""
+ANSWER_BYTES: Final = 640
+"""What a command's answer comes to beside what the command itself says, as a rule."""
 
 
 class StreamBounds(Struct, frozen=True, kw_only=True):
@@ -23,6 +25,9 @@ class StreamBounds(Struct, frozen=True, kw_only=True):
         streams_per_merchant: of one merchant.
         window: as many commands may be unanswered, their answers not taken, before the next
             message is read; so with the last one they may be a thousand more.
+        window_bytes: the same in bytes of commands that are under way, of answers and of events
+            that are not taken; so with the last message they may be as many more.
+        merchant_bytes: the same, of all streams of a merchant together.
         fragments_max: of one message.
         controls_at_once: pings and pongs that may come in a row.
         controls_per_s: how many more as time goes by.
@@ -39,6 +44,8 @@ class StreamBounds(Struct, frozen=True, kw_only=True):
     streams_max: int = 3_072
     streams_per_merchant: int = 64
     window: int = WINDOW
+    window_bytes: int = 1 << 20
+    merchant_bytes: int = 16 << 20
     fragments_max: int = 1_024
     controls_at_once: int = 20
     controls_per_s: float = 1.0

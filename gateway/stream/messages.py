@@ -60,12 +60,6 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     replayed: bool = False
 
 
-class Answers(Struct, frozen=True):
-    """Answers, in the order in which they became durable."""
-
-    answers: Sequence[Reply]
-
-
 class Events(Struct, frozen=True):
     """Events in their sequence, without a gap; `newest` is the merchant's last one."""
 
@@ -77,6 +71,7 @@ _errands: Final = BodyDecoder[list[Errand]](list[Errand])
 _errand: Final = BodyDecoder[Errand](Errand)
 _resume: Final = BodyDecoder[Resume](Resume)
 _BLANKS: Final = b" \t\n\r"
+_ANSWERS: Final = b'{"answers":[%b]}'
 
 
 def read_message(body: bytes) -> Errands | Resume:
@@ -153,13 +148,19 @@ def _are_ids(ids: Sequence[str]) -> bool:
     return joined.isascii() and joined.isprintable()
 
 
-def encoded_answers(answers: Sequence[Reply]) -> list[bytes]:
-    """Return messages with these answers, none longer than a message may be."""
-    text = encode(Answers(answers))
-    if len(text) <= MESSAGE_BYTES or len(answers) == 1:
-        return [text]
-    half = len(answers) // 2
-    return encoded_answers(answers[:half]) + encoded_answers(answers[half:])
+def answers_message(answers: Sequence[bytes]) -> tuple[bytes, int]:
+    """Return a message with as many of these answers as fit, and how many those are.
+
+    Args:
+        answers: encoded each, in the order in which they became durable.
+    """
+    size, count = len(_ANSWERS % b""), 0
+    for answer in answers:
+        size += len(answer) + 1
+        if count and size > MESSAGE_BYTES:
+            break
+        count += 1
+    return _ANSWERS % b",".join(answers[:count]), count
 
 
 def encoded_events(events: Sequence[EventView], newest: int) -> tuple[bytes, int]:

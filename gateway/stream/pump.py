@@ -65,6 +65,8 @@ class Pump:
 
     async def run(self) -> None:
         """Serve the stream until it is over."""
+        waiting = self.session.backlog.waiting
+        waiting.add(self._stir)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -73,6 +75,7 @@ class Pump:
                         await self._receive()
                     nursery.cancel_scope.cancel()
         finally:
+            waiting.discard(self._stir)
             self.session.lose()
 
     async def _receive(self) -> None:
@@ -101,7 +104,9 @@ class Pump:
         turns = 0
         while True:
             while not session.hears:
+                since = trio.current_time()
                 await self._until_stirred()
+                session.excuse(trio.current_time() - since)
             if not session.step():
                 break
             turns += 1

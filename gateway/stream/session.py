@@ -1,8 +1,9 @@
 """A session: what one stream decides, without its I/O.
 
 Bytes are fed in and taken out; in between it reads messages, starts their commands and reads events
-once the client may have more. What it holds is bounded: answers by the window, events by a page. A
-command that has begun goes on whatever becomes of the stream, and its answer is then nobody's.
+once the client may have more. What it holds is bounded, in commands and in bytes: answers by the
+window and by what all streams of the merchant hold (`backlog`), events by a page. A command that
+has begun goes on whatever becomes of the stream, and its answer is then nobody's.
 """
 
 import logging
@@ -13,20 +14,21 @@ from typing import Any
 import trio
 
 from engine.fault import FaultCode
-from gateway.answer import Item
+from gateway.answer import Item, encode
 from gateway.counter import Opened
 from gateway.errors import Problem, RequestCode, RequestError
 from gateway.feed import event_list
 from gateway.handlers.commands import own
 from gateway.series import Series
-from gateway.stream.bounds import StreamBounds
+from gateway.stream.backlog import Backlog
+from gateway.stream.bounds import ANSWER_BYTES, StreamBounds
 from gateway.stream.closing import Close, CloseCode, CloseError, Flush
 from gateway.stream.frames import Frames, Left, Ping, Text, text_frame
 from gateway.stream.messages import (
     Errands,
     Reply,
     Resume,
-    encoded_answers,
+    answers_message,
     encoded_events,
     read_message,
 )
@@ -44,6 +46,7 @@ class Session:
     Args:
         opened: who has it, and what it may.
         bounds: of its messages and its window.
+        backlog: of its merchant's streams.
 
     Attributes:
         wake: called when there may be something to take.
@@ -57,6 +60,8 @@ class Session:
         "_after",
         "_answers",
         "_bounds",
+        "_bytes_held",
+        "_bytes_in_hand",
         "_changed",
         "_frames",
         "_held_up",
@@ -67,7 +72,9 @@ class Session:
         "_pong",
         "_starting",
         "_turned_away",
+        "_turned_s",
         "_unanswered",
+        "backlog",
         "closed",
         "closing",
         "deaf_until",
@@ -75,12 +82,15 @@ class Session:
         "wake",
     )
 
-    def __init__(self, opened: Opened, bounds: StreamBounds) -> None:
+    def __init__(self, opened: Opened, bounds: StreamBounds, backlog: Backlog) -> None:
         self._opened = opened
         self._bounds = bounds
         self._frames = Frames(bounds, trio.current_time)
-        self._answers: list[Reply] = []
+        self.backlog = backlog
+        self._answers: list[bytes] = []
         self._in_hand = 0  # answers that are on their way to the client
+        self._bytes_in_hand = 0  # the same in bytes, and events with them
+        self._bytes_held = 0  # commands that have begun, answers and events that are not taken
         self._unanswered = 0  # commands whose answers the client has not taken
         self._after = -1  # the last event that was taken; before `resume` none is wanted
         self._changed = False  # there may be events behind it
@@ -89,6 +99,7 @@ class Session:
         self._starting = False
         self._held_up: Series | None = None  # what came before the next message has not begun
         self._turned_away = 0
+        self._turned_s = 0
         self._lost = False
         self.wake: Callable[[], None] = _nobody
         self.closing: Close | None = None
@@ -107,12 +118,22 @@ class Session:
             if self._held_up.held_up:
                 return False
             self._held_up = None
-        return self._unanswered < self._bounds.window and trio.current_time() >= self.deaf_until
+        return (
+            self._unanswered < self._bounds.window
+            and self._bytes_held < self._bounds.window_bytes
+            and self.backlog.has_room
+            and trio.current_time() >= self.deaf_until
+        )
 
     @property
     def begun_at(self) -> float | None:
         """When a message began whose end has not come; None where none has."""
         return self._frames.begun_at
+
+    def excuse(self, seconds: float) -> None:
+        """Let a message that has begun take so much longer: nobody heard it meanwhile."""
+        if self._frames.begun_at is not None:
+            self._frames.begun_at += seconds
 
     @property
     def idle(self) -> bool:
@@ -160,19 +181,22 @@ class Session:
         if isinstance(message, Resume):
             self._resume(message.resume)
         else:
-            self._start(message)
+            self._start(message, len(body))
 
-    def _start(self, errands: Errands) -> None:
+    def _start(self, errands: Errands, size: int) -> None:
         opened = self._opened
         entries = errands.entries
         self._unanswered += len(entries)
+        # Each is taken for as long as any other of its message, until there is an answer.
+        each_bytes = size // len(entries) + ANSWER_BYTES
+        self._hold(each_bytes * len(entries))
         limited = opened.counted()
         if limited is not None:
             entries = [limited] * len(entries)
         elif opened.merchant_no:
             entries = [own(entry, opened.merchant_no) for entry in entries]
         self._starting = True
-        self._turned_away = 0
+        self._turned_away = self._turned_s = 0
         desk = opened.desk
         series = Series(
             desk.node,
@@ -180,7 +204,7 @@ class Session:
             trio.current_time() + opened.timeout_s,
             movable=desk.clock_kind == "domain",
             lane=self,
-            hear=partial(self._answer, errands.ids),
+            hear=partial(self._answer, errands.ids, each_bytes),
         )
         series.start()
         self._starting = False
@@ -189,15 +213,25 @@ class Session:
         if self._turned_away * 2 > len(entries):
             self._be_deaf()
 
-    def _answer(self, ids: Any, index: int, item: Item) -> None:
-        """Note an answer that may leave; the shard calls this from its commit."""
+    def _answer(self, ids: Any, held: int, index: int, item: Item) -> None:
+        """Note an answer that may leave; the shard calls this from its commit.
+
+        It is encoded here: how much waits for a client is known in bytes at any time.
+        """
         if self._lost:
             return
         body = item.body
-        self._answers.append(Reply(ids[index], item.status, body, item.replayed))
+        answer = encode(Reply(ids[index], item.status, body, item.replayed))
+        self._answers.append(answer)
+        self._hold(len(answer) - held)
         if self._starting and type(body) is Problem and body.code in _BUSY:
             self._turned_away += 1
+            self._turned_s = max(self._turned_s, body.retry_after_s or 0)
         self.wake()
+
+    def _hold(self, bytes_more: int) -> None:
+        self._bytes_held += bytes_more
+        self.backlog.change(bytes_more)
 
     def _be_deaf(self) -> None:
         """Hear nothing until the client was told to come again.
@@ -205,12 +239,7 @@ class Session:
         To refuse a command costs a twentieth of carrying it out: whoever goes on all the same
         could keep a node busy with that alone.
         """
-        wait_s = max(
-            each.body.retry_after_s or 0
-            for each in self._answers
-            if type(each.body) is Problem and each.body.code in _BUSY
-        )
-        self.deaf_until = trio.current_time() + min(_DEAF_S_MAX, wait_s)
+        self.deaf_until = trio.current_time() + min(_DEAF_S_MAX, self._turned_s)
 
     def _resume(self, after: int) -> None:
         """Have events flow, those behind a sequence.
@@ -252,9 +281,10 @@ class Session:
             sent.append(self._frames.ping())
             self._pinging = False
         if self._answers and flush is not Flush.NOTHING:
-            answers, self._answers = self._answers, []
-            self._in_hand = len(answers)
-            sent += map(text_frame, encoded_answers(answers))
+            text, self._in_hand = answers_message(self._answers)
+            self._bytes_in_hand = sum(map(len, self._answers[: self._in_hand]))
+            del self._answers[: self._in_hand]
+            sent.append(text_frame(text))
         if self._changed and self.closing is None:
             sent += self._page()
         if self.closing is not None and self._may_close(self.closing):
@@ -266,9 +296,15 @@ class Session:
         """Hear that the client, or its side of the network, has all that was taken last."""
         self._unanswered -= self._in_hand
         self._in_hand = 0
+        self._hold(-self._bytes_in_hand)
+        self._bytes_in_hand = 0
 
     def _may_close(self, close: Close) -> bool:
-        return close.flush is not Flush.ALL or self._unanswered == self._in_hand
+        if close.flush is Flush.NOTHING:
+            return True
+        if self._answers:
+            return False
+        return close.flush is Flush.READY or self._unanswered == self._in_hand
 
     def _page(self) -> list[bytes]:
         """Return the next events, as one message at most."""
@@ -290,6 +326,8 @@ class Session:
         body, count = encoded_events(found.items, found.newest)
         self._after += count
         self._changed = self._after < found.newest
+        self._bytes_in_hand += len(body)
+        self._hold(len(body))
         return [text_frame(body)]
 
     # How it ends.
@@ -316,6 +354,8 @@ class Session:
         """Hear that nobody is there any more: answers that come yet are dropped."""
         self._lost = True
         self._answers.clear()
+        self._in_hand = self._bytes_in_hand = 0
+        self._hold(-self._bytes_held)
         self.wake = _nobody
 
     def _check_standing(self) -> None:

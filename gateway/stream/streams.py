@@ -3,9 +3,11 @@
 Any listener hands over a connection with a request for a stream on it; nothing here knows which.
 How many there may be is decided at the handshake: a merchant who has as many as it may is refused
 with 429, and past the node's own bound everybody with 503. A stream is never thrown out for
-somebody who comes later: it is a merchant's, and whoever comes is not known yet.
+somebody who comes later: it is a merchant's, and whoever comes is not known yet. What the streams
+of a merchant hold for it is bounded together; those of the bank, or of nobody, only each by itself.
 """
 
+import math
 from collections import Counter as Tally
 from contextlib import AbstractContextManager, nullcontext, suppress
 from http import HTTPStatus
@@ -16,6 +18,7 @@ from engine.fault import NODE_BUSY, STOPPING
 from gateway.counter import Counter, Opened, Request, Response
 from gateway.errors import RequestCode, RequestError
 from gateway.express.answer import written
+from gateway.stream.backlog import Backlog
 from gateway.stream.bounds import StreamBounds
 from gateway.stream.closing import Close, CloseCode
 from gateway.stream.pump import Pump
@@ -40,6 +43,7 @@ class Streams:
         self._bounds = StreamBounds() if bounds is None else bounds
         self._pumps: set[Pump] = set()
         self._of: Tally[str] = Tally()
+        self._backlogs: dict[str, Backlog] = {}
         self._count = 0
         self._stopping = False
         self._none = trio.Event()
@@ -104,7 +108,7 @@ class Streams:
             await self._none.wait()
 
     async def _serve(self, opened: Opened, stream: trio.abc.Stream) -> None:
-        session = Session(opened, self._bounds)
+        session = Session(opened, self._bounds, self._backlog(opened.merchant_no))
         pump = Pump(session, stream, self._bounds)
         self._pumps.add(pump)
         if self._stopping:
@@ -160,6 +164,14 @@ class Streams:
         self._of[merchant_no] -= 1
         if not self._of[merchant_no]:
             del self._of[merchant_no]
+            self._backlogs.pop(merchant_no, None)
+
+    def _backlog(self, merchant_no: str) -> Backlog:
+        if not merchant_no:
+            return Backlog(math.inf)
+        if merchant_no not in self._backlogs:
+            self._backlogs[merchant_no] = Backlog(self._bounds.merchant_bytes)
+        return self._backlogs[merchant_no]
 
 
 def _watched(opened: Opened, session: Session) -> AbstractContextManager[None]:

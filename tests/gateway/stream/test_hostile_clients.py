@@ -1,17 +1,21 @@
 """Clients of streams that mean harm, or are only slow: each ends by its code, and nobody else."""
 
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import tracemalloc
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
+import trio.testing
 from wsproto.events import CloseConnection, Ping, Pong
 
 from gateway.listener.bounds import Bounds
 from gateway.server import Serving
 from gateway.stream.bounds import MESSAGE_BYTES, StreamBounds
+from gateway.webhooks.log import newest_event
 from tests.gateway.desk_client import payment
 from tests.gateway.serving import (
     Door,
@@ -173,14 +177,18 @@ async def test_client_that_leaves_stops_no_command(way: str, tmp_path: Path, doo
             await client.until(lambda: len(client.events) == 50)
 
 
-async def _narrow(running: Serving) -> StreamClient:
+async def _narrow(
+    running: Serving,
+    target: str = "/v1/stream?merchant_no=M1",
+    headers: Sequence[tuple[str, str]] = (),
+) -> StreamClient:
     """Return a stream whose client has room for little that it has not read."""
     sock = trio.socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     host, _, port = host_of(running).decode().rpartition(":")
     await sock.connect((host, int(port)))
     stream = trio.SocketStream(sock)
-    request = upgrade_request(host_of(running), "/v1/stream?merchant_no=M1")
+    request = upgrade_request(host_of(running), target, headers)
     head, rest = await shake_hands(stream, request)
     assert head.status == 101
     return StreamClient(stream, head, rest)
@@ -223,6 +231,52 @@ async def test_slow_reader_is_slowed_then_closed_and_loses_nothing(
             await again.send({"resume": 0})
             await again.until(lambda: len(again.events) >= begun)
             assert again.sequences == list(range(1, len(again.events) + 1))
+
+
+async def test_streams_that_read_nothing_hold_no_more_than_their_merchant_may(
+    tmp_path: Path,
+) -> None:
+    """Sixteen send on and on: what is not begun stays with them, and nothing of it is lost."""
+    bound = 1 << 20
+    bounds = StreamBounds(merchant_bytes=bound)
+    keys = new_bank(tmp_path / "keys")
+    async with (
+        shop(tmp_path / "bank", keys=keys, door="express", stream_bounds=bounds) as running,
+        AsyncExitStack() as stack,
+    ):
+        signer = await certify(running, "/v1/merchants/M1/certificates")
+        async with trio.open_nursery() as nursery:
+            clients = []
+            for _ in range(16):
+                client = await _narrow(running, "/v1/stream", signed(running, signer))
+                stack.push_async_callback(trio.aclose_forcefully, client.stream)
+                clients.append(client)
+            sent = [_long_messages(f"{name}") for name in range(len(clients))]
+            tracemalloc.start()
+            stack.callback(tracemalloc.stop)
+            for client, messages in zip(clients, sent, strict=True):
+                nursery.start_soon(client.stream.send_all, messages)
+            begun = -1
+            while begun != (begun := newest_event(running.node, "M1") or 0):
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            held, _ = tracemalloc.get_traced_memory()
+            print(f"{begun} of 3,200 payments begun, {held / 1e6:.1f} MB held")
+            assert held < 6 * bound, "what each has read of a message comes on top of the bound"
+            tracemalloc.stop()
+            for client in clients:
+                assert isinstance(client.stream, trio.SocketStream)
+                client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+                nursery.start_soon(client.until, lambda c=client: len(c.answers) == 200)
+        found = [each["status"] for client in clients for each in client.answers.values()]
+        assert found == [201] * 3_200
+
+
+def _long_messages(name: str) -> bytes:
+    """Return ten frames of 90 kB each, whose answers are as long."""
+    numbers = [f"{name}-{n}" for n in range(200)]
+    errands = [{"id": n, "do": payment(n, 1, **LONG)} for n in numbers]
+    texts = [msgspec.json.encode(errands[n : n + 20]) for n in range(0, 200, 20)]
+    return b"".join(frame(0x81, text) for text in texts)
 
 
 @pytest.mark.parametrize("moment", ["message", "event", "its ping", "its pong", "ping"])

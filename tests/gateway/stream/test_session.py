@@ -1,5 +1,6 @@
 """Sessions without I/O, on a real engine whose commits a test may hold up."""
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from engine.limits import Limits
 from gateway.counter import Counter, Opened, Request
 from gateway.desk import Desk
 from gateway.endpoint import Router
+from gateway.stream.backlog import Backlog
 from gateway.stream.bounds import StreamBounds
 from gateway.stream.closing import Close, CloseCode
 from gateway.stream.handshake import SUBPROTOCOL
@@ -42,16 +44,19 @@ HANDSHAKE = {
 class Talk:
     """A session and its client, with nothing between them.
 
+    Args:
+        backlog: that it shares with others, if it does.
+
     Attributes:
         sent: messages of the session so far.
     """
 
-    def __init__(self, desk: Client, **bounds: Any) -> None:
+    def __init__(self, desk: Client, backlog: Backlog | None = None, **bounds: Any) -> None:
         counter = Counter(Desk(desk.node), Router(ENDPOINTS))
         request = Request("GET", "/v1/stream", b"merchant_no=M1", HANDSHAKE, b"")
         opened = counter.open_stream(request, lambda _: None)
         assert isinstance(opened, Opened)
-        self.session = Session(opened, StreamBounds(**bounds))
+        self.session = Session(opened, StreamBounds(**bounds), backlog or Backlog(math.inf))
         self.sent: list[Any] = []
         self.close: CloseCode | None = None
         self._client = Connection(ConnectionType.CLIENT)
@@ -133,6 +138,62 @@ async def test_nothing_is_heard_beyond_the_window_until_answers_are_taken() -> N
         assert talk.go_on() == 0
         talk.session.taken()
         assert talk.go_on() == 10
+
+
+async def test_long_commands_fill_the_window_by_their_bytes_until_answers_are_taken() -> None:
+    """A few long ones are as much as many short ones, before and after they are answered."""
+    async with open_desk() as desk:
+        await desk.shop()
+        note = {f"k{n}": "x" * 250 for n in range(16)}
+        talk = Talk(desk, window_bytes=10_000)
+        said = talk.say(
+            *({"id": f"{n}", "do": payment(f"O{n}", 1, metadata=note)} for n in range(9))
+        )
+        assert said == 3, "some 4.9 kB each"
+        with trio.fail_after(20):
+            while not talk.session.take():
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert talk.go_on() == 0, "they are answered, and not taken"
+        talk.session.taken()
+        assert talk.go_on() > 0
+        await talk.until_idle()
+        assert talk.session.backlog.bytes_held == 0
+
+
+async def test_streams_of_one_merchant_are_bounded_together_and_go_on_together() -> None:
+    async with open_desk() as desk:
+        await desk.shop()
+        shared, stirred = Backlog(5_000), []
+        shared.waiting.add(lambda: stirred.append("room"))
+        slow, quick = Talk(desk, shared), Talk(desk, shared)
+        assert slow.say(_errands(range(10))) == 1
+        assert quick.say({"id": "q", "do": payment("Q", 1)}) == 0, "the other one holds it all"
+        slow.session.lose()
+        assert stirred == ["room"]
+        assert quick.go_on() == 1
+        await quick.until_idle()
+        quick.session.lose()
+        assert shared.bytes_held == 0
+
+
+async def test_answers_of_several_messages_all_leave_before_the_end() -> None:
+    """The end waits for what is ready, however many messages that takes."""
+    async with open_desk() as desk:
+        await desk.shop()
+        note = {f"k{n}": "x" * 250 for n in range(16)}
+        talk = Talk(desk, window_bytes=1 << 30)
+        count = 300
+        for n in range(count):
+            talk.say({"id": f"{n}", "do": payment(f"O{n}", 1, metadata=note)})
+        with trio.fail_after(20):
+            while len(talk.session._answers) < count:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        talk.say({"id": "no command"}, "no message")
+        while talk.close is None:
+            assert talk.take() or talk.close
+        assert talk.close is CloseCode.BAD_FRAME
+        assert len(talk.sent) == 2, "each of a MiB at most"
+        assert sum(len(each["answers"]) for each in talk.sent) == count + 1
 
 
 async def test_client_that_is_turned_away_is_not_heard_before_its_time() -> None:

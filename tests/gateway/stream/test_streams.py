@@ -6,7 +6,8 @@ import msgspec
 import trio
 from wsproto.events import CloseConnection
 
-from gateway.stream.messages import Reply, encoded_answers
+from gateway.answer import encode
+from gateway.stream.messages import Reply, answers_message
 from tests.gateway.certificates import Signer
 from tests.gateway.desk_client import payment
 from tests.gateway.serving import Door, connect_tls, host_of
@@ -86,11 +87,15 @@ async def test_what_is_no_message_closes_with_4400(tmp_path: Path, door: Door) -
 
 
 def test_answers_are_parted_where_a_message_would_be_too_long() -> None:
-    replies = [Reply(str(number), 201, {"text": "x" * 300_000}) for number in range(9)]
-    messages = encoded_answers(replies)
-    assert all(len(each) <= 1 << 20 for each in messages)
-    found = [each["id"] for text in messages for each in msgspec.json.decode(text)["answers"]]
-    assert found == [str(number) for number in range(9)]
+    replies = [encode(Reply(str(n), 201, {"text": "x" * 300_000})) for n in range(9)]
+    found: list[str] = []
+    while len(found) < len(replies):
+        text, count = answers_message(replies[len(found) :])
+        answers = msgspec.json.decode(text)["answers"]
+        assert len(text) <= 1 << 20
+        assert len(answers) == count == 3
+        found += [each["id"] for each in answers]
+    assert found == [str(n) for n in range(9)]
 
 
 async def _pay(client: StreamClient, first: int, count: int) -> None:
