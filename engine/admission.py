@@ -1,14 +1,15 @@
 """Admission: which external commands get in, and in which order they get their first turn.
 
 The number of unconfirmed commands is bounded per shard and per actor, so memory stays bounded
-whatever comes in. Waiting commands stand in lanes (one per merchant or account, or one per
-array of commands) that are served round-robin: one caller with a long queue delays only itself.
+whatever comes in. Waiting commands stand in lanes: one per merchant or account, or one per array
+or stream of commands. Those of one party (`Lane`) share its turn, and parties are served
+round-robin: a caller with a long queue delays only itself, and gains nothing by many queues.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -19,6 +20,18 @@ log = logging.getLogger("piaohao.engine")
 
 Reply = Callable[[Any], None]
 """Called once, in the event loop, with the actor's answer (a Struct) or a `Fault`."""
+
+
+class Lane(NamedTuple):
+    """One of several lanes of a party. Any other object that a lane is named by is a party's only.
+
+    Attributes:
+        party: whose turn it shares; the party's own name is a lane of it, too.
+        name: which of its lanes.
+    """
+
+    party: object
+    name: object
 
 
 class Ask(Struct, eq=False):
@@ -69,7 +82,8 @@ class Admission:
         self.unconfirmed = 0
         self.waiting = 0
         self._by_actor: dict[str, int] = {}
-        self._lanes: dict[object, deque[Ask]] = {}
+        # Most parties have one lane, and no more than its queue: 0.8 µs less a command.
+        self._parties: dict[object, deque[Ask] | _Lanes] = {}
         self._order: deque[object] = deque()
 
     def admit(self, address: str) -> Fault | None:
@@ -102,33 +116,82 @@ class Admission:
     def enqueue(self, lane: object, ask: Ask) -> None:
         """Let an admitted command wait in its lane."""
         self.waiting += 1
-        queue = self._lanes.get(lane)
-        if queue is None:
-            self._lanes[lane] = deque((ask,))
-            self._order.append(lane)
-        else:
-            queue.append(ask)
+        party = lane.party if type(lane) is Lane else lane
+        waiting = self._parties.get(party)
+        if waiting is None:
+            self._order.append(party)
+            if party is lane:
+                self._parties[party] = deque((ask,))
+                return
+            waiting = self._parties[party] = _Lanes()
+        elif isinstance(waiting, deque):
+            if party is lane:
+                waiting.append(ask)
+                return
+            waiting = self._parties[party] = _Lanes(party, waiting)
+        waiting.put(lane, ask)
 
     def next(self) -> Ask | None:
-        """Take the next waiting command, one lane after the other; None when none waits."""
+        """Take the next waiting command, one party after the other; None when none waits."""
         order = self._order
         if not order:
             return None
-        lane = order[0]
-        queue = self._lanes[lane]
-        ask = queue.popleft()
-        if queue:
+        party = order[0]
+        waiting = self._parties[party]
+        ask = waiting.popleft()
+        if waiting:
             order.rotate(-1)
         else:
-            del self._lanes[lane]
+            del self._parties[party]
             order.popleft()
         self.waiting -= 1
         return ask
 
     def queued(self) -> Iterator[Ask]:
         """Yield the waiting commands, lane by lane; those that have been told are among them."""
-        for queue in self._lanes.values():
+        for waiting in self._parties.values():
+            yield from waiting
+
+
+class _Lanes:
+    """What waits of a party that has several lanes; they take its turn one after the other.
+
+    Args:
+        lane, queue: that it has already.
+    """
+
+    __slots__ = ("_order", "_queues")
+
+    def __init__(self, lane: object = None, queue: deque[Ask] | None = None) -> None:
+        self._queues: dict[object, deque[Ask]] = {} if queue is None else {lane: queue}
+        self._order: deque[object] = deque(self._queues)
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def __iter__(self) -> Iterator[Ask]:
+        for queue in self._queues.values():
             yield from queue
+
+    def put(self, lane: object, ask: Ask) -> None:
+        queue = self._queues.get(lane)
+        if queue is None:
+            self._queues[lane] = deque((ask,))
+            self._order.append(lane)
+        else:
+            queue.append(ask)
+
+    def popleft(self) -> Ask:
+        order = self._order
+        lane = order[0]
+        queue = self._queues[lane]
+        ask = queue.popleft()
+        if queue:
+            order.rotate(-1)
+        else:
+            del self._queues[lane]
+            order.popleft()
+        return ask
 
 
 def tell_caller(reply: Reply, outcome: Any) -> None:

@@ -134,7 +134,8 @@ class Shard:
             deadline: on Trio's clock, seconds.
             at_ns: on a domain clock the command's time: the clock moves at least there before
                 the first turn. 0 for the time at which it stands.
-            lane: commands of one lane start in order; by default one lane an actor.
+            lane: commands of one lane start in order; by default one lane an actor. Lanes of one
+                party (`engine.admission.Lane`) share its turn.
             mark: of the request that brought it: durable with the command's first turn, and only
                 with that. Where there is no turn (it is refused, expires, or the turn fails)
                 nothing happened, and nothing is stored.

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from actors.answers import instant
 from actors.commands import AnyCommand, first_actor
+from engine.admission import Lane
 from engine.fault import Fault, FaultCode
 from engine.marks import Mark
 from engine.node import Node
@@ -62,6 +63,7 @@ class Series:
         mark: of the request that the array is; all commands carry it, and each shard stores it
             with the first of them that it gives a turn.
         lane: commands of one lane start in order; by default the array has one to itself.
+        party: the address of the actor whose turn that lane shares; empty for a turn of its own.
         hear: is told of each answer as it comes; the first may come before `start` returns.
     """
 
@@ -74,6 +76,7 @@ class Series:
         movable: bool,
         mark: Mark | None = None,
         lane: object = None,
+        party: str = "",
         hear: Hear | None = None,
     ) -> None:
         self.items: list[Item | None] = [None] * len(entries)
@@ -83,6 +86,7 @@ class Series:
         self._movable = movable
         self._mark = mark
         self._lane = lane
+        self._party = party
         self._hear = hear
         self._references = References()
         self._next = 0
@@ -184,14 +188,15 @@ class Series:
     def _submit(self, index: int) -> Fault | None:
         """Hand one command to the engine; returns its refusal at the door, if any."""
         command: Any = self._entries[index]
+        # Not kept in itself: each array would be garbage that only the collector frees.
+        lane = self if self._lane is None else self._lane
         fault = self._node.submit(
             first_actor(command),
             command,
             partial(self._conclude, index),
             deadline=self._deadline,
             at_ns=self._at_ns,
-            # Not kept in itself: each array would be garbage that only the collector frees.
-            lane=self if self._lane is None else self._lane,
+            lane=Lane(self._party, lane) if self._party else lane,
             mark=self._mark,
         )
         if fault is None and self._moving >= 0:

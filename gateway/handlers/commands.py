@@ -84,12 +84,13 @@ async def run_commands(desk: Desk, caller: Caller, array: CommandArray) -> Answe
     """
     if not array.entries:
         return Answer(200, [])
-    entries = array.entries
+    entries, party = array.entries, ""
     if caller.merchant_no:
         entries = [own(entry, caller.merchant_no) for entry in entries]
+        party = f"merchant/{caller.merchant_no}"
     movable = desk.clock_kind == "domain"
     deadline = desk.deadline(caller)
-    series = Series(desk.node, entries, deadline, movable=movable, mark=caller.mark)
+    series = Series(desk.node, entries, deadline, movable=movable, mark=caller.mark, party=party)
     return Answer(200, await series.run())
 
 

@@ -204,6 +204,7 @@ class Session:
             trio.current_time() + opened.timeout_s,
             movable=desk.clock_kind == "domain",
             lane=self,
+            party=f"merchant/{opened.merchant_no}" if opened.merchant_no else "",
             hear=partial(self._answer, errands.ids, each_bytes),
         )
         series.start()

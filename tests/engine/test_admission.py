@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.admission import Admission, Ask
+from engine.admission import Admission, Ask, Lane
 from engine.fault import ACTOR_BUSY, DISK_NEARLY_FULL, NODE_BUSY
 from engine.limits import Limits
 from tests.engine.purses import (
@@ -44,6 +44,30 @@ def test_lanes_are_served_in_turns_and_each_in_order() -> None:
     admission.enqueue("other", ask(20, "c"))
     served = [admission.next() for _ in range(9)]
     assert [each and each.n for each in served] == [0, 10, 20, 1, 2, 3, 4, 5, None]
+
+
+def test_lanes_of_one_party_share_its_turn() -> None:
+    """However many it has, and its own name is one of them."""
+    for own_first in (False, True):
+        admission = Admission(1_000, 1_000)
+        if own_first:
+            admission.enqueue("many", ask(90, "a"))
+        for n in range(3):
+            for name in range(4):
+                admission.enqueue(Lane("many", name), ask(10 * name + n, "a"))
+        if not own_first:
+            admission.enqueue("many", ask(90, "a"))
+        admission.enqueue("many", ask(91, "a"))
+        for n in range(100, 104):
+            admission.enqueue("one", ask(n, "b"))
+        assert len(list(admission.queued())) == admission.waiting == 18
+        served = [each.n for each in iter(admission.next, None)]
+        assert served[1:8:2] == [100, 101, 102, 103]
+        rounds = [served[:8:2], served[8:]]
+        firsts = [90, 0, 10, 20, 30] if own_first else [0, 10, 20, 30, 90]
+        seconds = [91, 1, 11, 21, 31] if own_first else [1, 11, 21, 31, 91]
+        assert rounds[0] + rounds[1] == [*firsts, *seconds, 2, 12, 22, 32]
+        assert (admission.waiting, list(admission.queued())) == (0, [])
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 3))))

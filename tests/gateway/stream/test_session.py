@@ -46,16 +46,20 @@ class Talk:
 
     Args:
         backlog: that it shares with others, if it does.
+        merchant_no: who has the stream; empty for nobody in particular.
 
     Attributes:
         sent: messages of the session so far.
     """
 
-    def __init__(self, desk: Client, backlog: Backlog | None = None, **bounds: Any) -> None:
+    def __init__(
+        self, desk: Client, backlog: Backlog | None = None, merchant_no: str = "", **bounds: Any
+    ) -> None:
         counter = Counter(Desk(desk.node), Router(ENDPOINTS))
         request = Request("GET", "/v1/stream", b"merchant_no=M1", HANDSHAKE, b"")
         opened = counter.open_stream(request, lambda _: None)
         assert isinstance(opened, Opened)
+        opened = msgspec.structs.replace(opened, merchant_no=merchant_no)
         self.session = Session(opened, StreamBounds(**bounds), backlog or Backlog(math.inf))
         self.sent: list[Any] = []
         self.close: CloseCode | None = None
@@ -234,6 +238,30 @@ async def test_message_does_not_overtake_a_longer_one() -> None:
         await talk.until_idle()
         answers = {each["id"]: each for sent in talk.sent for each in sent["answers"]}
         assert (answers["first"]["status"], answers["second"]["status"]) == (201, 409)
+
+
+async def test_merchant_with_many_streams_has_one_turn() -> None:
+    """With eight it would be served eight commands for each one of a merchant with one."""
+    async with open_desk(shards=1) as desk:
+        await desk.shop()
+        opened = {"command": "open_merchant", "merchant_no": "M2", "currency": "USD"}
+        signed = {"command": "sign_agreement", "account_no": "A1", "agreement_no": "M2"}
+        await desk.commands(opened, {**signed, "merchant_no": "M2"})
+        many = [Talk(desk, merchant_no="M1") for _ in range(8)]
+        one = Talk(desk, merchant_no="M2")
+        for n, talk in enumerate(many):
+            talk.say([{"id": f"M1-{n}-{k}", "do": payment(f"O{n}-{k}", 1)} for k in range(10)])
+        pays = [payment(f"O{k}", 1, merchant_no="M2") for k in range(10)]
+        one.say([{"id": f"M2-{k}", "do": each} for k, each in enumerate(pays)])
+        admission = desk.node.shards[0].admission
+        order = list(iter(admission.next, None))
+        for ask in order:
+            admission.enqueue("in this order", ask)
+        assert [ask.to for ask in order[:20]] == ["merchant/M1", "merchant/M2"] * 10
+        streams = [ask.body.order_no.partition("-")[0] for ask in order[0:16:2]]
+        assert streams == [f"O{n}" for n in range(8)], "its own streams take turns, too"
+        for talk in (*many, one):
+            await talk.until_idle()
 
 
 async def test_item_that_refers_to_another_of_its_message_waits_for_it() -> None:
