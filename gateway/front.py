@@ -108,6 +108,7 @@ class Front:
         stream_bounds: StreamBounds | None = None,
     ) -> None:
         census: Census[Guest] = Census(bounds)
+        self._over = trio.Event()
         most = bounds.connections() * 3 // 4
         self._streams = Streams(counter, stream_bounds or StreamBounds(streams_max=most))
         main = ports.main
@@ -147,6 +148,7 @@ class Front:
                     await nursery.start(listener.run)
                 task_status.started()
             beside.cancel_scope.cancel()
+        self._over.set()
 
     def stop_accepting(self) -> None:
         """Take no new connection; `run` returns when those that are there have closed.
@@ -157,6 +159,10 @@ class Front:
         self._streams.close()
         for listener in self._listeners:
             listener.stop_accepting()
+
+    async def over(self) -> None:
+        """Wait until every connection has closed, after `stop_accepting`."""
+        await self._over.wait()
 
     def hang_up(self) -> None:
         """Close all connections that are still there."""

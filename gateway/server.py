@@ -130,7 +130,8 @@ async def serve(
             counter = _counter(
                 desk, keys if signed else None, rate_per_s, log_requests=log_requests
             )
-            front = Front(opened, counter, bounds or Bounds(), tls, stream_bounds)
+            listening = bounds or Bounds()
+            front = Front(opened, counter, listening, tls, stream_bounds)
             control = ControlSocket(folder.path, node, stores, counter)
             over = trio.Event()
             stop = trio.Event()
@@ -152,6 +153,9 @@ async def serve(
                 await over.wait()
                 with trio.move_on_after(DRAIN_S):
                     await front.quiet()
+                # Clients are to read what they were sent: most have, and are gone in no time.
+                with trio.move_on_after(listening.linger_s):
+                    await front.over()
                 front.hang_up()
                 nursery.cancel_scope.cancel()
             clean = True

@@ -36,7 +36,6 @@ log = logging.getLogger("piaohao.gateway")
 
 _JOINED_BYTES: Final = 1 << 16
 """So many bytes of answers wait for the next one to be sent with; more are not kept."""
-_LINGER_BYTES: Final = 1 << 20
 _BUSY: Final = unsigned(failed(faulted(NODE_BUSY)))
 
 
@@ -95,6 +94,7 @@ class Connection:
         "_listening",
         "_patience",
         "_place",
+        "_sends_on",
         "_wire",
         "until",
     )
@@ -111,6 +111,7 @@ class Connection:
         self._active = 0  # requests that have begun to come in and whose answers are not sent
         self._bodiless = False  # what is said now answers HEAD
         self._ending = False
+        self._sends_on = False  # what nobody will read, as it ends
         self._heads_timed = -1
         self._deadline = trio.current_time() + house.bounds.hello_s
         self._listening = trio.CancelScope()
@@ -149,7 +150,9 @@ class Connection:
 
     def retire(self) -> None:
         """Close it soon, unless a request is under way."""
-        if not self._active:
+        if self._house.tls is not None and not self._wire.encrypted:
+            self.hang_up()  # it has not shaken hands
+        elif not self._active:
             self._ending = True
             self.give_up()
 
@@ -169,7 +172,7 @@ class Connection:
             self.until = math.inf
             if self._listening.cancel_called and not self._ending:
                 await self._late()
-        await self._wire.end(house.bounds.linger_s)
+        await self._wire.part(house.bounds.linger_s, sends_on=self._sends_on)
 
     async def _hear(self) -> None:
         """Answer what comes in, until the client has left or is late."""
@@ -278,9 +281,8 @@ class Connection:
         self._bodiless = False  # a fault in what follows is no answer to HEAD
         if not lasts:
             self._ending = True
+            self._sends_on = self._framing.in_body or self._framing.in_head
             await self._send()
-            if self._framing.in_body or self._framing.rest():
-                await self._wire.linger(_LINGER_BYTES, self._house.bounds.linger_s)
         elif len(self._answers) >= _JOINED_BYTES:
             await self._send()
 
@@ -335,9 +337,8 @@ class Connection:
         """Say what is wrong with what comes in, after what was asked before it, and end."""
         answer = unsigned(failed(found))
         self._answers += written(answer, lasts=False, bodiless=self._bodiless)
-        self._ending = True
+        self._ending = self._sends_on = True
         await self._send()
-        await self._wire.linger(_LINGER_BYTES, self._house.bounds.linger_s)
 
     async def _send(self) -> None:
         """Send what is ready, or hang up on a client that does not take it."""

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from gateway.listener.parting import part
 from gateway.listener.tls import Stream, shake_hands
 
 RECEIVE_BYTES: Final = 1 << 16
@@ -28,7 +29,7 @@ class Wire:
         stream: the same for whoever takes over: encrypted once both have shaken hands.
     """
 
-    __slots__ = ("_bare", "_socket_stream", "stream")
+    __slots__ = ("_bare", "_parting", "_socket_stream", "stream")
 
     def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
@@ -36,6 +37,12 @@ class Wire:
         self._bare: socket | None = sock
         self._socket_stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self.stream: Stream = self._socket_stream
+        self._parting = trio.CancelScope()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether both have shaken hands."""
+        return self._bare is None
 
     async def encrypt(self, context: ssl.SSLContext, within_s: float) -> bool:
         """Shake hands; returns whether that was in time.
@@ -76,22 +83,12 @@ class Wire:
             pass
         return False
 
-    async def linger(self, bytes_max: int, within_s: float) -> None:
-        """Send nothing any more, and read on for a while what nobody looks at.
-
-        A socket that is closed with bytes in it that nobody has read resets the connection, and the
-        client may lose what it has not read yet (RFC 9112, section 9.6).
-        """
-        with trio.move_on_after(within_s), suppress(*GONE):
-            await self._socket_stream.send_eof()
-            while bytes_max > 0 and (data := await self.receive()):
-                bytes_max -= len(data)
-
-    async def end(self, within_s: float) -> None:
-        """Close it in good order: TLS says that it ends, and waits for nobody to read that."""
-        with trio.move_on_after(within_s), suppress(*GONE):
-            await self.stream.aclose()
+    async def part(self, within_s: float, *, sends_on: bool) -> None:
+        """Close it in good order; see `gateway.listener.parting`."""
+        with self._parting:
+            await part(self.stream, self._socket_stream, within_s, sends_on=sends_on)
 
     def hang_up(self) -> None:
         """Close it at once; whoever waits for it finds out."""
         self._socket_stream.socket.close()
+        self._parting.cancel()

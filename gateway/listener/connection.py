@@ -27,6 +27,7 @@ from gateway.listener.census import Census, Guest
 from gateway.listener.framing import Framing
 from gateway.listener.http1 import Http1
 from gateway.listener.names import Names
+from gateway.listener.parting import part
 from gateway.listener.tasks import Tasks
 from gateway.listener.tls import CLIENT_CERTIFICATE, Stream, client_certificate, shake_hands
 from gateway.listener.upgrade import TakeOver, upgrade
@@ -35,7 +36,6 @@ from gateway.patience import PATIENCE, Patience
 log = logging.getLogger("piaohao.gateway")
 
 _RECEIVE_BYTES: Final = 1 << 16
-_LINGER_BYTES: Final = 1 << 20
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -75,9 +75,11 @@ class Connection:
         "_heads_timed",
         "_house",
         "_listening",
+        "_parting",
         "_patience",
         "_protocol",
         "_send_lock",
+        "_sends_on",
         "_socket",
         "_stream",
         "_upgrade",
@@ -94,6 +96,8 @@ class Connection:
         self._busy: trio.Event | None = None
         self._upgrade: Request | None = None
         self._ending = False
+        self._sends_on = False  # what nobody will read, as it ends
+        self._parting = trio.CancelScope()
         self._heads_timed = -1
         self._deadline = trio.current_time() + house.bounds.hello_s
         self._listening: trio.CancelScope | None = None
@@ -116,10 +120,13 @@ class Connection:
     def hang_up(self) -> None:
         """Close the socket at once; whoever waits for it finds out."""
         self._socket.socket.close()
+        self._parting.cancel()
 
     def retire(self) -> None:
         """Close it soon, unless a request is under way."""
-        if self._busy is None and self._listening is not None:
+        if self._house.tls is not None and self._stream is self._socket:
+            self.hang_up()  # it has not shaken hands
+        elif self._busy is None and self._listening is not None:
             self._give_up()
 
     async def _serve(self) -> None:
@@ -158,32 +165,29 @@ class Connection:
         await self._close()
 
     async def _hear(self) -> None:
-        """Hand on what comes in until the client has left or its time is over."""
-        lingered = 0
-        while lingered <= _LINGER_BYTES:
-            with trio.CancelScope(deadline=self._deadline) as self._listening:
-                try:
-                    data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-                except _GONE:
-                    return
+        """Hand on what comes in until the client sends nothing more or its time is over."""
+        while not self._ending:
+            data = b""  # it would be held until the next piece comes
+            with trio.CancelScope(deadline=self._deadline) as self._listening, suppress(*_GONE):
+                data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
             late = self._listening.cancelled_caught
             self._listening = None
             if self._ending:
-                if late or not data:
-                    return
-                lingered += len(data)
-            elif late:
+                return
+            if late:
                 # Thousands who stall are late together, and to tell each takes this stack 2 ms.
                 if not self._framing.in_head or self._house.census.crowded:
                     return
                 await self._refuse(problem(RequestCode.HEADERS_TIMEOUT))
             elif not data:
+                # It may have closed its side alone, and wait for an answer (RFC 9112, 9.6).
+                if not self._framing.in_body:
+                    await self._answered()
                 return
             else:
                 await self._heard(data)
                 if self._upgrade is not None:
                     return
-            data = b""  # it would be held until the next piece comes
 
     async def _heard(self, data: bytes) -> None:
         framing = self._framing
@@ -280,33 +284,23 @@ class Connection:
                 self._give_up()
                 self.hang_up()
 
-    def _give_up(self, deadline: float = -math.inf) -> None:
-        """Answer nothing any more, and hear nothing beyond the deadline."""
+    def _give_up(self) -> None:
+        """Answer nothing any more, and hear nothing."""
         self._ending = True
-        self._hear_until(deadline)
+        self._hear_until(-math.inf)
         if self._busy is not None:
             self._busy.set()
             self._busy = None
 
     async def _end(self) -> None:
-        """Close the connection after what is being sent; a client that was refused is to read it.
-
-        A socket that is closed with bytes in it that nobody has read resets the connection, and the
-        client may lose what it has not read yet (RFC 9112, section 9.6).
-        """
-        if self._protocol.unread:
-            self._give_up(trio.current_time() + self._house.bounds.linger_s)
-            async with self._send_lock:
-                with suppress(trio.BusyResourceError, *_GONE):
-                    await self._socket.send_eof()
-        else:
-            self._give_up()
-            await self._close()
+        """Have the connection closed after what is being sent."""
+        framing = self._framing
+        self._sends_on |= self._protocol.unread or framing.in_head or framing.in_body
+        self._give_up()
         await self._protocol.handle(Closed())
 
     async def _close(self) -> None:
         async with self._send_lock:
-            # TLS says that it ends; a client that does not read it is not waited for.
-            with trio.move_on_after(self._house.bounds.linger_s, shield=True):
-                with suppress(*_GONE):
-                    await self._stream.aclose()
+            with self._parting:
+                within_s = self._house.bounds.linger_s
+                await part(self._stream, self._socket, within_s, sends_on=self._sends_on)

@@ -147,10 +147,11 @@ class Caller:
             await trio.aclose_forcefully(self._stream)
             self._stream = None
 
-    async def ask(self, asked: Asked, **signed: Any) -> RawAnswer:
+    async def ask(self, asked: Asked, *, last: bool = False, **signed: Any) -> RawAnswer:
         """Send a request on the connection that is there, and return its answer.
 
         Args:
+            last: the caller closes its side of the connection then.
             signed: what is signed instead of what is sent, as for `sign_request`.
         """
         headers = {"X-Request-ID": "the-same", **asked.headers}
@@ -168,8 +169,10 @@ class Caller:
         if self._stream is None:
             self._stream = await connect(self.running)
         await self._stream.send_all(head.encode() + b"\r\n" + body)
+        if last:
+            await self._stream.send_eof()
         answer = await read_answer(self._stream, bodiless=asked.method == "HEAD")
-        if answer.headers.get("connection") == "close":
+        if last or answer.headers.get("connection") == "close":
             await self._leave()
         return answer
 
@@ -274,6 +277,15 @@ async def test_both_answer_the_same_where_all_is_signed(tmp_path: Path) -> None:
             for odd in list(_badly(_well(method, path, body)))[:8]:
                 first, second = [await each.ask(odd) for each in callers]
                 _same(first, second, odd)
+
+
+async def test_both_answer_a_client_that_has_closed_its_side(tmp_path: Path) -> None:
+    """It sends nothing more, and is there (RFC 9112, section 9.6)."""
+    async with _signed(tmp_path) as callers:
+        for method, path, body in WELL:
+            asked = _well(method, path, body)
+            first, second = [await each.ask(asked, last=True) for each in callers]
+            _same(first, second, asked)
 
 
 async def test_what_is_said_to_head_is_signed_without_a_body(tmp_path: Path) -> None:
