@@ -152,6 +152,8 @@ class AsyncClient(AsyncShell[MerchantCalls]):
         merchant_no: whose payments they are, where the certificate does not say it.
         terms: how patient the client is.
         tls: another judge of the bank's TLS certificate.
+        express: address of its express listener, where payments, authorizations, refunds and
+            arrays go then; streams and all else go to `address`.
 
     Raises:
         ValueError: something of this does not go together.
@@ -166,9 +168,10 @@ class AsyncClient(AsyncShell[MerchantCalls]):
         merchant_no: str | None = None,
         terms: Terms | None = None,
         tls: ssl.SSLContext | None = None,
+        express: str | None = None,
     ) -> None:
         calls = MerchantCalls.of(identity, merchant_no)
-        super().__init__(Way(address, identity, root, tls, terms or Terms()), calls)
+        super().__init__(Way(address, identity, root, tls, terms or Terms(), express), calls)
 
     pay = Awaited(MerchantCalls.pay)
     get_payment = Awaited(MerchantCalls.get_payment)
@@ -269,8 +272,9 @@ class AsyncBankClient(AsyncShell[BankCalls]):
         *,
         terms: Terms | None = None,
         tls: ssl.SSLContext | None = None,
+        express: str | None = None,
     ) -> None:
-        super().__init__(Way(address, identity, root, tls, terms or Terms()), BankCalls())
+        super().__init__(Way(address, identity, root, tls, terms or Terms(), express), BankCalls())
 
     open_account = Awaited(BankCalls.open_account)
     get_account = Awaited(BankCalls.get_account)

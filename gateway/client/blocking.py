@@ -152,6 +152,8 @@ class Client(Shell[MerchantCalls]):
         merchant_no: whose payments they are, where the certificate does not say it.
         terms: how patient the client is.
         tls: another judge of the bank's TLS certificate.
+        express: address of its express listener, where payments, authorizations, refunds and
+            arrays go then; streams and all else go to `address`.
 
     Raises:
         ValueError: something of this does not go together.
@@ -166,9 +168,10 @@ class Client(Shell[MerchantCalls]):
         merchant_no: str | None = None,
         terms: Terms | None = None,
         tls: ssl.SSLContext | None = None,
+        express: str | None = None,
     ) -> None:
         calls = MerchantCalls.of(identity, merchant_no)
-        super().__init__(Way(address, identity, root, tls, terms or Terms()), calls)
+        super().__init__(Way(address, identity, root, tls, terms or Terms(), express), calls)
 
     pay = Blocking(MerchantCalls.pay)
     get_payment = Blocking(MerchantCalls.get_payment)
@@ -244,8 +247,9 @@ class BankClient(Shell[BankCalls]):
         *,
         terms: Terms | None = None,
         tls: ssl.SSLContext | None = None,
+        express: str | None = None,
     ) -> None:
-        super().__init__(Way(address, identity, root, tls, terms or Terms()), BankCalls())
+        super().__init__(Way(address, identity, root, tls, terms or Terms(), express), BankCalls())
 
     open_account = Blocking(BankCalls.open_account)
     get_account = Blocking(BankCalls.get_account)

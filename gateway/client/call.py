@@ -22,6 +22,9 @@ from engine.address import NUMBER_PATTERN
 T = TypeVar("T")
 
 encode: Final = msgspec.json.Encoder().encode
+ARRAYS: Final = "/v1/commands"
+"""Where an array goes."""
+_HOT: Final = ("/v1/payments", "/v1/authorizations", "/v1/refunds")
 _number_matches: Final = re.compile(NUMBER_PATTERN).fullmatch
 
 
@@ -46,6 +49,18 @@ class Call(Struct, Generic[T], frozen=True):
     def acts(self) -> bool:
         """Whether something may have happened once it was sent."""
         return self.method != "GET"
+
+
+def is_hot(method: str, target: str) -> bool:
+    """Return whether the bank's express listener serves a request, where it has one.
+
+    That is payments, authorizations and refunds, what is done to them, each of them by its number,
+    and arrays; no lists. A test holds it to the gateway's own table.
+    """
+    path, _, _ = target.partition("?")
+    if method == "POST":
+        return path == ARRAYS or path.startswith(_HOT)
+    return path.startswith(_HOT) and path not in _HOT
 
 
 class Page(Struct, Generic[T], frozen=True):

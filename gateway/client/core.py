@@ -18,7 +18,7 @@ from actors.answers import View
 from actors.commands import Command
 from gateway.ca.algorithm import PrivateKey
 from gateway.ca.csr import body_of, new_csr, new_key
-from gateway.client.call import ROUTES, Call, encode, reader
+from gateway.client.call import ARRAYS, ROUTES, Call, encode, is_hot, reader
 from gateway.client.errors import (
     BusyError,
     FailedError,
@@ -42,8 +42,6 @@ from gateway.client.trust import Trust
 
 T = TypeVar("T")
 
-ARRAYS: Final = "/v1/commands"
-"""Where an array goes."""
 ARRAY_MAX: Final = 1_000
 ARRAY_BYTES: Final = 1 << 20
 """Commands in an array, and bytes of it: what the gateway takes."""
@@ -58,6 +56,7 @@ _BY_OTHERS: Final = frozenset({502, 503, 504})
 """What a proxy says in the bank's stead: unsigned, it counts as no answer."""
 _UNKNOWN: Final = "OUTCOME_UNKNOWN"
 _UNDER_WAY: Final = "PROCESSING"
+_MISDIRECTED: Final = 421
 
 
 class Item(Struct, gc=False):
@@ -87,6 +86,8 @@ class Core:
     Args:
         seal: signs and verifies; None for a bank that serves unsigned.
         terms: how patient it is.
+        express: whether hot calls go to the bank's express listener.
+        express_seal: the same as `seal` for requests to that one.
         now: monotonic time, in seconds.
         wall: seconds since 1970, for signatures and certificates.
         random: draws a number from 0 to 1.
@@ -100,12 +101,16 @@ class Core:
         seal: Seal | None,
         terms: Terms,
         *,
+        express: bool = False,
+        express_seal: Seal | None = None,
         now: Callable[[], float],
         wall: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
         self._seal = seal
         self._terms = terms
+        self._express = express
+        self._express_seal = express_seal
         self._now = now
         self._wall = wall
         self._random = random
@@ -206,7 +211,7 @@ class Core:
 
     def _carry(self, call: Call[Any]) -> Script[Came | Lost]:
         """Make a call once, by the way that this core's calls go."""
-        return self._exchange(call.method, call.target, call.body)
+        return self._reach(call.method, call.target, call.body)
 
     def _proven(self, reply: Came) -> bool:
         """Whether an answer that was accepted is tied to its request."""
@@ -218,7 +223,7 @@ class Core:
     def _until_settled(self, lookup: str, effort: Effort, trouble: PiaohaoError) -> Script[None]:
         """Look a command up until it is no longer under way, or is not there."""
         while True:
-            reply = yield from self._exchange("GET", lookup, b"")
+            reply = yield from self._reach("GET", lookup, b"")
             if isinstance(reply, Came) and _settled(reply):
                 return
             pause_s = effort.pause_s()
@@ -226,8 +231,25 @@ class Core:
                 raise _in_the_end(trouble, effort)
             yield Wait(pause_s)
 
-    def _exchange(self, method: str, target: str, body: bytes) -> Script[Came | Lost]:
-        """Send a request once and return the answer, if it is the bank's.
+    def _reach(self, method: str, target: str, body: bytes) -> Script[Came | Lost]:
+        """Send a request once, to whichever listener serves it, and return the bank's answer.
+
+        Whoever says that the express listener is not the one (421) is believed without proof, once:
+        the other listener has to show that it is the bank.
+
+        Raises:
+            UntrustedAnswerError: the answer is not the bank's.
+        """
+        if self._express and is_hot(method, target):
+            reply = yield from self._exchange(method, target, body, express=True)
+            if not isinstance(reply, Came) or reply.status != _MISDIRECTED:
+                return reply
+        return (yield from self._exchange(method, target, body))
+
+    def _exchange(
+        self, method: str, target: str, body: bytes, *, express: bool = False
+    ) -> Script[Came | Lost]:
+        """Send a request once to one listener, and return the answer, if it is the bank's.
 
         Raises:
             UntrustedAnswerError: it is not.
@@ -235,16 +257,18 @@ class Core:
         headers = {"accept-encoding": "identity"}
         if body:
             headers["content-type"] = "application/json"
-        seal = self._seal
+        seal = self._express_seal if express else self._seal
         if seal is not None:
             nonce = secrets.token_urlsafe(18)
             headers |= seal.sign(method, target, body, now=self._wall(), nonce=nonce)
-        reply = yield Send(method, target, headers, body, self._terms.try_s)
+        reply = yield Send(method, target, headers, body, self._terms.try_s, express)
         assert reply is not None
         if isinstance(reply, Lost) and reply.stranger:
             # To come again would help nobody but whoever stands in between.
             raise UntrustedAnswerError(f"whoever is there is not the bank: {reply.reason}")
         if seal is None or isinstance(reply, Lost):
+            return reply
+        if express and reply.status == _MISDIRECTED:
             return reply
         signature = seal.read(reply)
         if signature is None:

@@ -22,6 +22,7 @@ class Send(Struct, frozen=True):
         target: path and query, as they go over the wire.
         headers: all that the core has to say; framing is the shell's.
         timeout_s: how long its answer may take, in seconds.
+        express: to the bank's express listener.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Send(Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
     timeout_s: float
+    express: bool = False
 
 
 class Errands(Struct, frozen=True):

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from actors.answers import EventView
-from gateway.client.call import Call, encode
-from gateway.client.core import ARRAYS, Core
+from gateway.client.call import ARRAYS, Call, encode
+from gateway.client.core import Core
 from gateway.client.errors import PiaohaoError, StreamEndedError, UnreachableError
 from gateway.client.exchange import Came, Errands, Lost, Script
 from gateway.client.terms import Effort

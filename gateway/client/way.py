@@ -48,9 +48,11 @@ class Way:
         root: the bank's root certificate, a file or PEM; it is what answers and TLS rest on.
         tls: another judge of the bank's TLS certificate, for example where a proxy ends TLS.
         terms: how patient the client is.
+        express: address of the bank's express listener, to which hot calls go; None for none.
 
     Attributes:
         address: without a slash at the end.
+        express: the same of the express listener, None for none.
         url: the same, in its parts.
         tls: what the bank's TLS certificate is judged by.
         terms: how patient the client is.
@@ -67,14 +69,15 @@ class Way:
         root: Path | str | bytes | None,
         tls: ssl.SSLContext | None,
         terms: Terms,
+        express: str | None = None,
     ) -> None:
-        url = URL(address)
-        if url.scheme not in {"http", "https"} or not url.host or url.raw_path not in {b"", b"/"}:
-            raise ValueError(f"{address!r} is not an address like https://bank.example:8443")
+        url = _url(address)
         self.address = str(url).rstrip("/")
         self.url = url
         self.terms = terms
         self._seal: Seal | None = None
+        self._express_seal: Seal | None = None
+        self.express: str | None = None
         pem = None if root is None else root if isinstance(root, bytes) else Path(root).read_bytes()
         if identity is not None:
             if pem is None:
@@ -82,7 +85,25 @@ class Way:
             self._seal = Seal(identity, Trust(pem), url.scheme, url.netloc.decode("ascii"))
         elif not self.on_loopback:
             raise ValueError("a client without an identity goes to a bank on loopback only")
+        if express is not None:
+            self._lead(_url(express))
         self.tls = tls or ssl.create_default_context(cadata=None if pem is None else pem.decode())
+
+    def _lead(self, express: URL) -> None:
+        """Have hot calls go to the express listener.
+
+        Raises:
+            ValueError: it would be spoken to with less care than the bank's main one.
+        """
+        same_host = express.host == self.url.host or (
+            self.on_loopback and _is_loopback(express.host)
+        )
+        if express.scheme != self.url.scheme or not same_host:
+            raise ValueError("an express listener is at the bank's own host, and as safe")
+        self.express = str(express).rstrip("/")
+        if self._seal is not None:
+            seal, authority = self._seal, express.netloc.decode("ascii")
+            self._express_seal = Seal(seal.identity, seal.trust, express.scheme, authority)
 
     @property
     def on_loopback(self) -> bool:
@@ -91,7 +112,15 @@ class Way:
 
     def core(self, now: Callable[[], float]) -> Core:
         """Return a core; `now` is the shell's monotonic time."""
-        return Core(self._seal, self.terms, now=now, wall=time.time, random=random.random)
+        return Core(
+            self._seal,
+            self.terms,
+            express=self.express is not None,
+            express_seal=self._express_seal,
+            now=now,
+            wall=time.time,
+            random=random.random,
+        )
 
     def stream_core(self, now: Callable[[], float]) -> StreamCore:
         """Return a stream's core."""
@@ -104,13 +133,20 @@ class Way:
         waits = {"connect": connect_s, "pool": limit_s, "read": limit_s, "write": limit_s}
         request = httpx2.Request(
             send.method,
-            self.address + send.target,
+            (self.express if send.express and self.express else self.address) + send.target,
             headers=send.headers,
             content=send.body or None,
             extensions={"timeout": waits},
         )
         assert request.url.raw_path == send.target.encode("ascii"), "it is signed as it is sent"
         return request
+
+
+def _url(address: str) -> URL:
+    url = URL(address)
+    if url.scheme not in {"http", "https"} or not url.host or url.raw_path not in {b"", b"/"}:
+        raise ValueError(f"{address!r} is not an address like https://bank.example:8443")
+    return url
 
 
 def lost(error: Exception) -> Lost:

@@ -49,15 +49,19 @@ async def hand(
     identity: Identity | None = None,
     root: bytes | None = None,
     terms: Terms = QUICK,
+    express: str | None = None,
 ) -> AsyncIterator[Hand]:
     """Have a merchant's client of a kind: M1's, where there is no identity."""
     merchant_no = None if identity else "M1"
     if kind == "blocking":
-        with Client(address, identity, root, merchant_no=merchant_no, terms=terms) as blocking:
+        with Client(
+            address, identity, root, merchant_no=merchant_no, terms=terms, express=express
+        ) as blocking:
             yield Hand(blocking)
     else:
-        client = AsyncClient(address, identity, root, merchant_no=merchant_no, terms=terms)
-        async with client:
+        async with AsyncClient(
+            address, identity, root, merchant_no=merchant_no, terms=terms, express=express
+        ) as client:
             yield Hand(client)
 
 
