@@ -43,7 +43,8 @@ class Bureau:
     Args:
         node: the engine.
         key, keyid: the bank's, by which webhooks are signed.
-        connect: makes the way to an endpoint; its second argument says whether that is slow now.
+        connect: makes the way to a merchant's endpoint; its last argument says whether that is slow
+            now.
         now_ns: the machine's clock; retries have nothing to do with a domain clock.
 
     Attributes:
@@ -57,7 +58,7 @@ class Bureau:
         node: Node,
         key: PrivateKey,
         keyid: str,
-        connect: Callable[[Target, Callable[[], bool]], Wire],
+        connect: Callable[[str, Target, Callable[[], bool]], Wire],
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.node = node
@@ -136,7 +137,9 @@ class Courier:
         self._version = webhook.version
         self._rounds = Rounds(self._merchant_no, webhook.url, webhook.cursor)
         await self._look_at_log(webhook)
-        self._wire = self._bureau.connect(self._target, lambda: self._rounds.slow)
+        self._wire = self._bureau.connect(
+            self._merchant_no, self._target, lambda: self._rounds.slow
+        )
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report)

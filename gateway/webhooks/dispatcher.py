@@ -22,9 +22,10 @@ from gateway.lookup import actor_rows
 from gateway.signatures.keys import PrivateKey
 from gateway.webhooks.courier import Bureau, Courier, NotReportedError
 from gateway.webhooks.log import newest_event, webhook_of
+from gateway.webhooks.lookups import Lookups
 from gateway.webhooks.reach import Reach
 from gateway.webhooks.target import Target, read_target
-from gateway.webhooks.wire import CONNECTIONS, Resolve, Resolver, Wire
+from gateway.webhooks.wire import CONNECTIONS, Resolve, Wire
 from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.webhooks")
@@ -62,8 +63,8 @@ class Dispatcher:
         self._node = node
         self._reach = Reach(allow)
         self._tls = tls
-        self._quick: Resolve = Resolver(32) if resolve is None else resolve
-        self._slow: Resolve = Resolver(16) if resolve is None else resolve
+        self._resolve = resolve
+        self._lookups = Lookups()
         key = PrivateKey(keys.signing.key)
         self._bureau = Bureau(node, key, keys.signing.keyid, self._connect, now_ns)
         self._known: dict[str, AbstractContextManager[None]] = {}
@@ -200,9 +201,11 @@ class Dispatcher:
         if webhook is not None and courier.knows_where:
             self._look_at(merchant_no, webhook)
 
-    def _connect(self, target: Target, slow: Callable[[], bool]) -> Wire:
+    def _connect(self, merchant_no: str, target: Target, slow: Callable[[], bool]) -> Wire:
         async def resolve(host: str, port: int) -> list[str]:
-            return await (self._slow if slow() else self._quick)(host, port)
+            if self._resolve is not None:
+                return await self._resolve(host, port)
+            return await self._lookups(merchant_no, host, port, slow=slow())
 
         if self._tls is None:
             # Reading what the machine trusts takes 20 ms: nobody waits for it who has no webhook.

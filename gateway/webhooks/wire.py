@@ -6,7 +6,6 @@ still asks for the name, and verifies the certificate against it. There are no r
 or proxies. An answer is its status; of its body a little is read and dropped.
 """
 
-import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -232,27 +231,3 @@ def _why(failure: BaseException) -> Error:
     if isinstance(failure, httpx2.ProtocolError | httpcore2.ProtocolError):
         return "PROTOCOL"
     return "UNREACHABLE"
-
-
-class Resolver:
-    """Looks names up in threads of its own: one that hangs holds nobody's but its lane's.
-
-    Args:
-        threads: so many names at a time.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._limiter = trio.CapacityLimiter(threads)
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        """Return the addresses of a host.
-
-        Raises:
-            OSError: it has none, or nobody says.
-        """
-
-        def look() -> list[str]:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            return [str(each[4][0]) for each in found]
-
-        return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)

@@ -11,7 +11,7 @@ from actors.commands import Attempt
 from gateway.webhooks import wire as wire_module
 from gateway.webhooks.reach import Reach
 from gateway.webhooks.target import read_target
-from gateway.webhooks.wire import Resolver, Wire
+from gateway.webhooks.wire import Wire
 from tests.gateway.certificates import Signer
 from tests.gateway.webhooks.receiver import Receiver, receiving
 from tests.gateway.webhooks.shop import LOOPBACK
@@ -143,12 +143,6 @@ async def test_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.setenv(name, "http://127.0.0.1:1/")
         attempt = await _post(f"http://localhost:{receiver.port}/", Names(["127.0.0.1"]))
         assert attempt.status == 200
-
-
-async def test_machine_is_asked_in_a_thread() -> None:
-    assert "127.0.0.1" in await Resolver(1)("127.0.0.1", 443)
-    with pytest.raises(OSError, match=r".+"):
-        await Resolver(1)("nobody.invalid", 443)
 
 
 async def test_resolver_that_hangs_is_left_by_its_time_out() -> None:
