@@ -1,12 +1,13 @@
-"""Processes as a benchmark sees them: what CPU they have taken, what memory they have.
+"""Processes as a benchmark sees them: started for a while, and what CPU they have taken.
 
 The CPU clock of a process counts all of its threads, also those that have ended, to the
-nanosecond (POSIX, clock_getcpuclockid); Linux only, as the memory's figure is.
+nanosecond (POSIX, clock_getcpuclockid); Linux only.
 """
 
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
@@ -32,11 +33,13 @@ async def started(
     *,
     stdin: int | None = None,
     stdout: int | None = None,
+    stderr: int | None = None,
     pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
 ) -> AsyncIterator[trio.Process]:
     """Run a process while the block runs; what is left of it then is killed."""
     process = await trio.lowlevel.open_process(
-        list(arguments), stdin=stdin, stdout=stdout, pass_fds=pass_fds
+        list(arguments), stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, cwd=cwd
     )
     try:
         yield process
@@ -45,6 +48,6 @@ async def started(
             process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
-            for pipe in (process.stdin, process.stdout):
+            for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     await trio.aclose_forcefully(pipe)

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from bench.load.processes import started
 from gateway.series import nanoseconds
 from storage.folder import Folder
 from tests.shards import SHARDS
@@ -80,21 +81,10 @@ async def starting(
     """
     signed = ("--keys" in options) or ("--unsigned" in options)
     options = options if signed else ("--unsigned", *options)
-    process = await trio.lowlevel.open_process(
-        [*command, "serve", "--data", str(data), "--listen", listen, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
+    arguments = [*command, "serve", "--data", str(data), "--listen", listen, *options]
+    pipe = subprocess.PIPE
+    async with started(arguments, stdout=pipe, stderr=pipe) as process:
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                await trio.aclose_forcefully(stream)
 
 
 @asynccontextmanager
