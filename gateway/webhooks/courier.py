@@ -241,7 +241,7 @@ class Courier:
             self._rounds.reported()
             webhook = webhook_of(self._node, self._merchant_no)
             assert isinstance(webhook, Webhook)
-            self._dropped = too_old(self._node, self._merchant_no, webhook)
+            self._dropped = await too_old(self._node, self._merchant_no, webhook)
             return True
         assert isinstance(outcome, Fault)
         if outcome.code in _UNDECIDED or outcome.code is FaultCode.STOPPING:

@@ -5,7 +5,8 @@ as many that were given up, and all that are under way; an event that it has for
 ordered again, as the sequence itself forgets nothing.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from itertools import islice
 from typing import Final, Literal
 
@@ -27,7 +28,7 @@ LOG_MAX: Final = 10_000
 DROPPED_MAX: Final = 500
 """Beyond that so many are dropped at once."""
 _READ_AT_ONCE: Final = 100
-"""Deliveries at a time: whoever takes them on looks each event up, 30 us, and others wait."""
+"""Deliveries at a time: whoever takes them on looks each event up, 30 µs, and others wait."""
 _SCAN_MAX: Final = 2_000
 """Deliveries that one page of a list looks at."""
 
@@ -68,11 +69,15 @@ def _read(
 
 
 async def look_through(
-    node: Node, merchant_no: str, first: int
-) -> AsyncIterator[list[tuple[int, Delivery]]]:
-    """Yield the log from an event on, piece by piece, each as it is now."""
+    node: Node, merchant_no: str, first: int, stop: int | None = None
+) -> AsyncGenerator[list[tuple[int, Delivery]]]:
+    """Yield the log from an event on, piece by piece, each as it is now; others have their turns.
+
+    Args:
+        stop: the event before which it ends, None for none.
+    """
     while True:
-        rows = _read(node, merchant_no, first, None, _READ_AT_ONCE, newest_first=False)
+        rows = _read(node, merchant_no, first, stop, _READ_AT_ONCE, newest_first=False)
         yield rows
         if len(rows) < _READ_AT_ONCE:
             return
@@ -80,8 +85,11 @@ async def look_through(
         await trio.lowlevel.checkpoint()
 
 
-def too_old(node: Node, merchant_no: str, webhook: Webhook) -> tuple[int, ...]:
-    """Return which deliveries the log is to forget now; up to 1,000."""
+async def too_old(node: Node, merchant_no: str, webhook: Webhook) -> tuple[int, ...]:
+    """Return which deliveries the log is to forget now; up to 1,000.
+
+    Those of one state may lie behind 10,000 of the other, so it looks piece by piece.
+    """
     excess: dict[str, int] = {}
     for state, count in (("DELIVERED", webhook.delivered), ("FAILED", webhook.failed)):
         if count >= LOG_MAX + DROPPED_MAX:
@@ -89,17 +97,14 @@ def too_old(node: Node, merchant_no: str, webhook: Webhook) -> tuple[int, ...]:
     if not excess:
         return ()
     found: list[int] = []
-    snapshot = node.snapshot(f"webhook/{merchant_no}")
-    try:
-        rows = _rows(snapshot, merchant_no, 1, webhook.cursor + 1, newest_first=False)
-        for sequence, delivery in rows:
-            if excess.get(delivery.state):
-                found.append(sequence)
-                excess[delivery.state] -= 1
-                if not any(excess.values()):
-                    break
-    finally:
-        snapshot.close()
+    async with aclosing(look_through(node, merchant_no, 1, webhook.cursor + 1)) as pieces:
+        async for rows in pieces:
+            for sequence, delivery in rows:
+                if excess.get(delivery.state):
+                    found.append(sequence)
+                    excess[delivery.state] -= 1
+            if not any(excess.values()):
+                break
     return tuple(found)
 
 

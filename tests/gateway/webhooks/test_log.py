@@ -4,7 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.lowlevel
 
+from actors.commands import Attempt, RecordDeliveries, Result
+from actors.webhook import RETRY_AFTER_S
 from gateway.verification import verify
 from gateway.webhooks import log
 from tests.gateway.webhooks.receiver import answer, receiving
@@ -65,6 +69,45 @@ async def test_log_forgets_the_oldest_and_these_can_be_ordered_again(
         await shop.until(pending=0, cursor=101)
         assert sorted(receiver.sequences[before:]) == [1, 2]
         assert verify(await shop.client.node.snapshots()).ok
+
+
+async def test_what_is_too_old_is_found_piece_by_piece_behind_what_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one state may lie behind all of the other, and nobody waits for the whole walk."""
+    monkeypatch.setattr(log, "LOG_MAX", 10)
+    monkeypatch.setattr(log, "DROPPED_MAX", 200)
+    async with open_shop(tmp_path) as shop:
+        await shop.set("https://127.0.0.1:9/")
+        await shop.client.post(f"{HOOK}/disable")
+        good, bad = Attempt(1, 1, 200), Attempt(1, 1, 500)
+        tries = len(RETRY_AFTER_S) + 1
+        for first in range(1, 701, 100):
+            results = [
+                Result(sequence, 0, each)
+                for sequence in range(first, first + 100)
+                for each in ([good] if sequence > 450 or first == 1 else [bad] * tries)
+            ]
+            report = RecordDeliveries("M1", first + 99, (), tuple(results))
+            await shop.client.node.ask("webhook/M1", report)
+        webhook = log.webhook_of(shop.client.node, "M1")
+        assert webhook is not None
+        assert (webhook.delivered, webhook.failed) == (350, 350)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            found = await log.too_old(shop.client.node, "M1", webhook)
+            nursery.cancel_scope.cancel()
+        expected = [*range(1, 301), *range(451, 551)]
+        assert sorted(found) == expected
+        assert turns >= 3, "others had their turns in between"
 
 
 @pytest.mark.parametrize("path", ["", "/deliveries", "/deliveries/1"])
