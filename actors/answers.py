@@ -377,6 +377,13 @@ class WebhookEvent(View, frozen=True, tag="webhook_event"):
     event: "EventView"
 
 
+class WebhookChallenge(View, frozen=True, tag="webhook_challenge"):
+    """What a server is sent before it is sent a merchant's events: it answers with `challenge`."""
+
+    merchant_no: str
+    challenge: str
+
+
 class AttemptView(Struct, frozen=True):
     """One attempt to deliver an event: the HTTP status of its answer, or why there is none."""
 

@@ -29,6 +29,10 @@ CERTIFICATIONS_AT_ONCE: Final = 20
 CERTIFICATIONS_PER_S: Final = 1 / 3_600
 """And how many more as time goes by. Those that it has revoked stay on the revocation list for two
 years, and who may make that list as long as they like hold up everybody who reads it."""
+CHALLENGES_AT_ONCE: Final = 10
+"""How many URLs a merchant may have challenged for its webhook one after the other, on one node."""
+CHALLENGES_PER_S: Final = 1 / 30
+"""And how many more as time goes by: each may go to somebody who has never asked for it."""
 
 
 class Caller(Struct, frozen=True):
@@ -54,6 +58,7 @@ class Desk:
         timeout_s: what a caller waits who says nothing about it, seconds.
         keys: the bank's, None where the node was started without.
         certifications: how often merchants have certificates made.
+        challenges: how often merchants have servers challenged for their webhooks.
         webhooks: what sends them, None where nothing does.
         crl: the revocation list; None where there are no keys.
         version: of this program.
@@ -70,6 +75,7 @@ class Desk:
         self.keys = keys
         self.webhooks = webhooks
         self.certifications = Rates(CERTIFICATIONS_PER_S, trio.current_time, CERTIFICATIONS_AT_ONCE)
+        self.challenges = Rates(CHALLENGES_PER_S, trio.current_time, CHALLENGES_AT_ONCE)
         self.crl = None if keys is None else RevocationList(node, keys.issuing)
         self.timeout_s = timeout_s
         self.clock_kind: ClockKind = "domain" if isinstance(node.clock, DomainClock) else "wall"

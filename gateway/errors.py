@@ -79,6 +79,7 @@ class RequestCode(StrEnum):
     NO_SUCH_DELIVERY = "NO_SUCH_DELIVERY"
     WEBHOOKS_OFF = "WEBHOOKS_OFF"
     WEBHOOK_URL_REFUSED = "WEBHOOK_URL_REFUSED"
+    WEBHOOK_UNPROVED = "WEBHOOK_UNPROVED"
 
 
 Code = Refusal | FaultCode | RequestCode
@@ -561,6 +562,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
         422,
         "The URL is not one to which webhooks are sent.",
         "Give one of https, with a name or a public address, on port 443 or 1024 and above.",
+    ),
+    RequestCode.WEBHOOK_UNPROVED: Meaning(
+        422,
+        "The server at the URL has not shown that it wants to be sent the merchant's events.",
+        "Have it answer the challenge that it is sent (docs/WEBHOOKS.md), and set the URL again.",
     ),
     RequestCode.CSR_REFUSED: Meaning(
         422,

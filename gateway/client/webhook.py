@@ -12,13 +12,14 @@ from collections.abc import Mapping
 import msgspec
 from httpx2 import URL
 
-from actors.answers import WebhookEvent
+from actors.answers import WebhookChallenge, WebhookEvent
 from gateway.client.errors import UntrustedWebhookError
 from gateway.client.trust import Trust
 from gateway.signatures.error import SignatureError
 from gateway.signatures.profile import read_request, verify_request
 
 _decode = msgspec.json.Decoder(WebhookEvent).decode
+_decode_challenge = msgspec.json.Decoder(WebhookChallenge).decode
 
 
 class WebhookVerifier:
@@ -55,6 +56,43 @@ class WebhookVerifier:
         Raises:
             UntrustedWebhookError: it is not the bank's, or of another merchant.
         """
+        self._check(headers, body, now)
+        try:
+            told = _decode(body)
+        except msgspec.DecodeError as error:
+            raise UntrustedWebhookError(f"it is no event: {error}") from None
+        self._check_merchant(told.merchant_no)
+        return told
+
+    def challenge(
+        self, headers: Mapping[str, str], body: bytes, *, now: float | None = None
+    ) -> str | None:
+        """Return what a challenge of the bank's is to be answered with; None for what is none.
+
+        The bank sends one before a new URL is set: who answers it agrees to be sent the events.
+        The arguments are those of `verify`.
+
+        Raises:
+            UntrustedWebhookError: it is not the bank's, or another merchant wants its events here.
+        """
+        try:
+            asked = _decode_challenge(body)
+        except msgspec.DecodeError:
+            return None
+        self._check(headers, body, now)
+        self._check_merchant(asked.merchant_no)
+        return asked.challenge
+
+    def _check_merchant(self, merchant_no: str) -> None:
+        if merchant_no != self._merchant_no:
+            raise UntrustedWebhookError(f"it is of the merchant {merchant_no}")
+
+    def _check(self, headers: Mapping[str, str], body: bytes, now: float | None) -> None:
+        """Check that the bank has signed it, to this URL and not long ago.
+
+        Raises:
+            UntrustedWebhookError: see there.
+        """
         now = time.time() if now is None else now
         named = {name.lower(): value for name, value in headers.items()}
         try:
@@ -77,10 +115,3 @@ class WebhookVerifier:
             )
         except SignatureError as error:
             raise UntrustedWebhookError(f"it is not the bank's: {error}") from None
-        try:
-            told = _decode(body)
-        except msgspec.DecodeError as error:
-            raise UntrustedWebhookError(f"it is no event: {error}") from None
-        if told.merchant_no != self._merchant_no:
-            raise UntrustedWebhookError(f"it is of the merchant {told.merchant_no}")
-        return told

@@ -26,12 +26,26 @@ def nothing() -> None:
 
 
 @app.command(name="set")
-def set_(merchant_no: str, url: str, /, *, data: Path, json: Json = False) -> None:
+def set_(
+    merchant_no: str,
+    url: str,
+    /,
+    *,
+    data: Path,
+    unproved: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+) -> None:
     """Send a merchant's events to a URL from now on.
 
     Example: piaohao merchant webhook set M1 https://shop.example/hook --data bank
+
+    Parameters
+    ----------
+    unproved:
+        The server there need not answer the bank's challenge first (docs/WEBHOOKS.md): it is known
+        otherwise that it is the merchant's.
     """
-    _do(data, _path(merchant_no), {"url": url}, json)
+    _do(data, _path(merchant_no), {"url": url, "challenge": not unproved}, json)
 
 
 @app.command

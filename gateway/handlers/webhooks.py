@@ -16,13 +16,15 @@ from actors.commands import (
 from actors.refusable import REFUSALS
 from actors.refusal import Refusal
 from actors.webhook import REDELIVERED_MAX, view_delivery, view_webhook
+from engine.fault import NODE_BUSY
 from gateway.answer import Answer, failed
 from gateway.desk import Caller, Desk
 from gateway.endpoint import act, read
 from gateway.errors import RequestCode, RequestError, problem
 from gateway.lookup import Cursor, Limit, Page, found
+from gateway.webhooks.challenge import BusyError, ChallengeError
 from gateway.webhooks.log import deliveries_page, delivery_of, newest_event, webhook_of
-from gateway.webhooks.target import TargetError, Url
+from gateway.webhooks.target import Target, TargetError, Url
 
 
 class WebhookKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,9 +34,13 @@ class WebhookKey(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WebhookUrl(WebhookKey, frozen=True):
-    """Where a merchant's events are to be sent from now on."""
+    """Where a merchant's events are to be sent from now on.
+
+    The server there is challenged first; `challenge` false, which is the bank's to say, spares it.
+    """
 
     url: Url
+    challenge: bool = True
 
 
 class DeliveryKey(WebhookKey, frozen=True):
@@ -54,7 +60,7 @@ class DeliveryList(WebhookKey, frozen=True):
 async def set_webhook(desk: Desk, caller: Caller, asked: WebhookUrl) -> Answer:
     """Send a merchant's events to a URL, from the next one on, or go on at another URL.
 
-    It is enabled then, if it was not.
+    It is enabled then, if it was not. A server that is new has to answer a challenge before.
     """
     if desk.webhooks is None:
         raise RequestError(RequestCode.WEBHOOKS_OFF)
@@ -65,8 +71,35 @@ async def set_webhook(desk: Desk, caller: Caller, asked: WebhookUrl) -> Answer:
     newest = newest_event(desk.node, asked.merchant_no)
     if newest is None:
         return failed(problem(Refusal.MERCHANT_NOT_FOUND))
+    if not asked.challenge and caller.merchant_no:
+        raise RequestError(RequestCode.NOT_FOR_MERCHANTS)
+    webhook = webhook_of(desk.node, asked.merchant_no)
+    if asked.challenge and (webhook is None or webhook.url != target.url):
+        await _challenge(desk, caller, asked.merchant_no, target)
     desk.webhooks.expect(asked.merchant_no)
     return await desk.execute(caller, SetWebhook(asked.merchant_no, target.url, newest))
+
+
+async def _challenge(desk: Desk, caller: Caller, merchant_no: str, target: Target) -> None:
+    """Have a server show that it is the merchant's.
+
+    Nothing is noted before it has: who breaks this off, or is told that there are too many under
+    way, asks again.
+
+    Raises:
+        RequestError: WEBHOOK_UNPROVED, RATE_LIMITED, NODE_BUSY.
+    """
+    assert desk.webhooks is not None
+    if caller.merchant_no:
+        allowance = desk.challenges.take(merchant_no)
+        if not allowance.passed:
+            raise RequestError(RequestCode.RATE_LIMITED, retry_after_s=allowance.retry_after_s)
+    try:
+        await desk.webhooks.challenge(merchant_no, target)
+    except BusyError:
+        raise RequestError(NODE_BUSY.code, retry_after_s=NODE_BUSY.retry_after_s) from None
+    except ChallengeError as error:
+        raise RequestError(RequestCode.WEBHOOK_UNPROVED, str(error)) from None
 
 
 async def get_webhook(desk: Desk, caller: Caller, key: WebhookKey) -> Answer:
@@ -120,6 +153,8 @@ ENDPOINTS: Final = (
         WebhookView,
         *REFUSALS[SetWebhook],
         RequestCode.WEBHOOK_URL_REFUSED,
+        RequestCode.WEBHOOK_UNPROVED,
+        RequestCode.NOT_FOR_MERCHANTS,
         RequestCode.WEBHOOKS_OFF,
     ),
     read(_WEBHOOK, WebhookKey, get_webhook, "merchant", WebhookView, Refusal.WEBHOOK_NOT_FOUND),

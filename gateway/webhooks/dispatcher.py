@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 import trio
@@ -20,6 +21,7 @@ from engine.node import Node
 from gateway.ca.bank_keys import BankKeys
 from gateway.lookup import actor_rows
 from gateway.signatures.keys import PrivateKey
+from gateway.webhooks.challenge import Challenges
 from gateway.webhooks.courier import Bureau, Courier, NotReportedError
 from gateway.webhooks.log import newest_event, webhook_of
 from gateway.webhooks.lookups import Lookups
@@ -65,6 +67,7 @@ class Dispatcher:
         self._tls = tls
         self._resolve = resolve
         self._lookups = Lookups()
+        self._challenges = Challenges()
         key = PrivateKey(keys.signing.key)
         self._bureau = Bureau(node, key, keys.signing.keyid, self._connect, now_ns)
         self._known: dict[str, AbstractContextManager[None]] = {}
@@ -84,6 +87,20 @@ class Dispatcher:
         target = read_target(url)
         self._reach.check(target)
         return target
+
+    async def challenge(self, merchant_no: str, target: Target) -> None:
+        """Have the server at a URL show that it wants a merchant's events.
+
+        Raises:
+            ChallengeError: it has not.
+        """
+        wire = self._connect(merchant_no, target, lambda: True)
+        try:
+            sign = partial(self._bureau.signed, target, attempt=1)
+            await self._challenges.prove(wire, sign, merchant_no)
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                await wire.aclose()
 
     def expect(self, merchant_no: str) -> None:
         """Hear of a webhook from now on; it need not exist yet."""

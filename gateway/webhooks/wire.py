@@ -3,7 +3,7 @@
 The name is resolved here and nowhere else, all of its addresses are judged (`reach`), and the
 connection goes to one of those: so no second look-up can say something else (DNS rebinding). TLS
 still asks for the name, and verifies the certificate against it. There are no redirects, cookies
-or proxies. An answer is its status; of its body a little is read and dropped.
+or proxies. An answer is its status; of its body a little is read, for challenges alone to look at.
 """
 
 import ssl
@@ -84,6 +84,11 @@ class Wire:
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """Post a body; returns what came of it, whatever that is."""
+        attempt, _ = await self.ask(body, headers)
+        return attempt
+
+    async def ask(self, body: bytes, headers: Mapping[str, str]) -> tuple[Attempt, bytes]:
+        """Post a body; returns what came of it, and as much of the answer's body as is read."""
         at_ns, begun = time.time_ns(), trio.current_time()
         request = httpx2.Request("POST", self._target.url, headers=dict(headers), content=body)
         response, error = None, ""
@@ -95,19 +100,19 @@ class Wire:
         if patience.cancelled_caught:
             error = "TIMEOUT"
         duration_ms = round((trio.current_time() - begun) * 1_000)
-        if response is not None:
-            await _drop_body(response)
+        answer = b"" if response is None else await _some_body(response)
         status = 0 if response is None else response.status_code
-        return Attempt(at_ns, duration_ms, status, error)  # type: ignore[arg-type]
+        return Attempt(at_ns, duration_ms, status, error), answer  # type: ignore[arg-type]
 
 
-async def _drop_body(response: httpx2.Response) -> None:
+async def _some_body(response: httpx2.Response) -> bytes:
     """Read a little; the status has decided, and who sends without end is hung up on."""
-    stream, taken = response.stream, 0
+    stream, taken, pieces = response.stream, 0, bytearray()
     assert isinstance(stream, httpx2.AsyncByteStream)
     try:
         with trio.move_on_after(BODY_S) as patience:
             async for piece in stream:  # as it comes: nothing is unpacked
+                pieces += piece
                 taken += len(piece) + _PIECE_BYTES
                 if taken > BODY_BYTES:
                     # Left in the middle, the library's generators would stay open; so they are
@@ -118,6 +123,7 @@ async def _drop_body(response: httpx2.Response) -> None:
     finally:
         with trio.CancelScope(shield=True), trio.move_on_after(BODY_S):
             await response.aclose()
+    return bytes(pieces)
 
 
 class _PinnedTransport(httpx2.AsyncHTTPTransport):

@@ -84,7 +84,14 @@ async def test_node_that_is_killed_delivers_everything_and_repeats_what_was_in_f
                     await bank.open_business()
                     m1 = await bank.merchant()
                     shown = await piaohao(
-                        "merchant", "webhook", "set", "M1", receiver.url(), "--data", bank.data
+                        "merchant",
+                        "webhook",
+                        "set",
+                        "M1",
+                        receiver.url(),
+                        "--unproved",
+                        "--data",
+                        bank.data,
                     )
                     assert "ENABLED" in shown.stdout, shown.stderr
                 assert m1 is not None

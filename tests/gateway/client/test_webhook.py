@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from actors.answers import EventView, WebhookEvent
+from actors.answers import EventView, WebhookChallenge, WebhookEvent
 from gateway.client import Trust, UntrustedWebhookError, WebhookVerifier
 from gateway.signatures.profile import sign_request
 from tests.gateway.client.bank import Bank
@@ -126,3 +126,30 @@ def test_event_of_another_merchant_who_has_it_sent_here_is_not_believed() -> Non
     body = BODY.replace(b"M1", b"M2")
     with pytest.raises(UntrustedWebhookError, match="M2"):
         _verifier(bank).verify(_signed(bank, body), body, now=NOW)
+
+
+CHALLENGE = WebhookChallenge(merchant_no="M1", challenge="guess-me")
+
+
+def test_challenge_of_the_banks_is_answered_with_what_it_asks_for() -> None:
+    """What is none is nobody's challenge, and is left to `verify`."""
+    bank = _bank()
+    verifier = _verifier(bank)
+    body = msgspec.json.encode(CHALLENGE)
+    assert verifier.challenge(_signed(bank, body), body, now=NOW) == "guess-me"
+    assert verifier.challenge(_signed(bank), BODY, now=NOW) is None
+    with pytest.raises(UntrustedWebhookError, match="no event"):
+        verifier.verify(_signed(bank, body), body, now=NOW)
+
+
+def test_challenge_that_another_merchant_or_a_stranger_has_sent_here_is_not_answered() -> None:
+    """To answer would be to agree that the bank sends that merchant's events to this server."""
+    bank = _bank()
+    verifier = _verifier(bank)
+    body = msgspec.json.encode(msgspec.structs.replace(CHALLENGE, merchant_no="M2"))
+    with pytest.raises(UntrustedWebhookError, match="M2"):
+        verifier.challenge(_signed(bank, body), body, now=NOW)
+    own = msgspec.json.encode(CHALLENGE)
+    for headers in ({}, _signed(bank, body), _signed(_bank(), own)):
+        with pytest.raises(UntrustedWebhookError):
+            verifier.challenge(headers, own, now=NOW)
