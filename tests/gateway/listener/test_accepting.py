@@ -1,0 +1,77 @@
+"""How connections are accepted: many at a time, and not so many that others wait for it."""
+
+import errno
+import socket
+from contextlib import ExitStack
+
+import pytest
+import trio
+import trio.testing
+
+from gateway.listener.accepting import AT_A_TIME, accept
+
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
+CLIENTS = 3 * AT_A_TIME + 5
+
+
+async def test_clients_who_come_together_are_accepted_in_a_few_turns_of_the_loop() -> None:
+    """One a turn made them wait for seconds on a busy node; all in one would hold up the rest."""
+    hosts: list[str] = []
+    turns: list[int] = []
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
+        bound.setblocking(False)
+        for _ in range(CLIENTS):
+            stack.enter_context(socket.create_connection(bound.getsockname()))
+
+        def welcome(sock: socket.socket, host: str) -> None:
+            stack.enter_context(sock)
+            hosts.append(host)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept, bound, welcome)
+            with trio.fail_after(5):
+                while len(hosts) < CLIENTS:
+                    before = len(hosts)
+                    await trio.lowlevel.checkpoint()
+                    turns.append(len(hosts) - before)
+            nursery.cancel_scope.cancel()
+    assert set(hosts) == {"127.0.0.1"}
+    # Trio shuffles tasks: between two turns of this one the other may have had two, or none.
+    assert max(turns) <= 2 * AT_A_TIME
+    assert sum(1 for accepted in turns if accepted) <= 4
+
+
+async def test_accepting_goes_on_after_files_were_short(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever comes while no file can be opened waits, and is let in once one can."""
+
+    class Short(socket.socket):
+        fails = 2
+
+        def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+            if self.fails:
+                self.fails -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    with Short() as bound, ExitStack() as stack:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        bound.setblocking(False)
+        stack.enter_context(socket.create_connection(bound.getsockname()))
+        came = trio.Event()
+
+        def welcome(sock: socket.socket, _: str) -> None:
+            stack.enter_context(sock)
+            came.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept, bound, welcome)
+            with trio.fail_after(5):
+                await came.wait()
+            nursery.cancel_scope.cancel()
+    assert len(caplog.records) == 2
+    assert "no connection can be accepted for now" in caplog.text
