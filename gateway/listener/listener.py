@@ -9,6 +9,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
+from gateway.listener.accepting import BACKLOG, accept
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.connection import Connection, House
@@ -68,19 +69,21 @@ class Listener:
         )
         self._accepting = trio.CancelScope()
 
-    async def run(
-        self,
-        *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop_accepting`; started once connections are accepted."""
-        self._socket.listen(1024)
-        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))]
+        self._socket.setblocking(False)
+        self._socket.listen(BACKLOG)
+
+        def welcome(sock: socket.socket, _: str) -> None:
+            sock.setblocking(False)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+            nursery.start_soon(self._serve, stream)
+
         async with trio.open_nursery() as nursery:
             with self._accepting:
-                await trio.serve_listeners(
-                    self._serve, listeners, handler_nursery=nursery, task_status=task_status
-                )
+                task_status.started()
+                await accept(self._socket, welcome)
+            self._socket.close()
             # Idle connections close at once, the others after the answer they wait for.
             await self._house.context.terminated.set()
             for connection in list(self._connections):

@@ -3,44 +3,54 @@
 import errno
 import socket
 from contextlib import ExitStack
+from itertools import pairwise
 
 import pytest
 import trio
 import trio.testing
 
-from gateway.listener.accepting import AT_A_TIME, accept
+from gateway.listener.accepting import AT_A_TIME, EACH_S, accept
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 CLIENTS = 3 * AT_A_TIME + 5
 
 
-async def test_clients_who_come_together_are_accepted_in_a_few_turns_of_the_loop() -> None:
+@pytest.mark.parametrize(
+    ("turn_s", "many"), [(1.0, AT_A_TIME), (8.5 * EACH_S, 8), (EACH_S / 2, 1), (0.0, 1)]
+)
+async def test_longer_turns_of_the_loop_have_more_newcomers(turn_s: float, many: int) -> None:
     """One a turn made them wait for seconds on a busy node; all in one would hold up the rest."""
+    now = 0.0
     hosts: list[str] = []
-    turns: list[int] = []
+    rounds: list[int] = []
     with ExitStack() as stack:
         bound = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
         bound.setblocking(False)
         for _ in range(CLIENTS):
             stack.enter_context(socket.create_connection(bound.getsockname()))
 
+        def clock() -> float:
+            """Be asked once before each round and once after it."""
+            nonlocal now
+            rounds.append(len(hosts))
+            now += turn_s if len(rounds) % 2 == 0 else 0.0
+            return now
+
         def welcome(sock: socket.socket, host: str) -> None:
             stack.enter_context(sock)
             hosts.append(host)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(accept, bound, welcome)
+            nursery.start_soon(accept, bound, welcome, clock)
             with trio.fail_after(5):
                 while len(hosts) < CLIENTS:
-                    before = len(hosts)
                     await trio.lowlevel.checkpoint()
-                    turns.append(len(hosts) - before)
             nursery.cancel_scope.cancel()
     assert set(hosts) == {"127.0.0.1"}
-    # Trio shuffles tasks: between two turns of this one the other may have had two, or none.
-    assert max(turns) <= 2 * AT_A_TIME
-    assert sum(1 for accepted in turns if accepted) <= 4
+    accepted = [after - before for before, after in pairwise(rounds) if after > before]
+    assert accepted[:-1] == [many] * (len(accepted) - 1)
+    assert 0 < accepted[-1] <= many
 
 
 async def test_accepting_goes_on_after_files_were_short(
