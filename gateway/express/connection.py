@@ -20,9 +20,9 @@ from engine.fault import NODE_BUSY
 from gateway.answer import failed
 from gateway.counter import Counter, Place, Request, Response
 from gateway.errors import Problem, RequestCode, RequestError, faulted, problem
-from gateway.express.answer import CONTINUE, unsigned, written
 from gateway.express.request import Incoming
 from gateway.express.wire import GONE, Wire
+from gateway.listener.answer import CONTINUE, unsigned, written
 from gateway.listener.bounds import DISCARDED_BYTES, Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.framing import Framing

@@ -45,11 +45,6 @@ class Census(Generic[G]):
     def __len__(self) -> int:
         return len(self._peers)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether more than half of all places are taken."""
-        return len(self._peers) > self._max // 2
-
     def admit(self, guest: G, host: str) -> bool:
         """Take a new connection in, for which another may have to go; it counts as idle.
 

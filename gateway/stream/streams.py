@@ -17,7 +17,7 @@ import trio
 from engine.fault import NODE_BUSY, STOPPING
 from gateway.counter import Counter, Opened, Request, Response
 from gateway.errors import RequestCode, RequestError
-from gateway.express.answer import written
+from gateway.listener.answer import written
 from gateway.stream.backlog import Backlog
 from gateway.stream.bounds import StreamBounds
 from gateway.stream.closing import Close, CloseCode

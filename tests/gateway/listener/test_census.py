@@ -197,19 +197,6 @@ async def test_half_a_request_keeps_no_place_that_others_could_use(
         assert b'"status":201' in answer.body
 
 
-@pytest.mark.parametrize(("most", "told"), [(4, True), (3, False)])
-async def test_late_header_is_told_so_unless_there_is_a_crowd(
-    most: int, told: bool, tmp_path: Path
-) -> None:
-    """At the listener for everything, where a refusal is dear."""
-    bounds = Bounds(connections_max=most, head_s=0.2)
-    async with serving(tmp_path, bounds=bounds) as running, AsyncExitStack() as stack:
-        late = [await stack.enter_async_context(await connect(running)) for _ in range(2)]
-        await trio.testing.wait_all_tasks_blocked(0.02)
-        await late[0].send_all(b"POST ")
-        assert (b" 408 " in await until_closed(late[0])) is told
-
-
 async def test_half_a_handshake_keeps_no_place_that_others_could_use(
     tmp_path: Path, door: Door
 ) -> None:
