@@ -1,16 +1,16 @@
-"""Callers: who pays over one connection, again as soon as the last answer has come.
+"""Callers: who has errands done over one connection, whenever the pace says so.
 
-One kind for requests of HTTP, one for a stream. Each signs as its merchant with a key of its own,
-and checks the bank's signature under the first answers and then under some of them. A caller to
-whom the node says that it is busy waits as long as it was told, or does not, where a crowd is to
-be played.
+One kind for requests of HTTP, one for a stream. Each signs as the merchant whose errand it is, and
+checks the bank's signature under the first answers and then under some of them. A caller to whom
+the node says that it is busy waits as long as it was told, or does not, where a crowd is to be
+played.
 """
 
 import base64
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -18,15 +18,17 @@ from msgspec import Struct
 from bench.load.http1 import Answer, AnswerReader, encode_request
 from bench.load.identities import Signer
 from bench.load.loop import Link, Loop
-from bench.load.tally import Item, Tally, decode_items, decode_message, decode_one
+from bench.load.pace import Pace
+from bench.load.requests import frame, request
+from bench.load.tally import Item, Tally, Told, decode_items, decode_message, decode_one
 from bench.load.websocket import HANDSHAKE, MessageReader, text_frame
-from bench.load.workload import Orders
+from bench.workloads.errand import Errand, Source, merchant_of
 
 CHECK_EVERY: Final = 16
 """Of so many answers one has its signature verified, and the first one always."""
 _AGAIN_NS: Final = 100_000_000
-_SINGLE: Final = "/v1/payments"
-_ARRAY: Final = "/v1/commands"
+Signers = Callable[[str], Signer | None]
+"""Returns who signs for a merchant; None where nothing is signed."""
 _STREAM: Final = "/v1/stream"
 
 
@@ -35,9 +37,9 @@ class Terms(Struct, frozen=True):
 
     Attributes:
         address: host and port of the node.
-        batch: payments in a request or in a frame.
+        batch: errands in a request or in a frame.
         depth: frames of a stream that may be unanswered.
-        stop_ns: when no new request is begun, on the monotonic clock.
+        stop_ns: when no new connection is made, on the monotonic clock.
         heeds: whether they wait when they are told to.
         pause_s: how long they wait between an answer and the next request in any case.
     """
@@ -56,16 +58,28 @@ class Terms(Struct, frozen=True):
 
 
 class Caller(ABC):
-    """What both kinds have in common: to connect, to lose the connection, to wait."""
+    """What both kinds have in common: to connect, to lose the connection, to wait.
+
+    Args:
+        merchant_no: whose connection it is, where it is one's.
+    """
 
     def __init__(
-        self, loop: Loop, terms: Terms, orders: Orders, signer: Signer | None, tally: Tally
+        self,
+        loop: Loop,
+        terms: Terms,
+        source: Source,
+        pace: Pace,
+        signers: Signers,
+        tally: Tally,
+        merchant_no: str = "",
     ) -> None:
         self._loop = loop
         self._terms = terms
-        self._orders = orders
-        self._merchant_no = orders.merchant_no
-        self._signer = signer
+        self._source = source
+        self._pace = pace
+        self._signers = signers
+        self._signer = signers(merchant_no) if merchant_no else None
         self._tally = tally
         self._link: Link | None = None
         self._signature = ""
@@ -77,7 +91,7 @@ class Caller(ABC):
         try:
             self._link = Link(self._loop, self._terms.address, self._received, self._lost)
         except OSError:
-            self._tally.refused(self._merchant_no, 0, "CONNECTION_REFUSED", (0,), None)
+            self._tally.trouble("CONNECTION_REFUSED")
             self._again(self.begin)
             return
         self._connected()
@@ -100,12 +114,30 @@ class Caller(ABC):
     def _give_up(self) -> None:
         """Count what is under way as unknown."""
 
+    @abstractmethod
+    def ask(self, since_ns: int | None) -> None:
+        """Send the next request, which arrived then; None for now."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Send nothing any more."""
+
     def _lost(self) -> None:
+        self._pace.gone(self)
         self._give_up()
         self._again(self.begin)
 
     def _again(self, ready: Callable[[], None], wait_s: float = 0.0) -> None:
         self._loop.at(time.monotonic_ns() + max(_AGAIN_NS, int(wait_s * 1e9)), ready)
+
+    def _free(self) -> None:
+        """Be free for the next request, unless the connection is gone meanwhile."""
+        if self._link is not None and self._link.open:
+            self._pace.free(self)
+
+    def _learn(self, results: Sequence[tuple[Errand, int, Told]]) -> None:
+        for errand, status, told in results:
+            self._source.learn(errand, done=status < 300 and told.code is None)
 
     def _request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
         if self._signer is not None:
@@ -125,26 +157,31 @@ class Caller(ABC):
 
 
 class HttpCaller(Caller):
-    """Sends one request after the other: a payment, or an array of them."""
+    """Sends one request after the other: an errand, or an array of them."""
 
-    _amounts: list[int] | None = None
+    _errands: list[Errand] | None = None
     _since_ns = 0
     _answers = 0
 
     def _connected(self) -> None:
         self._reader = AnswerReader()
-        self._ask()
+        self._pace.free(self)
 
-    def _ask(self) -> None:
+    def ask(self, since_ns: int | None) -> None:
+        """Send the next request, which arrived then; None for now."""
         assert self._link is not None
-        terms = self._terms
-        if time.monotonic_ns() >= terms.stop_ns:
-            self._link.close()
-            return
-        body, self._amounts = self._orders.take(terms.batch)
-        request = self._request("POST", _SINGLE if terms.batch == 1 else _ARRAY, {}, body)
-        self._since_ns = time.monotonic_ns()
-        self._link.send(request)
+        batch = self._terms.batch
+        self._errands = self._source.take(batch)
+        self._signer = self._signers(merchant_of(self._errands[0]))
+        asked = request(self._errands, "single" if batch == 1 else "array")
+        data = self._request(asked.method, asked.path, {}, asked.body)
+        self._since_ns = time.monotonic_ns() if since_ns is None else since_ns
+        self._link.send(data)
+
+    def finish(self) -> None:
+        """Hang up; nothing is under way."""
+        assert self._link is not None
+        self._link.close()
 
     def _received(self, data: bytes) -> None:
         answer = self._reader.feed(data)
@@ -154,52 +191,51 @@ class HttpCaller(Caller):
             self._check(answer)
         self._answers += 1
         wait_s = self._count(answer)
-        self._amounts = None
         wait_s = max(self._terms.pause_s, wait_s if self._terms.heeds else 0.0)
         if wait_s:
-            self._again(self._ask, wait_s)
+            self._again(self._free, wait_s)
         else:
-            self._ask()
+            self._pace.free(self)
 
     def _count(self, answer: Answer) -> float:
-        assert self._amounts is not None
-        if answer.status == 200:
+        assert self._errands is not None
+        errands, self._errands = self._errands, None
+        if self._terms.batch > 1 and answer.status == 200:
             items = decode_items(answer.body)
-            results = (
-                (item.status, item.body, amount)
-                for item, amount in zip(items, self._amounts, strict=True)
-            )
-            return self._tally.results(self._merchant_no, self._since_ns, results)
-        told = decode_one(answer.body)
-        if self._terms.batch == 1:
-            results_ = ((answer.status, told, self._amounts[0]),)
-            return self._tally.results(self._merchant_no, self._since_ns, results_)
-        said = answer.headers().get("retry-after")
-        wait_s = None if said is None else float(said)
-        code = str(told.code)
-        self._tally.refused(self._merchant_no, answer.status, code, self._amounts, wait_s)
-        self._tally.answered(self._merchant_no, self._since_ns, 0, 0)
-        return wait_s or 0.0
+            results = [
+                (errand, item.status, item.body)
+                for errand, item in zip(errands, items, strict=True)
+            ]
+        else:
+            told = decode_one(answer.body)
+            if self._terms.batch > 1:
+                said = answer.headers().get("retry-after")
+                told.retry_after_s = None if said is None else int(said)
+            results = [(errand, answer.status, told) for errand in errands]
+        self._learn(results)
+        return self._tally.results(self._since_ns, results)
 
     def _give_up(self) -> None:
-        if self._amounts is not None:
-            self._tally.refused(self._merchant_no, 0, "CONNECTION_LOST", self._amounts, None)
-            self._amounts = None
+        if self._errands is not None:
+            self._tally.lost(self._since_ns, self._errands)
+            self._errands = None
 
 
 class _Frame:
     """A frame that is under way."""
 
-    __slots__ = ("amounts", "left", "since_ns")
+    __slots__ = ("errands", "left", "since_ns")
 
-    def __init__(self, amounts: list[int]) -> None:
-        self.amounts = amounts
-        self.left = set(range(len(amounts)))
-        self.since_ns = time.monotonic_ns()
+    def __init__(self, errands: list[Errand], since_ns: int) -> None:
+        self.errands = errands
+        self.left = set(range(len(errands)))
+        self.since_ns = since_ns
 
 
 class StreamCaller(Caller):
-    """Sends frames of payments over a stream, some of them before the first is answered."""
+    """Sends frames of errands over a stream, some of them before the first is answered."""
+
+    _bodies = 0
 
     def _connected(self) -> None:
         assert self._link is not None
@@ -234,50 +270,54 @@ class StreamCaller(Caller):
             code = str(decode_one(answer.body).code)
             said = answer.headers().get("retry-after")
             wait_s = None if said is None else float(said)
-            self._tally.refused(self._merchant_no, answer.status, code, (0,), wait_s)
+            self._tally.trouble(code, answer.status, wait_s)
             self._link.close()
             self._again(self.begin, wait_s or 0.0 if self._terms.heeds else 0.0)
             return
         self._stands = True
         for _ in range(self._terms.depth):
-            self._send()
+            self._pace.free(self)
         rest = self._reader.rest()
         if rest:
             self._received(rest)
 
-    def _send(self) -> None:
+    def ask(self, since_ns: int | None) -> None:
+        """Send the next frame, which arrived then; None for now."""
         assert self._link is not None
-        if time.monotonic_ns() >= self._terms.stop_ns:
-            if not self._frames:
-                self._link.close()
-            return
-        body, amounts = self._orders.take(self._terms.batch)
-        self._frames[self._orders.bodies - 1] = _Frame(amounts)
-        self._link.send(text_frame(body))
+        errands = self._source.take(self._terms.batch)
+        data = text_frame(frame(errands, self._bodies))
+        self._frames[self._bodies] = _Frame(errands, since_ns or time.monotonic_ns())
+        self._bodies += 1
+        self._link.send(data)
+
+    def finish(self) -> None:
+        """Hang up as soon as nothing is under way."""
+        assert self._link is not None
+        if not self._frames:
+            self._link.close()
 
     def _count(self, message: bytes) -> None:
-        wait_s = 0.0
         groups: dict[int, list[tuple[int, Item]]] = {}
         for item in decode_message(message).answers:
             body, _, n = item.id.partition("-")
             groups.setdefault(int(body), []).append((int(n), item))
         for number, items in groups.items():
-            frame = self._frames[number]
-            results = ((item.status, item.body, frame.amounts[n]) for n, item in items)
-            wait_s = self._tally.results(self._merchant_no, frame.since_ns, results)
-            frame.left.difference_update(n for n, _ in items)
-            if not frame.left:
+            frame_ = self._frames[number]
+            results = [(frame_.errands[n], item.status, item.body) for n, item in items]
+            self._learn(results)
+            wait_s = self._tally.results(frame_.since_ns, results)
+            frame_.left.difference_update(n for n, _ in items)
+            if not frame_.left:
                 del self._frames[number]
                 if wait_s and self._terms.heeds:
-                    self._again(self._send, wait_s)
+                    self._again(self._free, wait_s)
                 else:
-                    self._send()
+                    self._pace.free(self)
 
     def _give_up(self) -> None:
         closed = self._messages.closed
-        for frame in self._frames.values():
-            amounts = [frame.amounts[n] for n in frame.left]
-            self._tally.refused(self._merchant_no, 0, "CONNECTION_LOST", amounts, None)
+        for each in self._frames.values():
+            self._tally.lost(each.since_ns, [each.errands[n] for n in each.left])
         if closed:
-            self._tally.refused(self._merchant_no, 0, f"CLOSED_{closed}", (0,), None)
+            self._tally.trouble(f"CLOSED_{closed}")
         self._frames = {}

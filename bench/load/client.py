@@ -11,18 +11,36 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from bench.load.arrivals import Phase, arrivals
 from bench.load.callers import Caller, HttpCaller, StreamCaller, Terms
 from bench.load.identities import Forger, Known, Signer
 from bench.load.loop import Loop
-from bench.load.tally import Tally
-from bench.load.workload import Form, Orders, Workload
+from bench.load.pace import AsItComes, AtOnce, Pace
+from bench.load.tally import TENTH_NS, Tally
+from bench.load.workload import Workload
 from bench.tether import report, tie_to_parent
+from bench.workloads.lifecycle import Lifecycle
+from bench.workloads.payments import Payments
 from gateway.signatures.keys import PublicKey
 
 Transport = Literal["express", "hypercorn", "websocket"]
 
+AnyWorkload = Workload | Payments | Lifecycle
+
 PATIENCE_S: Final = 30.0
 """How long an answer is waited for after the end of a round."""
+
+
+class OpenLoop(Struct, frozen=True):
+    """When one client process begins operations that do not wait for those before.
+
+    Attributes:
+        phases: rates of this process, from the round's `start_ns` on; the last ends at `end_ns`.
+        seed: of its arrivals.
+    """
+
+    phases: list[Phase]
+    seed: int
 
 
 class Round(Struct, frozen=True):
@@ -38,11 +56,13 @@ class Round(Struct, frozen=True):
             the monotonic clock.
         heeds, pause_s: see `Terms`.
         forged: whether the signatures are wrong.
+        every_ns: the length of the tally's intervals.
+        arriving: for an open loop; None for a closed one.
     """
 
     transport: Transport
     address: tuple[str, int]
-    workload: Workload
+    workload: AnyWorkload
     connections: list[int]
     batch: int
     depth: int
@@ -54,6 +74,8 @@ class Round(Struct, frozen=True):
     heeds: bool = True
     pause_s: float = 0.0
     forged: bool = False
+    every_ns: int = TENTH_NS
+    arriving: OpenLoop | None = None
 
 
 class Ready(Struct, frozen=True, tag_field="event", tag="ready"):
@@ -76,7 +98,8 @@ class Client:
     def run(self, round_: Round) -> Tally:
         """Call until the round is over and everything is answered."""
         loop = Loop()
-        tally = Tally(round_.begin_ns, round_.end_ns)
+        arriving = round_.arriving is not None
+        tally = Tally(round_.begin_ns, round_.end_ns, round_.every_ns, arriving=arriving)
         terms = Terms(
             round_.address,
             round_.batch,
@@ -85,7 +108,10 @@ class Client:
             round_.heeds,
             round_.pause_s,
         )
-        callers = [self._caller(loop, round_, terms, each, tally) for each in round_.connections]
+        pace = _pace(loop, round_, tally)
+        callers = [
+            self._caller(loop, round_, terms, each, pace, tally) for each in round_.connections
+        ]
         for n, caller in enumerate(callers):
             # A crowd gathers; it does not come out of the ground.
             loop.at(round_.start_ns + round_.gather_ns * n // len(callers), caller.begin)
@@ -96,19 +122,28 @@ class Client:
         return tally
 
     def _caller(
-        self, loop: Loop, round_: Round, terms: Terms, connection: int, tally: Tally
+        self,
+        loop: Loop,
+        round_: Round,
+        terms: Terms,
+        connection: int,
+        pace: Pace,
+        tally: Tally,
     ) -> Caller:
-        prefix = f"{round_.prefix}{connection:04d}"
-        form: Form = "single" if round_.batch == 1 else "array"
+        source = round_.workload.source(connection, f"{round_.prefix}{connection:04d}")
+
+        forgers: dict[str, Signer] = {}
+
+        def signers(merchant_no: str) -> Signer | None:
+            signer = self._signer(merchant_no, terms.authority)
+            if signer is not None and round_.forged:
+                return forgers.setdefault(merchant_no, Forger(signer))
+            return signer
+
         if round_.transport == "websocket":
-            form = "frame"
-        orders = Orders(round_.workload, connection, prefix, form)
-        signer = self._signer(orders.merchant_no, terms.authority)
-        if signer is not None and round_.forged:
-            signer = Forger(signer)
-        if form == "frame":
-            return StreamCaller(loop, terms, orders, signer, tally)
-        return HttpCaller(loop, terms, orders, signer, tally)
+            own = round_.workload.own_merchant(connection)
+            return StreamCaller(loop, terms, source, pace, signers, tally, own)
+        return HttpCaller(loop, terms, source, pace, signers, tally)
 
     def _signer(self, merchant_no: str, authority: str) -> Signer | None:
         if self._bank is None:
@@ -119,6 +154,15 @@ class Client:
                 self._holders[merchant_no], self._bank_keyid, self._bank, authority
             )
         return self._signers[key]
+
+
+def _pace(loop: Loop, round_: Round, tally: Tally) -> Pace:
+    arriving = round_.arriving
+    if arriving is None:
+        return AtOnce(round_.end_ns)
+    offsets = arrivals(arriving.phases, arriving.seed, together=round_.batch)
+    times = (round_.start_ns + offset for offset in offsets)
+    return AsItComes(loop, times, round_.end_ns, tally, round_.batch)
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from bench.load.client import PATIENCE_S, Ready, Round
 from bench.load.identities import Known
 from bench.load.latencies import Latencies
 from bench.load.processes import cpu_s, sleep_until_ns, started
-from bench.load.tally import Counted
+from bench.load.tally import Counted, Interval, Kind
+from bench.workloads.errand import Moved
 from gateway import exits
 from gateway.exits import CommandError
 
@@ -40,6 +41,7 @@ class Outcome(Struct, frozen=True):
 
     Attributes:
         seconds: of the window.
+        latencies: of all kinds.
         client_cpu_s, server_cpu_s: of the whole round, from before its first request to after its
             last answer: so no request's CPU is counted without its payments, or half of it.
     """
@@ -51,12 +53,30 @@ class Outcome(Struct, frozen=True):
     latencies: Latencies
     refused: Counter[str]
     unexplained: int
-    told_minor: Counter[str]
-    unknown_minor: Counter[str]
+    moved: Moved
     verified: int
-    each_tenth: list[int]
+    intervals: list[Interval]
     client_cpu_s: float
     server_cpu_s: float
+    kinds: dict[str, Kind] = {}
+    late: Latencies | None = None
+    not_sent: int = 0
+    busiest_client_s: float = 0.0
+
+    @property
+    def each_tenth(self) -> list[int]:
+        """What was carried out in each tenth of a second, where no other interval is asked for."""
+        return [each.done for each in self.intervals]
+
+    @property
+    def told_minor(self) -> Counter[str]:
+        """Merchant → sum of what was told to have been paid."""
+        return Counter(self.moved.told)
+
+    @property
+    def unknown_minor(self) -> Counter[str]:
+        """Merchant → sum of the payments whose outcome is not known."""
+        return Counter(self.moved.more)
 
     @property
     def server_us(self) -> float:
@@ -100,7 +120,7 @@ class Clients:
         Raises:
             CommandError: a client process has ended, or the node has.
         """
-        server_s, client_s = self._cpu()
+        server_s, clients_s = self._cpu()
         start_ns = time.monotonic_ns() + LEAD_NS
         begin_ns = start_ns + int(warm_s * 1e9)
         end_ns = begin_ns + int(seconds * 1e9)
@@ -111,12 +131,22 @@ class Clients:
             await _tell(process, _encode(replace(round_, connections=own)))
         await sleep_until_ns(end_ns)
         counted = [await self._said(n, Counted) for n in range(count)]
-        server_s_, client_s_ = self._cpu()
-        return _together(counted, seconds, client_s_ - client_s, server_s_ - server_s)
+        server_s_, clients_s_ = self._cpu()
+        taken = [after - before for before, after in zip(clients_s, clients_s_, strict=True)]
+        return _together(counted, seconds, taken, server_s_ - server_s)
 
-    def _cpu(self) -> tuple[float, float]:
+    def cpu_s(self) -> tuple[float, float]:
+        """Return the CPU that the node has taken, and that its clients have, in seconds.
+
+        Raises:
+            CommandError: one of them has ended.
+        """
+        server_s, clients_s = self._cpu()
+        return server_s, sum(clients_s)
+
+    def _cpu(self) -> tuple[float, list[float]]:
         try:
-            return cpu_s(self._server), sum(cpu_s(process.pid) for process in self._processes)
+            return cpu_s(self._server), [cpu_s(process.pid) for process in self._processes]
         except OSError:
             raise CommandError(
                 exits.CHECK_FAILED, "the node, or a client, has ended before the benchmark"
@@ -193,15 +223,23 @@ class _Lines:
 
 
 def _together(
-    counted: Sequence[Counted], seconds: float, client_s: float, server_s: float
+    counted: Sequence[Counted], seconds: float, clients_s: Sequence[float], server_s: float
 ) -> Outcome:
-    latencies = Latencies()
-    refused, told, unknown = Counter[str](), Counter[str](), Counter[str]()
+    latencies, late = Latencies(), Latencies()
+    refused = Counter[str]()
+    moved = Moved()
+    kinds: dict[str, Kind] = {}
     for each in counted:
-        latencies.add(each.latencies)
         refused.update(each.refused)
-        told.update(each.told_minor)
-        unknown.update(each.unknown_minor)
+        moved.add(each.moved)
+        late.add(each.late)
+        for name, kind in each.kinds.items():
+            kinds.setdefault(name, Kind()).add(kind)
+            latencies.add(kind.latencies)
+    intervals = [Interval() for _ in counted[0].intervals]
+    for each in counted:
+        for interval, other in zip(intervals, each.intervals, strict=True):
+            interval.add(other)
     return Outcome(
         seconds,
         sum(each.payments for each in counted),
@@ -210,10 +248,13 @@ def _together(
         latencies,
         refused,
         sum(each.unexplained for each in counted),
-        told,
-        unknown,
+        moved,
         sum(each.verified for each in counted),
-        [sum(tenths) for tenths in zip(*(each.each_tenth for each in counted), strict=True)],
-        client_s,
+        intervals,
+        sum(clients_s),
         server_s,
+        kinds,
+        late,
+        sum(each.not_sent for each in counted),
+        max(clients_s),
     )

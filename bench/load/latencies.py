@@ -13,6 +13,12 @@ _DIGITS: Final = 11
 """Binary digits of a value that are kept."""
 
 
+def bucket(latency_ns: int) -> int:
+    """Return the least latency that is counted together with this one."""
+    low = max(0, latency_ns.bit_length() - _DIGITS)
+    return latency_ns >> low << low
+
+
 class Latencies:
     """Counts of latencies in nanoseconds.
 
@@ -28,8 +34,7 @@ class Latencies:
 
     def record(self, latency_ns: int, times: int = 1) -> None:
         """Count a latency, of so many payments that were answered together."""
-        low = max(0, latency_ns.bit_length() - _DIGITS)
-        self.counts[latency_ns >> low << low] += times
+        self.counts[bucket(latency_ns)] += times
 
     def add(self, counts: Mapping[int, int]) -> None:
         """Count all that another one has counted."""

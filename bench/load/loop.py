@@ -102,6 +102,11 @@ class Link:
         # may be seconds later, and the other callers of this loop must not wait meanwhile.
         loop.add(self, self._sock.fileno())
 
+    @property
+    def open(self) -> bool:
+        """Whether nobody has hung up."""
+        return self._sock.fileno() >= 0
+
     def send(self, data: bytes) -> None:
         """Send, now or as soon as the other side takes it."""
         if self._unsent:

@@ -1,8 +1,8 @@
-"""The workload: who pays whom how much, in an order that a seed gives again.
+"""The workload of the gateway's benchmarks: each connection pays one merchant.
 
-Each connection pays one merchant, from accounts that have an agreement with that merchant
-(`bench.bulk`: account n with merchant n modulo their number). Order numbers are sequential. The
-same order drives clients over sockets and the engine in-process, so that both do the same work.
+The payers have an agreement with that merchant (`bench.bulk`: account n with merchant n modulo
+their number). Order numbers are sequential. The same order drives clients over sockets and the
+engine in-process, so that both do the same work.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ import random
 from array import array
 from collections.abc import Iterator
 from itertools import accumulate, islice
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
-from bench.bulk import CURRENCY, account_no, merchant_no
+from bench.bulk import account_no, merchant_no
 from bench.engine_bench import ZIPF_S, Mix
+from bench.workloads.errand import Errand, Numbers, Source
+from bench.workloads.payments import AMOUNTS, payment
 
-AMOUNTS: Final = 997
-"""Amounts are 1 to this many minor units, so that a payment which is lost or doubled shows."""
 _AT_ONCE: Final = 1_024
 """Customers that are drawn together; one by one they would cost three times as much."""
 
-Form = Literal["single", "array", "frame"]
-"""A body of one payment, an array of commands, or such an array with ids for a stream."""
 
-
-class Workload(Struct, frozen=True):
+class Workload(Struct, frozen=True, tag="connections"):
     """What is paid.
 
     Attributes:
@@ -50,6 +47,10 @@ class Workload(Struct, frozen=True):
         """Return the merchant whom a connection pays."""
         return connection % self.payees
 
+    def own_merchant(self, connection: int) -> str:
+        """Return his number."""
+        return merchant_no(self.payee(connection))
+
     def payers(self, connection: int) -> Iterator[int]:
         """Yield a connection's payers without an end."""
         merchants = self.payees
@@ -68,6 +69,10 @@ class Workload(Struct, frozen=True):
                 chosen.extend(islice(stream, batch))
         return chosen
 
+    def source(self, connection: int, prefix: str) -> Source:
+        """Return a connection's payments; no other may have the prefix of its order numbers."""
+        return _Orders(self.own_merchant(connection), self.payers(connection), Numbers(prefix))
+
 
 def _chosen(mix: Mix, customers: int, seed: int) -> Iterator[int]:
     """Yield indices of a merchant's customers: Zipf with s = 0.99 by rank, or uniform."""
@@ -81,52 +86,22 @@ def _chosen(mix: Mix, customers: int, seed: int) -> Iterator[int]:
         yield from chance.choices(ranks, cum_weights=weights, k=_AT_ONCE)
 
 
-class Orders:
-    """The payments of one connection, as they are sent.
+class _Orders(Source):
+    def __init__(self, payee: str, payers: Iterator[int], numbers: Numbers) -> None:
+        self._payee = payee
+        self._payers = payers
+        self._numbers = numbers
+        self._taken = 0
 
-    Args:
-        workload: what is paid.
-        connection: its number.
-        prefix: begins every order number; no other connection may have it.
-        form: what is sent.
-
-    Attributes:
-        bodies: how many were taken.
-    """
-
-    def __init__(self, workload: Workload, connection: int, prefix: str, form: Form) -> None:
-        self.merchant_no = merchant_no(workload.payee(connection))
-        self._payers = workload.payers(connection)
-        self._prefix = prefix
-        self._form = form
-        self._orders = 0
-        self.bodies = 0
-
-    def take(self, count: int) -> tuple[bytes, list[int]]:
-        """Return the next body, of `count` payments, and their amounts in minor units.
-
-        In a stream the id of a payment is `b-n`: of body b, counted from 0, item n.
-        """
-        first = self._orders
-        self._orders += count
-        self.bodies += 1
-        amounts = [each % AMOUNTS + 1 for each in range(first, first + count)]
-        # Text put together by hand: a tenth of what an encoder takes from the same Structs.
-        start = f'"merchant_no":"{self.merchant_no}","order_no":"{self._prefix}-'
-        items = [
-            f'{start}{first + n:09d}","payer":"{account_no(next(self._payers))}",'
-            f'"amount_minor":{amount},"currency":"{CURRENCY}"}}'
-            for n, amount in enumerate(amounts)
+    def take(self, count: int) -> list[Errand]:
+        """Return the next payments."""
+        first = self._taken
+        self._taken += count
+        payee, numbers = self._payee, self._numbers
+        return [
+            payment(payee, numbers.next(), account_no(next(self._payers)), n % AMOUNTS + 1)
+            for n in range(first, first + count)
         ]
-        return self._body(items), amounts
 
-    def _body(self, items: list[str]) -> bytes:
-        if self._form == "single":
-            (item,) = items
-            return f"{{{item}".encode("ascii")
-        command = '{"command":"create_payment",'
-        if self._form == "array":
-            return f"[{','.join(command + item for item in items)}]".encode("ascii")
-        body = self.bodies - 1
-        framed = (f'{{"id":"{body}-{n}","do":{command}{item}}}' for n, item in enumerate(items))
-        return f"[{','.join(framed)}]".encode("ascii")
+    def learn(self, errand: Errand, *, done: bool) -> None:
+        """Learn nothing: payments do not hang together."""

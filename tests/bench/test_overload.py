@@ -9,9 +9,16 @@ from msgspec.structs import replace
 from bench.load.clients import Outcome
 from bench.load.latencies import Latencies
 from bench.load.node import Held
+from bench.load.tally import Interval
 from bench.overload import Observed, Settings, judge, recovered_s
+from bench.workloads.errand import Moved
 
 GOOD = Held(missing_minor=0, untold_minor=0, verify_ok=True)
+
+
+def tenths(done: list[int]) -> list[Interval]:
+    """Return tenths of a second in which so much was done."""
+    return [Interval(each) for each in done]
 
 
 def outcome(p99_ms: float, refused: dict[str, int], **more: Any) -> Outcome:
@@ -19,7 +26,7 @@ def outcome(p99_ms: float, refused: dict[str, int], **more: Any) -> Outcome:
     latencies = Latencies()
     latencies.record(int(p99_ms * 1e6), 200)
     given = Outcome(
-        2.0, 200, 200, 200, latencies, Counter(refused), 0, Counter(), Counter(), 5, [10] * 20, 1, 1
+        2.0, 200, 200, 200, latencies, Counter(refused), 0, Moved(), 5, tenths([10] * 20), 1, 1
     )
     return replace(given, **more)
 
@@ -55,7 +62,7 @@ def test_overload_that_holds_has_nothing_to_say() -> None:
         (observed(outcome(10, {"NODE_BUSY": 1}), grows=2.0), GOOD, "memory grew"),
         (observed(outcome(10, {"NODE_BUSY": 1}, unexplained=1)), GOOD, "when to come again"),
         (
-            observed(outcome(10, {"X": 1}), outcome(10, {}, each_tenth=[0] * 30)),
+            observed(outcome(10, {"X": 1}), outcome(10, {}, intervals=tenths([0] * 30))),
             GOOD,
             "full speed was back after None s",
         ),

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from bench.bulk import account_no, merchant_no
-from bench.load.workload import Form, Orders, Workload
+from bench.load.requests import Form, frame, request
+from bench.load.workload import Workload
 
 
 @pytest.mark.parametrize("mix", ["uniform", "zipf", "hot"])
@@ -32,20 +33,23 @@ def test_batches_in_turn_are_what_connections_send() -> None:
 
 
 @pytest.mark.parametrize(("form", "count"), [("single", 1), ("array", 3), ("frame", 3)])
-def test_body_has_the_payments_and_amounts_that_it_says(form: Form, count: int) -> None:
+def test_request_has_the_payments_of_its_connection(form: Form | str, count: int) -> None:
     workload = Workload("uniform", accounts=100, merchants=10, seed=1)
-    orders = Orders(workload, 12, "P", form)
+    source = workload.source(12, "P")
     seen: list[dict[str, Any]] = []
     for body_number in range(2):
-        body, amounts = orders.take(count)
-        decoded = msgspec.json.decode(body)
-        items = decoded if form != "single" else [decoded]
+        errands = source.take(count)
         if form == "frame":
+            items = msgspec.json.decode(frame(errands, body_number))
             assert [item["id"] for item in items] == [f"{body_number}-{n}" for n in range(count)]
             items = [item["do"] for item in items]
+        else:
+            asked = request(errands, form)  # type: ignore[arg-type]
+            items = msgspec.json.decode(asked.body)
+            items = [items] if form == "single" else items
         if form != "single":
             assert {item["command"] for item in items} == {"create_payment"}
-        assert [item["amount_minor"] for item in items] == amounts
+        assert [item["amount_minor"] for item in items] == [each.amount_minor for each in errands]
         assert {item["merchant_no"] for item in items} == {merchant_no(2)}
         seen += items
     assert [item["order_no"] for item in seen] == [f"P-{n:09d}" for n in range(2 * count)]
