@@ -27,6 +27,7 @@ from actors.commands import CreatePayment
 from actors.kinds import KINDS
 from bench.bulk import CURRENCY, account_no, merchant_no
 from bench.floor import Floor, FloorPayment
+from bench.load.inprocess import InProcess
 from engine.clock import WallClock
 from engine.limits import Limits
 from engine.marks import KEY_BYTES, Mark, Marks
@@ -143,7 +144,7 @@ def choose_payers(mix: Mix, accounts: int, seed: int) -> array[int]:
     return array("I", chance.choices(ranks, cum_weights=weights, k=choices))
 
 
-class Driver:
+class Driver(InProcess[tuple[str, CreatePayment]]):
     """Keeps a number of payments in flight, in batches that are submitted together.
 
     Args:
@@ -165,15 +166,13 @@ class Driver:
         keep_latencies: bool = True,
         marks: Marks | None = None,
     ) -> None:
+        super().__init__()
         self._target = target
         self._payers = payers
         self._merchant_nos = [merchant_no(n) for n in range(merchants)]
         self._addresses = [f"merchant/{number}" for number in self._merchant_nos]
         self._prefix = prefix
         self._orders = 0
-        self._open = 0
-        self._until = 0.0
-        self._over = trio.Event()
         self._keep_latencies = keep_latencies
         self._marks = marks
         self.payments = 0
@@ -183,10 +182,7 @@ class Driver:
     async def run(self, in_flight: int, batch: int, seconds: float) -> Round:
         """Pay for `seconds`, then wait until everything is answered."""
         begun, cpu, loop_cpu = time.perf_counter(), time.process_time(), time.thread_time()
-        self._until = begun + seconds
-        for _ in range(max(1, in_flight // batch)):
-            self._submit(batch)
-        await self._over.wait()
+        await self.closed(in_flight, batch, time.monotonic_ns() + int(seconds * 1e9))
         return Round(
             payments=self.payments,
             refused=self.refused,
@@ -196,46 +192,58 @@ class Driver:
             latencies_ns=self.latencies_ns,
         )
 
-    def _submit(self, count: int) -> None:
-        begun = time.perf_counter_ns()
-        batch = _Batch(self, count, begun) if count > 1 else None
-        deadline = trio.current_time() + 30
-        self._open += count
-        for _ in range(count):
-            self._orders += 1
-            payer = self._payers[self._orders % len(self._payers)]
+    def take(self, count: int) -> list[tuple[str, CreatePayment]]:
+        """Return the next payments, each with the address it goes to."""
+        first = self._orders + 1
+        self._orders += count
+        taken = []
+        for order in range(first, first + count):
+            payer = self._payers[order % len(self._payers)]
             merchant = payer % len(self._merchant_nos)
             command = CreatePayment(
                 self._merchant_nos[merchant],
-                f"{self._prefix}-{self._orders:09d}",
+                f"{self._prefix}-{order:09d}",
                 account_no(payer),
                 100,
                 CURRENCY,
             )
-            reply: Callable[[Any], None] = (
-                batch.answered if batch else _Single(self, begun).answered
-            )
-            address = self._addresses[merchant]
-            mark = None if self._marks is None else _taken(self._marks)
-            fault = self._target.submit(address, command, reply, deadline=deadline, mark=mark)
-            if fault is not None:
-                raise BenchError(f"the engine refused a command: {fault.code}")
+            taken.append((self._addresses[merchant], command))
+        return taken
 
-    def answered(self, answer: Any, begun: int) -> None:
+    def submit(
+        self, each: tuple[str, CreatePayment], since_ns: int, ended: Callable[[], None]
+    ) -> None:
+        """Submit a payment."""
+        address, command = each
+        mark = None if self._marks is None else _taken(self._marks)
+        reply = _Reply(self, since_ns, ended).answered
+        deadline = trio.current_time() + 30
+        fault = self._target.submit(address, command, reply, deadline=deadline, mark=mark)
+        if fault is not None:
+            raise BenchError(f"the engine refused a command: {fault.code}")
+
+    def answered(self, answer: Any, since_ns: int) -> None:
         """Count one answer."""
         self.payments += 1
         if self._keep_latencies:
-            self.latencies_ns.append(time.perf_counter_ns() - begun)
+            self.latencies_ns.append(time.monotonic_ns() - since_ns)
         if type(answer) not in _PAID:
             self.refused += 1
-        self._open -= 1
 
-    def next(self, count: int) -> None:
-        """Submit as many again, or end when the time is over and nothing is open."""
-        if time.perf_counter() < self._until:
-            self._submit(count)
-        elif not self._open:
-            self._over.set()
+
+class _Reply:
+    """Where one answer goes."""
+
+    __slots__ = ("_driver", "_ended", "_since_ns")
+
+    def __init__(self, driver: Driver, since_ns: int, ended: Callable[[], None]) -> None:
+        self._driver = driver
+        self._since_ns = since_ns
+        self._ended = ended
+
+    def answered(self, answer: Any) -> None:
+        self._driver.answered(answer, self._since_ns)
+        self._ended()
 
 
 def _taken(marks: Marks) -> Mark:
@@ -244,37 +252,6 @@ def _taken(marks: Marks) -> Mark:
     if not marks.take(now_s, mark.key, now_s):
         raise BenchError("a mark was drawn twice, or the clock was set back")
     return mark
-
-
-class _Single:
-    """One command of its own."""
-
-    __slots__ = ("_begun", "_driver")
-
-    def __init__(self, driver: Driver, begun: int) -> None:
-        self._driver = driver
-        self._begun = begun
-
-    def answered(self, answer: Any) -> None:
-        self._driver.answered(answer, self._begun)
-        self._driver.next(1)
-
-
-class _Batch:
-    """Commands submitted together; the next batch follows the last answer."""
-
-    __slots__ = ("_begun", "_count", "_driver", "_left")
-
-    def __init__(self, driver: Driver, count: int, begun: int) -> None:
-        self._driver = driver
-        self._count = self._left = count
-        self._begun = begun
-
-    def answered(self, answer: Any) -> None:
-        self._driver.answered(answer, self._begun)
-        self._left -= 1
-        if not self._left:
-            self._driver.next(self._count)
 
 
 async def measure(
