@@ -52,6 +52,7 @@ def fill(
     merchants: int,
     *,
     paid: bool = False,
+    opening: Callable[[int], int] = lambda n: OPENING_MINOR,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Fill a new, open store; account n has an agreement with merchant n modulo `merchants`.
@@ -59,6 +60,7 @@ def fill(
     Args:
         stores: all of its shards, in order.
         paid: each account has paid its merchant once, 100 minor units.
+        opening: returns what the n-th account begins with, in minor units.
         progress: called with the number of accounts that are written.
     """
     chunks = [_Chunk(store) for store in stores]
@@ -73,7 +75,7 @@ def fill(
     done = 0
     for number, members in enumerate(slots):
         for n in members:
-            _account(ledger, n, n % merchants, paid=paid)
+            _account(ledger, n, n % merchants, opening(n), paid=paid)
             done += 1
             if ledger.write_full():
                 progress(done)
@@ -225,15 +227,15 @@ class _Ledger:
             chunk.write()
 
 
-def _account(ledger: _Ledger, n: int, m: int, *, paid: bool) -> None:
+def _account(ledger: _Ledger, n: int, m: int, opening_minor: int, *, paid: bool) -> None:
     number, merchant = account_no(n), merchant_no(m)
     address = f"account/{number}"
     chunk = ledger.chunk(address)
     reference = f"funding/{number}/opening"
-    ledger.post(_CLEARING, f"clearing-{CURRENCY}", -OPENING_MINOR, reference)
-    ledger.move(_CLEARING, address, OPENING_MINOR)
-    balance = OPENING_MINOR
-    last = ledger.post_known(address, number, OPENING_MINOR, balance, 0, reference)
+    ledger.post(_CLEARING, f"clearing-{CURRENCY}", -opening_minor, reference)
+    ledger.move(_CLEARING, address, opening_minor)
+    balance = opening_minor
+    last = ledger.post_known(address, number, opening_minor, balance, 0, reference)
     used_date, used_minor = "", UNUSED
     if paid:
         payee = f"merchant/{merchant}"

@@ -3,7 +3,7 @@
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -107,9 +107,15 @@ def _close(stores: Sequence[LmdbStore]) -> None:
 
 
 def filled(
-    folder: Folder, accounts: int, merchants: int, *, paid: bool, shards: int
+    folder: Folder,
+    accounts: int,
+    merchants: int,
+    *,
+    paid: bool,
+    shards: int,
+    opening: Callable[[int], int] = lambda n: bulk.OPENING_MINOR,
 ) -> list[LmdbStore]:
-    """Create a store in a folder, fill it, and return its shards, open."""
+    """Create a store in a folder, fill it (`bulk.fill`), and return its shards, open."""
     now_ns = time.time_ns()
     date = datetime.fromtimestamp(now_ns / 1e9, UTC).date().isoformat()
     folder.create(date, now_ns, shards=shards)
@@ -119,7 +125,7 @@ def filled(
     def progress(done: int) -> None:
         _say(f"{done:,} of {accounts:,} accounts, {time.perf_counter() - begun:.0f} s")
 
-    bulk.fill(stores, accounts, merchants, paid=paid, progress=progress)
+    bulk.fill(stores, accounts, merchants, paid=paid, opening=opening, progress=progress)
     return stores
 
 

@@ -234,13 +234,18 @@ def inspect(shard: Shard, address: str) -> Inspection:
     )
 
 
-def vital_signs(shard: Shard) -> VitalSigns:
-    """Look at a shard as a whole, in the event loop."""
+def vital_signs(shard: Shard, after: int = 0) -> VitalSigns:
+    """Look at a shard as a whole, in the event loop.
+
+    Args:
+        after: percentiles are of those of its last thousand commits that came after this one.
+    """
     stage, vitals = shard.stage, shard.vitals
+    recent = [commit for commit in vitals.recent if commit.sequence > after]
     ready = {ask.to for ask in shard.waiting()} | {each.to for each in _messages(shard)}
-    turns = sorted(commit.turns for commit in vitals.recent)
-    commit_ns = sorted(commit.total_ns for commit in vitals.recent)
-    sync_ns = sorted(commit.sync_ns for commit in vitals.recent)
+    turns = sorted(commit.turns for commit in recent)
+    commit_ns = sorted(commit.total_ns for commit in recent)
+    sync_ns = sorted(commit.sync_ns for commit in recent)
     return VitalSigns(
         shard=stage.number,
         failed=shard.failure is not None,

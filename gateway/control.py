@@ -153,7 +153,9 @@ class ControlSocket:
             elif isinstance(asked, Call):
                 result = await self._call(asked)
             elif isinstance(asked, ShowVitals):
-                result = [vital_signs(shard) for shard in self._node.shards]
+                shards = self._node.shards
+                after = (*asked.after, *(0 for _ in shards))
+                result = [vital_signs(*each) for each in zip(shards, after, strict=False)]
             else:
                 result = await self._act(asked)
         except Exception as error:

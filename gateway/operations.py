@@ -68,7 +68,13 @@ class Discard(Operation, frozen=True, tag="discard_parked"):
 
 
 class ShowVitals(Operation, frozen=True, tag="vital_signs"):
-    """Show how each shard of the running node is (`engine.inspection.VitalSigns`)."""
+    """Show how each shard of the running node is (`engine.inspection.VitalSigns`).
+
+    Attributes:
+        after: by shard, the commit after which commits are looked at; none for the last thousand.
+    """
+
+    after: tuple[int, ...] = ()
 
 
 class Call(Operation, frozen=True, tag="call"):

@@ -204,6 +204,8 @@ async def test_vital_signs_count_what_there_is() -> None:
         assert (signs.batch_turns_p50, signs.batch_turns_max) == (2, 2)
         assert 0 < signs.commit_ns_p50 <= signs.commit_ns_p99
         assert not signs.failed
+        assert vital_signs(shard, after=5).batch_turns_p50 > 0
+        assert vital_signs(shard, after=6).commit_ns_p99 == 0
         store.let()
         await settled()
         assert len(told) == 2

@@ -131,6 +131,9 @@ async def test_vital_signs_of_every_shard_are_shown(node: Node) -> None:
     after = await node.vitals()
     assert sum(signs["commits"] for signs in after) > sum(signs["commits"] for signs in before)
     assert max(signs["commit_ns_p99"] for signs in after) > 0
+    newest = tuple(signs["durable_seq"] for signs in after)
+    later = await trio.to_thread.run_sync(ask, node.data, ShowVitals(newest))
+    assert all(signs["commit_ns_p99"] == 0 for signs in later)
 
 
 async def test_release_of_nothing_takes_nothing(node: Node) -> None:
