@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-from bench.commands import compare
+from bench.commands import compare, run
 from gateway.commands.whole import Count, Shards, Whole
 
 app = App(name="piaohao bench", help_format="plaintext", version_flags=())
 app.command(compare.app)
+app.command(run.app)
 
 
 @app.command

@@ -42,6 +42,9 @@ class Outcome(Struct, frozen=True):
     Attributes:
         seconds: of the window.
         latencies: of all kinds.
+        kinds, late, not_sent: as `Counted` has them.
+        busiest_client_s: CPU of the client process that took most.
+        took_s: from the first request to the last answer.
         client_cpu_s, server_cpu_s: of the whole round, from before its first request to after its
             last answer: so no request's CPU is counted without its payments, or half of it.
     """
@@ -62,6 +65,7 @@ class Outcome(Struct, frozen=True):
     late: Latencies | None = None
     not_sent: int = 0
     busiest_client_s: float = 0.0
+    took_s: float = 0.0
 
     @property
     def each_tenth(self) -> list[int]:
@@ -133,7 +137,8 @@ class Clients:
         counted = [await self._said(n, Counted) for n in range(count)]
         server_s_, clients_s_ = self._cpu()
         taken = [after - before for before, after in zip(clients_s, clients_s_, strict=True)]
-        return _together(counted, seconds, taken, server_s_ - server_s)
+        outcome = _together(counted, seconds, taken, server_s_ - server_s)
+        return replace(outcome, took_s=(time.monotonic_ns() - start_ns) / 1e9)
 
     def cpu_s(self) -> tuple[float, float]:
         """Return the CPU that the node has taken, and that its clients have, in seconds.

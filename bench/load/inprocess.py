@@ -78,6 +78,7 @@ class InProcess(ABC, Generic[E]):
             else:
                 never(at, batch)
         if self._open:
+            self._over = trio.Event()  # it was idle before
             await self._over.wait()
 
     def _begin(self, count: int, since_ns: int) -> None:

@@ -5,6 +5,7 @@ socket (docs/CERTIFICATES.md). What the clients were told is compared with what 
 it has ended: every merchant's balance is what they were told was paid, and the store verifies.
 """
 
+import secrets
 import subprocess
 import sys
 from collections import Counter
@@ -51,15 +52,12 @@ class Place(Struct, frozen=True):
         folder: in which they are.
         bank: keyid and public key, in DER, with which the bank signs its answers; None for a node
             that takes unsigned requests.
+        data: the folder of the store.
     """
 
     folder: Path
     bank: tuple[str, bytes] | None
-
-    @property
-    def data(self) -> Path:
-        """The folder of the store."""
-        return self.folder / "node"
+    data: Path
 
     def arguments(self, *more: str) -> list[str]:
         """Return the command line that serves it."""
@@ -96,12 +94,17 @@ class Running(Struct, frozen=True):
 
     def vital_signs(self) -> dict[str, Any]:
         """Return how its first shard is: see `engine.inspection.VitalSigns`."""
-        signs: list[dict[str, Any]] = ask(self.place.data, ShowVitals())
-        return signs[0]
+        return self.all_signs(())[0]
+
+    def all_signs(self, after: Sequence[int]) -> list[dict[str, Any]]:
+        """Return how each shard is; of its commits, those after the given one."""
+        signs: list[dict[str, Any]] = ask(self.place.data, ShowVitals(tuple(after)))
+        return signs
 
     def _holder(self, number: str) -> Holder:
         key = new_key("ecdsa-p256-sha256")
-        body = {"certificate_no": "bench", "csr": body_of(new_csr(key, number))}
+        # A store that is used again has the certificates of the runs before.
+        body = {"certificate_no": secrets.token_hex(8), "csr": body_of(new_csr(key, number))}
         path = f"/v1/merchants/{number}/certificates"
         called = Call("POST", path, msgspec.json.encode(body).decode())
         answer = ask(self.place.data, called)
@@ -118,6 +121,19 @@ def prepare(folder: Path, accounts: int, merchants: int, *, shards: int, signed:
     Raises:
         StorageError, OSError: they cannot be written.
     """
+    place = with_keys(folder, folder / "node", signed=signed)
+    with closing(Folder(place.data, create=True)) as store:
+        for each in filled(store, accounts, merchants, paid=False, shards=shards):
+            each.close(clean=True)
+    return place
+
+
+def with_keys(folder: Path, data: Path, *, signed: bool) -> Place:
+    """Make the bank's keys in a folder, for a node on the store in another one.
+
+    Raises:
+        OSError: they cannot be written.
+    """
     bank = None
     if signed:
         master_key = new_master_key()
@@ -125,11 +141,7 @@ def prepare(folder: Path, accounts: int, merchants: int, *, shards: int, signed:
         ceremony.found(folder / "keys", "Bench Bank", master_key, now=datetime.now(UTC))
         signing = BankKeys.load(folder / "keys", master_key).signing
         bank = (signing.keyid, PrivateKey(signing.key).public.spki)
-    place = Place(folder, bank)
-    with closing(Folder(place.data, create=True)) as store:
-        for each in filled(store, accounts, merchants, paid=False, shards=shards):
-            each.close(clean=True)
-    return place
+    return Place(folder, bank, data)
 
 
 @asynccontextmanager

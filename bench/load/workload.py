@@ -47,6 +47,10 @@ class Workload(Struct, frozen=True, tag="connections"):
         """Return the merchant whom a connection pays."""
         return connection % self.payees
 
+    def payees_used(self) -> range:
+        """Return the merchants that may be paid at all."""
+        return range(self.payees)
+
     def own_merchant(self, connection: int) -> str:
         """Return his number."""
         return merchant_no(self.payee(connection))

@@ -12,7 +12,32 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from bench.load.arrivals import Phase
 from bench.load.machine import Machine
+
+__all__ = [
+    "FORMAT",
+    "Bottleneck",
+    "Checked",
+    "Closed",
+    "Cpu",
+    "Fdatasync",
+    "Latency",
+    "Open",
+    "Operation",
+    "Phase",
+    "Point",
+    "Result",
+    "ResultError",
+    "Series",
+    "Side",
+    "Spread",
+    "Store",
+    "Target",
+    "WorkloadName",
+    "encode",
+    "read",
+]
 
 FORMAT: Final = 1
 """Grows when a reader of the version before would be misled."""
@@ -36,13 +61,6 @@ class Closed(Struct, frozen=True, tag_field="kind", tag="closed"):
     connections: int
     depth: int
     batch: int
-
-
-class Phase(Struct, frozen=True):
-    """For so long, operations arrive at this rate a second."""
-
-    seconds: float
-    rate: float
 
 
 class Open(Struct, frozen=True, tag_field="kind", tag="open"):
