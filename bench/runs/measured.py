@@ -28,6 +28,7 @@ class Measured(Struct):
         busiest_client_s: of the client process that took most.
         loop_cpu_s: of the event loop's thread, where that is known.
         took_s: how long the loop took, first request to last answer.
+        others_s: CPU that others on the machine took meanwhile.
         samples: one for each interval.
     """
 
@@ -46,6 +47,7 @@ class Measured(Struct):
     loop_cpu_s: float | None
     took_s: float
     samples: list[Sample]
+    others_s: float = 0.0
 
     @property
     def done(self) -> int:

@@ -204,6 +204,7 @@ class Cpu(Struct, frozen=True):
         busiest_client: cores taken by the client process that took most.
         loop_cores: of the server's, what its event loop's thread took; None where it is another
             process.
+        others_cores: what others on this machine took meanwhile, stolen time too.
     """
 
     server_us: float | None
@@ -212,13 +213,14 @@ class Cpu(Struct, frozen=True):
     clients_cores: float | None
     busiest_client: float | None
     loop_cores: float | None
+    others_cores: float | None = None
 
 
 class Bottleneck(Struct, frozen=True):
     """What kept it from being faster: a side, and why it is thought so.
 
     `rate`: nothing did, an open loop asked for no more. `machine`: both sides together took all
-    its cores.
+    its cores, or others on it did.
     """
 
     side: Side

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from bench.engine_bench import fdatasync_times_ms
 from bench.load.machine import this_machine
+from bench.load.processes import machine_cpu_s
 from bench.runs import books, summary
 from bench.runs.bottleneck import judge
 from bench.runs.engine import engine_target
@@ -134,6 +135,7 @@ def _result(settings: Settings, scratch: Path) -> Result:
             machine.cores,
             asked=asked,
             done=together.per_second,
+            late_ms=measured.late.percentile_ms(0.99),
             commit_share=busy_ms / 1e3 / settings.seconds,
         ),
         unexplained=measured.unexplained,
@@ -193,7 +195,7 @@ async def _drive(settings: Settings, store: Prepared, scratch: Path) -> _Seen:
                 connections = 0
             every_ns = int(seconds * 1e9)
             plan = Loop(f"{prefix}a", seconds, settings.warm_up_s, None, every_ns, connections)
-            loops.append(await drive(plan))
+            loops.append(await _observed(drive, plan))
             rate = capacity = loops[0].done / seconds
             _say(f"capacity: {capacity:,.0f} a second")
             if not capacity:
@@ -206,12 +208,21 @@ async def _drive(settings: Settings, store: Prepared, scratch: Path) -> _Seen:
             _every_ns(settings.seconds),
             settings.connections,
         )
-        loops.append(await drive(plan))
+        loops.append(await _observed(drive, plan))
     if not loops[-1].done:
         codes = ", ".join(f"{code} {n}" for code, n in loops[-1].refused.items())
         detail = f"nothing was done in {settings.seconds:g} s; refused: {codes or 'nothing'}"
         raise CommandError(exits.CHECK_FAILED, detail)
     return _Seen(loops, plan, capacity, now.isoformat(timespec="seconds"))
+
+
+async def _observed(drive: Drive, plan: Loop) -> Measured:
+    """Drive a target, and see what others took of the machine."""
+    before_s = machine_cpu_s()
+    measured = await drive(plan)
+    ours_s = measured.cpu_server_s + (measured.cpu_clients_s or 0.0)
+    measured.others_s = max(0.0, machine_cpu_s() - before_s - ours_s)
+    return measured
 
 
 def _every_ns(seconds: float) -> int:

@@ -76,6 +76,7 @@ def cpu(measured: Measured) -> Cpu:
         clients_cores=None if clients_s is None else clients_s / took_s,
         busiest_client=None if busiest_s is None else busiest_s / took_s,
         loop_cores=None if measured.loop_cpu_s is None else measured.loop_cpu_s / took_s,
+        others_cores=measured.others_s / took_s,
     )
 
 

@@ -48,12 +48,14 @@ def _loop(result: Result) -> str:
 
 
 def _operations(result: Result) -> list[str]:
-    lines = ["  operation           done      /s    p50 ms    p99 ms  p99.9 ms    max ms  refused"]
+    lines = [
+        "  operation             done      /s    p50 ms    p99 ms  p99.9 ms    max ms  refused"
+    ]
     rows = list(result.operations.items())
     if len(rows) != 1:
         rows.append(("all", result.together))
     for name, operation in rows:
-        lines.append(f"  {name:<14}{_row(operation)}")
+        lines.append(f"  {name:<16}{_row(operation)}")
     refused = {code: n for code, n in result.together.outcomes.items() if code != DONE}
     if refused:
         codes = ", ".join(f"{code} {n:,}" for code, n in refused.items())
@@ -80,9 +82,10 @@ def _cpu(result: Result) -> str:
     cpu = result.cpu
     server = 0.0 if cpu.server_us is None else cpu.server_us
     line = f"  CPU           {server:>9.1f} us   the server's an operation, {cpu.server_cores:.2f}"
+    others = "" if cpu.others_cores is None else f"; others {cpu.others_cores:.2f}"
     if cpu.clients_us is None:
-        return f"{line} cores, its driver's among it"
-    return f"{line} cores; clients {cpu.clients_us:.1f} us, {cpu.clients_cores:.2f} cores"
+        return f"{line} cores, its driver's among it{others}"
+    return f"{line} cores; clients {cpu.clients_us:.1f} us, {cpu.clients_cores:.2f} cores{others}"
 
 
 def _commits(result: Result) -> list[str]:
