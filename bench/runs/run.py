@@ -22,9 +22,9 @@ from bench.runs.gateway import gateway_target
 from bench.runs.measured import Drive, Driven, Loop, Measured
 from bench.runs.result import FORMAT, Closed, Open, Result, encode
 from bench.runs.settings import ENGINE_ONLY, OVERLOAD, Settings, resolved
-from bench.runs.store import Prepared, prepared
+from bench.runs.store import Prepared, copied, prepared
 from bench.runs.table import table
-from bench.runs.workload import opening_of, source_of
+from bench.runs.workload import source_of
 from gateway import exits
 from gateway.exits import CommandError
 
@@ -62,7 +62,7 @@ def run(settings: Settings, out: Path | None, *, as_json: bool) -> int:
     settings = resolved(settings)
     out = _free(settings, out)
     # A store that is used in place has its disk measured, and not the temporary folder's.
-    beside = None if settings.data is None or settings.keep != "in place" else settings.data.parent
+    beside = None if settings.data is None or copied(settings) else settings.data.parent
     with tempfile.TemporaryDirectory(prefix="piaohao-bench-", dir=beside) as scratch:
         result = _result(settings, Path(scratch))
     out.write_bytes(encode(result))
@@ -86,7 +86,7 @@ def _free(settings: Settings, out: Path | None) -> Path:
 
 
 def _result(settings: Settings, scratch: Path) -> Result:
-    store, settings = prepared(settings, scratch / "store", opening_of(settings))
+    store, settings = prepared(settings, scratch / "store")
     before = fdatasync_times_ms(scratch)
     seen = trio.run(_drive, settings, store, scratch)
     after = fdatasync_times_ms(scratch)

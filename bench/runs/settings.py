@@ -104,7 +104,8 @@ def resolved(settings: Settings) -> Settings:
         connections = settings.connections or (128 if settings.open else 32)
         if crowd and not settings.connections:
             connections = _crowd(settings.target, batch)
-    merchants = 1 if settings.payees == "one" else (1_000 if engine else 100)
+    few = settings.payees == "one" or settings.workload in ENGINE_ONLY
+    merchants = 1 if few else (1_000 if engine else 100)
     full = replace(
         settings,
         accounts=settings.accounts or 100_000,

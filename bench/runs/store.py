@@ -20,6 +20,7 @@ from bench.bulk import account_no, merchant_no
 from bench.engine_run import filled
 from bench.runs.result import Store
 from bench.runs.settings import Settings
+from bench.runs.workload import accounts_in_store, accounts_of_store, opening_of
 from engine.address import shard_of
 from engine.kind import ActorKind
 from gateway.exits import INPUT, CommandError
@@ -45,15 +46,11 @@ class Prepared(Struct, frozen=True):
     firsts: list[int]
 
 
-def prepared(
-    settings: Settings, fresh: Path, opening: Callable[[int], int] | None = None
-) -> tuple[Prepared, Settings]:
+def prepared(settings: Settings, fresh: Path) -> tuple[Prepared, Settings]:
     """Return the store of a run, and the settings with what it holds.
 
     Args:
         fresh: where a store is made, or copied to.
-        opening: what the n-th account of a store that is made begins with; None for what
-            `bench.bulk` gives.
 
     Raises:
         StorageError: the given store cannot be used.
@@ -61,9 +58,9 @@ def prepared(
     """
     path = fresh
     if settings.data is None:
-        _fill(settings, fresh, opening)
+        _fill(settings, fresh)
         kind = "fresh"
-    elif _copied(settings, settings.data):
+    elif copied(settings):
         _say(f"copying {settings.data}")
         with closing(Folder(settings.data)), closing(Folder(fresh, create=True)) as folder:
             folder.restore(settings.data)
@@ -75,12 +72,13 @@ def prepared(
         stores = folder.open()
         try:
             lasts = [store.last for store in stores]
-            accounts, merchants = settings.accounts, settings.merchants
+            accounts, merchants = accounts_in_store(settings), settings.merchants
             if settings.data is not None:
                 accounts, merchants = _found(stores)
-                if not accounts or not merchants:
-                    detail = f"{settings.data} holds no accounts of piaohao bench fill"
-                    raise CommandError(INPUT, detail)
+            own = accounts_of_store(settings, accounts)
+            if own < 2 or not merchants:
+                detail = f"{settings.data} holds too few accounts of piaohao bench fill"
+                raise CommandError(INPUT, detail)
         finally:
             release(stores)
     about = Store(
@@ -92,29 +90,31 @@ def prepared(
         commits=sum(last.sequence for last in lasts),
         dropped=dropped,
     )
-    full = replace(settings, accounts=accounts, merchants=merchants, shards=len(lasts))
+    full = replace(settings, accounts=own, merchants=merchants, shards=len(lasts))
     return Prepared(path, about, [last.posting_first + last.postings for last in lasts]), full
 
 
-def _fill(settings: Settings, path: Path, opening: Callable[[int], int] | None) -> None:
-    more = {} if opening is None else {"opening": opening}
+def _fill(settings: Settings, path: Path) -> None:
     with closing(Folder(path, create=True)) as folder:
         stores = filled(
             folder,
-            settings.accounts,
+            accounts_in_store(settings),
             settings.merchants,
             paid=False,
             shards=settings.shards,
-            **more,
+            opening=opening_of(settings),
         )
         for store in stores:
             store.close(clean=True)
 
 
-def _copied(settings: Settings, data: Path) -> bool:
+def copied(settings: Settings) -> bool:
+    """Return whether a run has a copy of the given store."""
+    if settings.data is None:
+        return False
     if settings.keep != "auto":
         return settings.keep == "copy"
-    return _bytes(data) <= COPIED_MAX_BYTES
+    return _bytes(settings.data) <= COPIED_MAX_BYTES
 
 
 def _bytes(data: Path) -> int:

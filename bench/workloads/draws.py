@@ -10,8 +10,8 @@ from typing import Final
 
 ZIPF_S: Final = 0.99
 _EXACT: Final = 10_000
-_STEP: Final = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio: its multiples lie evenly, whatever they are divided by."""
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2
+"""Steps of this share of a circle keep away from where earlier ones fell (Weyl, Knuth 6.4)."""
 
 
 class Zipf:
@@ -56,7 +56,7 @@ class Scatter:
 
     def __init__(self, n: int, seed: int) -> None:
         self._n = n
-        step = _STEP % n or 1
+        step = int(n * _GOLDEN) or 1
         while math.gcd(step, n) != 1:
             step += 1
         self._step = step
