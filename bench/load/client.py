@@ -19,6 +19,7 @@ from bench.load.pace import AsItComes, AtOnce, Pace
 from bench.load.tally import TENTH_NS, Tally
 from bench.load.workload import Workload
 from bench.tether import report, tie_to_parent
+from bench.workloads.errand import Source
 from bench.workloads.lifecycle import Lifecycle
 from bench.workloads.payments import Payments
 from gateway.signatures.keys import PublicKey
@@ -109,8 +110,10 @@ class Client:
             round_.pause_s,
         )
         pace = _pace(loop, round_, tally)
+        sources = sources_of(round_)
         callers = [
-            self._caller(loop, round_, terms, each, pace, tally) for each in round_.connections
+            self._caller(loop, round_, terms, each, source, pace, tally)
+            for each, source in zip(round_.connections, sources, strict=True)
         ]
         for n, caller in enumerate(callers):
             # A crowd gathers; it does not come out of the ground.
@@ -127,11 +130,10 @@ class Client:
         round_: Round,
         terms: Terms,
         connection: int,
+        source: Source,
         pace: Pace,
         tally: Tally,
     ) -> Caller:
-        source = round_.workload.source(connection, f"{round_.prefix}{connection:04d}")
-
         forgers: dict[str, Signer] = {}
 
         def signers(merchant_no: str) -> Signer | None:
@@ -154,6 +156,19 @@ class Client:
                 self._holders[merchant_no], self._bank_keyid, self._bank, authority
             )
         return self._signers[key]
+
+
+def sources_of(round_: Round) -> list[Source]:
+    """Return who thinks of the errands of each connection."""
+
+    def source(connection: int) -> Source:
+        return round_.workload.source(connection, f"{round_.prefix}{connection:04d}")
+
+    if isinstance(round_.workload, Lifecycle):
+        # One for all of them: whoever pays on one connection asks for the refund on another. With
+        # one each, and many connections, most would hardly have a payment that they could refund.
+        return [source(round_.connections[0])] * len(round_.connections)
+    return [source(each) for each in round_.connections]
 
 
 def _pace(loop: Loop, round_: Round, tally: Tally) -> Pace:

@@ -8,6 +8,7 @@ import pytest
 
 from actors.commands import CaptureAuthorization, CreateTransfer, RefundPayment, ReversePayment
 from bench.bulk import account_no, merchant_no
+from bench.load.client import Round, sources_of
 from bench.workloads import smallbank, tpcb
 from bench.workloads.errand import AccountLookup, Errand, Numbers, PaymentLookup, Source
 from bench.workloads.lifecycle import Lifecycle
@@ -99,6 +100,26 @@ def test_lifecycle_has_its_shares_and_refers_to_what_was_paid() -> None:
                 assert ask.order_no not in ended, "each payment is given back once"
                 assert 1 <= errand.amount_minor <= paid[ask.order_no]
                 ended.add(ask.order_no)
+
+
+def test_connections_of_a_process_share_the_payments_that_they_know() -> None:
+    """With a source each, hardly one of many connections would know of a payment to refund."""
+    sources = connections_of(Lifecycle(1_000, 10, seed=5))
+    errands = []
+    for source in sources:
+        (errand,) = source.take(1)
+        source.learn(errand, done=True)
+        errands.append(errand)
+    shares = Counter(errand.operation for errand in errands)
+    assert shares["query"] + shares["refund"] + shares["capture"] > 0.1 * len(errands)
+    paying = connections_of(Payments(1_000, 10, seed=5))
+    assert len({each.take(1)[0].ask.order_no for each in paying}) == len(paying)  # type: ignore[union-attr]
+
+
+def connections_of(workload: Lifecycle | Payments) -> list[Source]:
+    """Return the source of each of a hundred connections."""
+    address = ("127.0.0.1", 1)
+    return sources_of(Round("express", address, workload, list(range(100)), 1, 1, "P", 0, 0, 0, 1))
 
 
 def test_capture_follows_its_authorization_and_nothing_that_failed() -> None:
