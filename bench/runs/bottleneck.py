@@ -15,7 +15,7 @@ KEPT_UP: Final = 0.97
 """An open loop of whose operations so many were carried out in time asked for no more."""
 
 LATE_MS: Final = 100.0
-"""An engine's driver that is as late as this could not submit what came."""
+"""Where arrivals wait as long as this to be sent (p99), what came was more than could be sent."""
 
 
 def judge(
@@ -35,7 +35,7 @@ def judge(
         late_ms: from arrival to sending, p99; 0 in a closed loop.
         commit_share: the share of the window in which a commit was under way.
     """
-    if asked is not None and done >= KEPT_UP * asked:
+    if asked is not None and done >= KEPT_UP * asked and late_ms < LATE_MS:
         return Bottleneck(
             "rate", f"{done:,.0f} of {asked:,.0f} a second that came were carried out"
         )

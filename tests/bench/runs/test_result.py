@@ -63,6 +63,7 @@ QUIET = Cpu(100.0, 50.0, 0.3, 0.2, 0.2, None)
     [
         (QUIET, 100.0, 99.0, 1.0, 0.1, "rate"),
         (QUIET, 100.0, 80.0, 1.0, 0.1, "unknown"),
+        (replace(QUIET, others_cores=1.4), 100.0, 99.0, 300.0, 0.1, "machine"),
         (replace(QUIET, busiest_client=0.95), None, 9, 0, 0.1, "clients"),
         (
             replace(QUIET, busiest_client=0.95, server_cores=0.95),
