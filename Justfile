@@ -143,6 +143,18 @@ simulate MINUTES="10": setup
 mutants: setup
     @{{ quote(bin / "python") }} -m bench.simulator.proof
 
+# Every workload on every target that takes it, by `piaohao bench run`, into a folder of results.
+bench-workloads SECONDS="30" INTO="runs": setup
+    mkdir -p {{ quote(INTO) }}
+    for run in payments lifecycle smallbank tpcb burst overload \
+            "payments --payees one" "payments --payers zipf --payees zipf" \
+            "payments --target express" "lifecycle --target express" "burst --target express" \
+            "overload --target express" "payments --target hypercorn" "lifecycle --target hypercorn" \
+            "payments --target websocket --batch 500 --connections 4" "overload --target websocket"; do \
+        .venv/bin/piaohao bench run $run --seconds {{ SECONDS }} \
+            --out {{ quote(INTO) }}/"$(echo "$run" | tr -d '-' | tr -s ' ' '-')".json || exit; \
+    done
+
 # Signed payments over sockets, beside the engine in-process: one by one on both listeners, in batches
 # of 500 in arrays and over a stream (4 minutes; run nothing else).
 bench-gateway: setup
