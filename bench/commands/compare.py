@@ -18,6 +18,7 @@ def postgres(
     url: str | None = None,
     data: Path = Path("/var/tmp"),
     seed: Whole = 1,
+    out: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Compare with PostgreSQL: a function through pgbench, row locks, sets, and a web service.
@@ -41,6 +42,9 @@ def postgres(
         Folder in which both sides make their temporary folders.
     seed:
         Seeds the choice of payers.
+    out:
+        Write everything to this file, as JSON: the rows, each round with what others took of the
+        machine meanwhile, machine, versions, settings.
     json:
         Print a JSON array; what PostgreSQL has set goes to standard error.
     """
@@ -50,4 +54,5 @@ def postgres(
     from bench.peers import compare
     from bench.peers.plan import settings
 
-    return compare.run(settings(quick=quick, seed=seed), url, data, strict=strict, json=json)
+    chosen = settings(quick=quick, seed=seed)
+    return compare.run(chosen, url, data, strict=strict, json=json, out=out)

@@ -5,68 +5,98 @@ and SIGTERM included, nothing of it stays.
 """
 
 import os
+import secrets
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from shutil import which
 from types import FrameType
 from typing import Final
 
+import msgspec
 import psycopg
 import trio
 
+from bench.load.machine import this_machine
 from bench.peers import cluster as clusters
 from bench.peers.books import served
 from bench.peers.engine_rows import Peer, engine_rows
-from bench.peers.gateway_rows import Say, gateway_rows
+from bench.peers.gateway_rows import gateway_rows
+from bench.peers.observer import Observer
+from bench.peers.packages import NEEDED
 from bench.peers.plan import Settings, left_out
-from bench.peers.report import Row, as_json, as_table, settings_lines
+from bench.peers.report import as_json, as_table, disturbance_lines, settings_lines
+from bench.peers.result import FORMAT, Comparison, Row
 from gateway import exits
 from gateway.exits import CommandError
 
 _MEMORY: Final = {"tmpfs", "ramfs"}
+_SERVER: Final = frozenset({"postgres"})
+"""How the processes of a server are called that was there already."""
 
 
-def run(settings: Settings, url: str | None, data: Path, *, strict: bool, json: bool) -> int:
+def run(
+    settings: Settings,
+    url: str | None,
+    data: Path,
+    *,
+    strict: bool,
+    json: bool,
+    out: Path | None = None,
+) -> int:
     """Compare and print; returns the exit code, 1 if `strict` and a target was missed.
 
     Args:
         url: of a server to use; None for a cluster of our own.
         data: the folder in which both sides' temporary folders are made.
+        out: a file for the whole result; None for none.
 
     Raises:
         CommandError: something is missing, or money was lost or made.
     """
     _check_disk(data)
+    if out is not None:
+        _check_file(out)
+    begun = time.monotonic()
+    now = datetime.now(UTC)
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         peer = stack.enter_context(_peer(url, data))
         store = Path(stack.enter_context(tempfile.TemporaryDirectory("", "piaohao-bench-", data)))
         say = partial(print, file=sys.stderr if json else sys.stdout, flush=True)
-        for line in settings_lines("PostgreSQL, as it runs here:", served(peer.server)):
+        has = served(peer.server)
+        for line in settings_lines("PostgreSQL, as it runs here:", has):
             say(line)
+        observer = Observer(store, settings.repeats, _SERVER if url else (), say)
         for line in left_out(settings):
-            say(line)
-        rows = _measured(peer, store, settings, say)
+            observer.leave_out(line)
+        rows = _measured(peer, store, settings, observer)
+    result = _result(settings, now, time.monotonic() - begun, has, rows, observer)
+    for line in disturbance_lines(result):
+        say(line)
+    if out is not None:
+        _write(out, result)
     sys.stdout.write(as_json(rows) if json else as_table(rows))
     missed = any(each.passed is False for each in rows)
     return exits.CHECK_FAILED if strict and missed else exits.OK
 
 
-def _measured(peer: Peer, store: Path, settings: Settings, say: Say) -> list[Row]:
+def _measured(peer: Peer, store: Path, settings: Settings, observer: Observer) -> list[Row]:
     rows: list[Row] = []
     failures: list[psycopg.Error] = []
     interrupted = False
     try:
         for accounts in settings.sizes:
             for mix in settings.mixes:
-                rows += trio.run(engine_rows, peer, store, settings, accounts, mix)
+                rows += trio.run(engine_rows, peer, store, settings, accounts, mix, observer)
         if settings.gateway:
-            rows += trio.run(gateway_rows, peer, store, settings, say)
+            rows += trio.run(gateway_rows, peer, store, settings, observer)
     except* psycopg.Error as errors:
         failures = list(_leaves(errors))
     except* KeyboardInterrupt:
@@ -77,6 +107,52 @@ def _measured(peer: Peer, store: Path, settings: Settings, say: Say) -> list[Row
         said = " ".join(str(failures[0]).split())
         raise CommandError(exits.CHECK_FAILED, f"PostgreSQL: {said}")
     return rows
+
+
+def _result(
+    settings: Settings,
+    now: datetime,
+    seconds: float,
+    has: dict[str, str],
+    rows: list[Row],
+    observer: Observer,
+) -> Comparison:
+    return Comparison(
+        format=FORMAT,
+        peer="PostgreSQL",
+        begun=now.isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        settings=settings,
+        machine=this_machine(*NEEDED),
+        peer_settings=has,
+        fdatasync=observer.syncs(),
+        rows=rows,
+        rounds=observer.rounds,
+        notes=observer.notes,
+        left_out=observer.left_out,
+        repeated=sum(not each.kept for each in observer.rounds),
+        disturbed=sum(each.kept and each.disturbed for each in observer.rounds),
+    )
+
+
+def _check_file(out: Path) -> None:
+    """Refuse a file that could not be written, before an hour has gone by."""
+    if out.is_dir():
+        raise CommandError(exits.INPUT, f"--out {out} is a folder")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise CommandError(exits.INPUT, f"--out {out} cannot be written")
+
+
+def _write(out: Path, result: Comparison) -> None:
+    """Write it whole, or leave what was there."""
+    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+        part.replace(out)
+    except OSError as error:
+        raise CommandError(exits.INPUT, f"--out {out}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _leaves(errors: BaseExceptionGroup[psycopg.Error]) -> Iterator[psycopg.Error]:

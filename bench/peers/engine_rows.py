@@ -17,10 +17,11 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bench.engine_bench import Mix, fdatasync_ms
+from bench.engine_bench import Mix
 from bench.peers import function
 from bench.peers.books import books, check
 from bench.peers.engine import engine
+from bench.peers.observer import Measured, Observer
 from bench.peers.plan import (
     BATCH,
     FUNCTION,
@@ -28,8 +29,9 @@ from bench.peers.plan import (
     PEER_BATCH,
     SETS,
     Settings,
+    Target,
 )
-from bench.peers.report import Row, row
+from bench.peers.result import Row, row
 from bench.peers.rounds import Done, Plan
 from bench.statistics import geometric_mean
 from gateway import exits
@@ -49,35 +51,45 @@ class Peer(Struct, frozen=True):
 
 
 async def engine_rows(
-    peer: Peer, store: Path, settings: Settings, accounts: int, mix: Mix
+    peer: Peer, store: Path, settings: Settings, accounts: int, mix: Mix, observer: Observer
 ) -> list[Row]:
     """Measure the engine against all forms of the peer that need no gateway."""
     payees = settings.payees(mix)
     size = f"{accounts:,} accounts"
-    targeted = accounts == settings.target_size()
+    group = f"{mix}, {size}"
+    taken: dict[str, list[float]] = defaultdict(list)
+    syncs = []
     paid = 0
     with books(peer.server, f"{mix}_{accounts}", accounts, payees) as database:
         forms = _forms(peer, database, settings, accounts, mix)
-        taken: dict[str, list[float]] = defaultdict(list)
-        syncs = []
         async with engine(store / f"{mix}-{accounts}", mix, accounts, payees, settings.seed) as own:
             await own.round(IN_FLIGHT, 1, 0.5)
-            for number in range(settings.pairs):
-                syncs.append(fdatasync_ms(store))
-                taken["ours"].append(await own.round(IN_FLIGHT, 1, settings.seconds))
-                for name, form in forms.items():
+
+            async def ours(batch: int, _: int) -> Measured:
+                return Measured(await own.round(IN_FLIGHT, batch, settings.seconds))
+
+            async def theirs(name: str, pair: int, attempt: int) -> Measured:
+                nonlocal paid
+                prefix = f"{pair:03d}{attempt}{name[:9]}"
+                rate, done = await trio.to_thread.run_sync(forms[name], prefix)
+                paid += done
+                return Measured(rate)
+
+            for pair in range(settings.pairs):
+                syncs.append(observer.fdatasync_ms())
+                sides = {"ours": partial(ours, 1)}
+                for name in forms:
                     if name == "sets":
                         # Next to the round that it is compared with.
-                        rate = await own.round(IN_FLIGHT, BATCH, settings.seconds)
-                        taken["batches"].append(rate)
-                    rate, done = await trio.to_thread.run_sync(form, f"{number:03d}{name[:9]}")
-                    taken[name].append(rate)
-                    paid += done
-                _say(mix, size, number, taken)
+                        sides["batches"] = partial(ours, BATCH)
+                    sides[name] = partial(theirs, name, pair)
+                for side, measure in sides.items():
+                    taken[side].append(await observer.round(group, side, pair, measure))
+                _say(mix, size, pair, taken)
         failed = await trio.to_thread.run_sync(check, database, paid)
     if failed:
         raise CommandError(exits.CHECK_FAILED, f"the peer's books: {failed[0]}")
-    return _rows(settings, mix, size, taken, syncs, targeted=targeted)
+    return _Rows(settings, mix, size, taken, syncs, observer).all(accounts)
 
 
 def _forms(
@@ -141,46 +153,49 @@ def _say(mix: Mix, size: str, number: int, taken: dict[str, list[float]]) -> Non
     sys.stderr.write(f"{mix}, {size}, pair {number + 1}: {rates} payments/s\n")
 
 
-def _rows(
-    settings: Settings,
-    mix: Mix,
-    size: str,
-    taken: dict[str, list[float]],
-    syncs: list[float],
-    *,
-    targeted: bool,
-) -> list[Row]:
-    ours = taken["ours"]
-    who = "one hot merchant" if mix == "hot" else mix
-    begin = f"engine, {who}, {size}, {IN_FLIGHT:,} in flight, against"
-    functions = {clients: taken[f"function{clients}"] for clients in settings.clients}
-    better = max(functions, key=lambda clients: geometric_mean(functions[clients]))
-    counts = " and ".join(map(str, settings.clients))
-    rows = [
-        row(
-            f"{begin} one PL/pgSQL function (pgbench, {better} clients, the better of {counts})",
-            ours,
-            functions[better],
-            syncs,
-            FUNCTION.get(mix) if targeted else None,
-        )
-    ]
-    rows += [
-        row(
-            f"{begin} psycopg with row locks ({clients} connections)",
-            ours,
-            taken[f"rowlocks{clients}"],
-            syncs,
-            None,
-        )
-        for clients in settings.clients
-    ]
-    if "sets" in taken:
-        many = f"{PEER_BATCH:,} payments a commit on one connection"
-        begin = f"engine, {who}, {size}, batches of {BATCH}, against {many}"
-        batches, sets, calls = taken["batches"], taken["sets"], taken["calls"]
-        rows += [
-            row(f"{begin}, as sets", batches, sets, syncs, SETS if targeted else None),
-            row(f"{begin}, one by one", batches, calls, syncs, None),
-        ]
-    return rows
+class _Rows:
+    """The rows of one size and mix."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        mix: Mix,
+        size: str,
+        taken: dict[str, list[float]],
+        syncs: list[float],
+        observer: Observer,
+    ) -> None:
+        self._settings = settings
+        self._mix = mix
+        self._size = size
+        self._taken = taken
+        self._syncs = syncs
+        self._observer = observer
+
+    def all(self, accounts: int) -> list[Row]:
+        """Return them; those of the size that targets are about have their targets."""
+        settings, taken = self._settings, self._taken
+        targeted = accounts == settings.target_size()
+        who = "one hot merchant" if self._mix == "hot" else self._mix
+        begin = f"engine, {who}, {self._size}, {IN_FLIGHT:,} in flight, against"
+        functions = {clients: taken[f"function{clients}"] for clients in settings.clients}
+        better = max(functions, key=lambda clients: geometric_mean(functions[clients]))
+        counts = " and ".join(map(str, settings.clients))
+        best = f"one PL/pgSQL function (pgbench, {better} clients, the better of {counts})"
+        target = FUNCTION.get(self._mix) if targeted else None
+        rows = [self._row(f"{begin} {best}", "ours", f"function{better}", target)]
+        for clients in settings.clients:
+            peer = f"psycopg with row locks ({clients} connections)"
+            rows.append(self._row(f"{begin} {peer}", "ours", f"rowlocks{clients}", None))
+        if "sets" in taken:
+            many = f"{PEER_BATCH:,} payments a commit on one connection"
+            begin = f"engine, {who}, {self._size}, batches of {BATCH}, against {many}"
+            target = SETS if targeted else None
+            rows.append(self._row(f"{begin}, as sets", "batches", "sets", target))
+            rows.append(self._row(f"{begin}, one by one", "batches", "calls", None))
+        return rows
+
+    def _row(self, measure: str, ours: str, peer: str, target: Target | None) -> Row:
+        disturbed = self._observer.disturbed(f"{self._mix}, {self._size}", ours, peer)
+        sides = self._taken[ours], self._taken[peer]
+        return row(measure, *sides, self._syncs, target, disturbed=disturbed)

@@ -8,7 +8,7 @@ the report says so.
 
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -16,15 +16,15 @@ from typing import Final
 import trio
 from msgspec import Struct
 
-from bench.engine_bench import fdatasync_ms
 from bench.load.client import Round, Transport
 from bench.load.clients import Clients, Outcome, clients
 from bench.load.node import Running, compare, prepare, running
 from bench.load.workload import Workload
 from bench.peers.books import books, check
 from bench.peers.engine_rows import Peer
+from bench.peers.observer import Measured, Observer
 from bench.peers.plan import BATCH, FRAMES, SINGLE, Settings, Target
-from bench.peers.report import Row, row
+from bench.peers.result import Row, row
 from bench.peers.workers import Candidate, serving
 from gateway import exits
 from gateway.exits import CommandError
@@ -33,7 +33,6 @@ MERCHANTS: Final = 100
 STREAMS: Final = 4
 """Connections that send frames: with 500 payments each, as many as the node takes on."""
 _WARM_S: Final = 0.5
-Say = Callable[[str], None]
 
 
 class Ours(Struct, frozen=True):
@@ -76,21 +75,23 @@ def _ours(settings: Settings) -> list[Ours]:
     ]
 
 
-async def gateway_rows(peer: Peer, store: Path, settings: Settings, say: Say) -> list[Row]:
+async def gateway_rows(
+    peer: Peer, store: Path, settings: Settings, observer: Observer
+) -> list[Row]:
     """Measure signed payments over sockets against the service.
 
     Args:
         store: a folder for ours, on the disk where the peer's is.
-        say: told of what was tried, and of what is left out.
+        observer: told of what was tried, and of what is left out.
     """
     accounts = settings.target_size()
     workload = Workload("uniform", accounts, MERCHANTS, settings.seed)
     place = prepare(_made(store / "gateway"), accounts, MERCHANTS, shards=1, signed=True)
     with books(peer.server, f"service_{accounts}", accounts, MERCHANTS) as database:
         async with running(place, express=True) as node:
-            run = _Run(settings, workload, node, database, store)
-            best = await run.best(say)
-            rows = await run.rows(best, say)
+            run = _Run(settings, workload, node, database, observer)
+            best = await run.best()
+            rows = await run.rows(best)
         failed = await trio.to_thread.run_sync(check, database, run.peer_paid)
     held = compare(place.data, MERCHANTS, run.told, run.unknown)
     if failed:
@@ -110,29 +111,34 @@ class _Run:
     """Both sides as they are driven, and what their clients were told in all."""
 
     def __init__(
-        self, settings: Settings, workload: Workload, node: Running, database: str, store: Path
+        self,
+        settings: Settings,
+        workload: Workload,
+        node: Running,
+        database: str,
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._workload = workload
         self._node = node
         self._database = database
-        self._store = store
+        self._observer = observer
         self._rounds = 0
         self.peer_paid = 0
         self.told: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
 
-    async def best(self, say: Say) -> Candidate:
+    async def best(self) -> Candidate:
         """Return the candidate that is the fastest here."""
         rates: dict[Candidate, float] = {}
         for each in candidates(self._settings):
             async with self._service(each) as (callers, address):
                 seconds = self._settings.sweep_seconds
                 rates[each] = await self._peer_round(callers, address, seconds)
-            say(f"FastAPI on uvicorn, {each}: {rates[each]:,.0f} payments/s")
+            self._observer.note(f"FastAPI on uvicorn, {each}: {rates[each]:,.0f} payments/s")
         return max(rates, key=lambda each: rates[each])
 
-    async def rows(self, best: Candidate, say: Say) -> list[Row]:
+    async def rows(self, best: Candidate) -> list[Row]:
         """Measure all ways into our node beside the service at its best."""
         known = self._node.certify(sorted({self._workload.payee(n) for n in range(MERCHANTS)}))
         rows = []
@@ -144,7 +150,8 @@ class _Run:
                 outcome = await self._own_round(own, way, 0.5)
                 if not outcome.payments_all:
                     codes = ", ".join(outcome.refused) or "no answer"
-                    say(f"left out: {way.name}: this node pays nothing over it ({codes})")
+                    detail = f"{way.name}: this node pays nothing over it ({codes})"
+                    self._observer.leave_out(detail)
                     continue
                 rows.append(await self._pairs(own, others, address, way, best))
         return rows
@@ -157,16 +164,23 @@ class _Run:
         way: Ours,
         best: Candidate,
     ) -> Row:
-        settings = self._settings
+        settings, observer = self._settings, self._observer
         ours, peers, syncs = [], [], []
-        for number in range(settings.pairs):
-            syncs.append(fdatasync_ms(self._store))
+
+        async def mine(_: int) -> Measured:
             outcome = await self._own_round(own, way, settings.seconds)
-            ours.append(outcome.payments / outcome.seconds)
-            peers.append(await self._peer_round(others, address, settings.seconds))
+            more = {"server_us": outcome.server_us, "client_us": outcome.client_us}
+            return Measured(outcome.payments / outcome.seconds, more)
+
+        async def theirs(_: int) -> Measured:
+            return Measured(await self._peer_round(others, address, settings.seconds))
+
+        for pair in range(settings.pairs):
+            syncs.append(observer.fdatasync_ms())
+            ours.append(await observer.round(way.name, "ours", pair, mine))
+            peers.append(await observer.round(way.name, "FastAPI", pair, theirs))
             sys.stderr.write(
-                f"{way.name}, pair {number + 1}: ours {ours[-1]:,.0f} (server "
-                f"{outcome.server_us:.0f} us, client {outcome.client_us:.0f} us a payment), "
+                f"{way.name}, pair {pair + 1}: ours {ours[-1]:,.0f}, "
                 f"FastAPI {peers[-1]:,.0f} payments/s\n"
             )
         return row(
@@ -176,6 +190,7 @@ class _Run:
             peers,
             syncs,
             way.target,
+            disturbed=observer.disturbed(way.name, "ours", "FastAPI"),
         )
 
     async def _own_round(self, callers: Clients, way: Ours, seconds: float) -> Outcome:

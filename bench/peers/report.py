@@ -4,58 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 import msgspec
-from msgspec import Struct
 
-from bench.peers.plan import Target
-from bench.statistics import paired
-
-
-class Row(Struct, frozen=True, rename={"passed": "pass"}):
-    """One measure.
-
-    Attributes:
-        measure: what is measured, and against what.
-        ours, peer: medians of all rounds, payments a second.
-        ratio, ci95: ours to the peer's by pair, and its 95 % interval (`bench.statistics`).
-        target, aim: at least, and meant to be; None where there is none.
-        passed: whether the ratio is the target's at least; None where there is none.
-        fdatasync_ms: raw, beside each pair.
-        pairs: payments a second of both sides, in order.
-    """
-
-    measure: str
-    ours: float
-    peer: float
-    ratio: float
-    ci95: tuple[float, float]
-    target: float | None
-    passed: bool | None
-    aim: float | None
-    fdatasync_ms: list[float]
-    pairs: list[tuple[float, float]]
-
-
-def row(
-    measure: str,
-    ours: Sequence[float],
-    peer: Sequence[float],
-    fdatasync_ms: Sequence[float],
-    target: Target | None,
-) -> Row:
-    """Return the row of two sides that were measured in pairs."""
-    found = paired(ours, peer)
-    return Row(
-        measure=measure,
-        ours=round(median(ours), 1),
-        peer=round(median(peer), 1),
-        ratio=round(found.ratio, 3),
-        ci95=(round(found.low, 3), round(found.high, 3)),
-        target=target.at_least if target else None,
-        passed=found.ratio >= target.at_least if target else None,
-        aim=target.aim if target else None,
-        fdatasync_ms=[round(each, 3) for each in fdatasync_ms],
-        pairs=[(round(a, 1), round(b, 1)) for a, b in zip(ours, peer, strict=True)],
-    )
+from bench.peers.result import Comparison, Row
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -67,12 +17,12 @@ def as_table(rows: Sequence[Row]) -> str:
     """Return the rows for people: payments a second, ratios by pair with their interval."""
     width = max((len(each.measure) for each in rows), default=0)
     lines = [
-        f"{'payments a second':<{width}}  {'ours':>8}  {'peer':>8}  {'ratio':>6}  "
+        f"{'payments a second, but for bounds':<{width}}  {'ours':>8}  {'peer':>8}  {'ratio':>6}  "
         f"{'95 % interval':<15}  {'at least':>8}  {'aim':>4}       fdatasync ms"
     ]
     for each in rows:
         low, high = each.ci95
-        interval = f"{low:.2f} to {high:.2f}"
+        interval = f"{low:.2f} to {'inf' if high is None else format(high, '.2f')}"
         verdict = {True: "ok", False: "MISSED", None: ""}[each.passed]
         target = "" if each.target is None else f"{each.target:g}x"
         aim = "" if each.aim is None else f"{each.aim:g}x"
@@ -88,3 +38,16 @@ def settings_lines(title: str, shown: Mapping[str, str]) -> list[str]:
     """Return a server's settings, a few on a line."""
     pairs = [f"{name} = {value}" for name, value in shown.items()]
     return [title, *(f"  {', '.join(pairs[n : n + 4])}" for n in range(0, len(pairs), 4))]
+
+
+def disturbance_lines(result: Comparison) -> list[str]:
+    """Say how quiet the machine was; nothing where nobody disturbed anything."""
+    lines = []
+    if result.repeated:
+        lines.append(f"others disturbed {result.repeated} rounds, which were measured again")
+    if result.disturbed:
+        lines.append(
+            f"others took more than a tenth of the machine in {result.disturbed} of the "
+            f"{sum(each.kept for each in result.rounds)} rounds that count"
+        )
+    return lines

@@ -19,8 +19,10 @@ from bench.engine_bench import ZIPF_S
 from bench.peers import cluster as clusters
 from bench.peers import compare, function, packages
 from bench.peers.engine_rows import Peer
+from bench.peers.observer import Observer
 from bench.peers.plan import Settings, Target, left_out, settings
-from bench.peers.report import as_table, row
+from bench.peers.report import as_table
+from bench.peers.result import row
 from gateway.cli import run
 
 _TINY = Settings(
@@ -114,7 +116,7 @@ def test_interruption_among_tasks_is_one_by_itself(
     monkeypatch.setattr(compare, "engine_rows", interrupted)
     peer = Peer("", place)
     with pytest.raises(KeyboardInterrupt):
-        compare._measured(peer, place, _TINY, print)
+        compare._measured(peer, place, _TINY, Observer(place, 0))
 
 
 def test_comparison_without_its_packages_says_what_to_install(
