@@ -28,7 +28,7 @@ from bench.load.clients import Clients, Outcome, clients
 from bench.load.latencies import Latencies
 from bench.load.machine import this_machine
 from bench.load.node import Held, Running, compare, prepare, running
-from bench.load.report import Figures, paired, table
+from bench.load.report import Figures, ratio, table
 from bench.load.workload import Workload
 from engine.clock import WallClock
 from engine.limits import Limits
@@ -301,7 +301,7 @@ def _figures(
         refused.update(outcome.refused)
     ours = [outcome.server_us for outcome in mine.outcomes]
     ratios = {
-        other: paired([outcome.server_us for outcome in each.outcomes], ours)
+        other: ratio([outcome.server_us for outcome in each.outcomes], ours)
         for other, each in seen.items()
         if other != transport
     }
@@ -331,8 +331,8 @@ def _figures(
         cpu_us_server=median(ours),
         cpu_us_client=median(outcome.client_us for outcome in mine.outcomes),
         cpu_us_engine=median(engines) if engines else 0.0,
-        engine_ratio=paired(ours, engines) if engines else None,
-        ratios={other: ratio for other, ratio in ratios.items() if ratio is not None},
+        engine_ratio=ratio(ours, engines) if engines else None,
+        ratios={other: times for other, times in ratios.items() if times is not None},
         commits=mine.commits,
         batch_p50=vital("batch_turns_p50") / TURNS,
         commit_ms_p50=vital("commit_ns_p50") / 1e6,

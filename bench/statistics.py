@@ -2,8 +2,9 @@
 
 Each pair of neighbouring rounds gives one ratio; what slows the machine for a while slows both of
 a pair. The ratio of all is the geometric mean, and its 95 % interval is Student's on the
-logarithms of the pairs' ratios (a paired t interval). Where the interval holds 1, no difference
-was shown.
+logarithms of the pairs' ratios (a paired t interval). Figures that come in no pairs are held
+against each other by Welch's interval on their logarithms, which is wider. Where the interval
+holds 1, no difference was shown.
 """
 
 import math
@@ -18,13 +19,32 @@ _QUANTILES: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.
 _NORMAL: Final = 1.959964
 
 
+class Quoted(Struct, frozen=True):
+    """A ratio as a result carries it: JSON knows no infinity.
+
+    Attributes:
+        ci95: the 95 % interval; None where there can be none.
+        pairs: see `Ratio`.
+    """
+
+    ratio: float
+    ci95: tuple[float, float] | None
+    pairs: int
+
+    def figures(self) -> str:
+        """Say it in few words."""
+        if self.ci95 is None:
+            return f"{self.ratio:.2f}"
+        return f"{self.ratio:.2f} ({self.ci95[0]:.2f} to {self.ci95[1]:.2f})"
+
+
 class Ratio(Struct, frozen=True):
     """How many times as much A is as B.
 
     Attributes:
-        ratio: the geometric mean of the pairs' ratios.
-        low, high: its 95 % interval; 0 and infinity for a single pair, which shows nothing.
-        pairs: how many pairs it rests on.
+        ratio: the geometric mean of the pairs' ratios, or the ratio of geometric means.
+        low, high: its 95 % interval; 0 and infinity where too few were measured to show anything.
+        pairs: how many pairs it rests on; 0 where the figures were in none.
     """
 
     ratio: float
@@ -37,10 +57,20 @@ class Ratio(Struct, frozen=True):
         """Return whether a difference is shown at all."""
         return not self.low <= 1 <= self.high
 
+    @property
+    def bounded(self) -> bool:
+        """Return whether there is an interval: one figure a side has none."""
+        return math.isfinite(self.high)
+
     def sentence(self) -> str:
         """Say it: a factor with its interval, or that no difference was shown."""
-        figures = f"{self.ratio:.3f} ({self.low:.3f} to {self.high:.3f}, {self.pairs} pairs)"
+        rest = f"{self.pairs} pairs" if self.pairs else "unpaired"
+        figures = f"{self.ratio:.3f} ({self.low:.3f} to {self.high:.3f}, {rest})"
         return figures if self.shown else f"no difference shown: {figures}"
+
+    def quoted(self) -> Quoted:
+        """Return it as a result carries it."""
+        return Quoted(self.ratio, (self.low, self.high) if self.bounded else None, self.pairs)
 
 
 def paired(ours: Sequence[float], others: Sequence[float]) -> Ratio:
@@ -61,6 +91,32 @@ def paired(ours: Sequence[float], others: Sequence[float]) -> Ratio:
     error = statistics.stdev(logs) / math.sqrt(len(logs))
     half = student_t(len(logs) - 1) * error
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
+
+
+def unpaired(ours: Sequence[float], others: Sequence[float]) -> Ratio:
+    """Return the ratio of ours to others, which were not measured in pairs.
+
+    The interval is Welch's (Biometrika 34, 1947), with the degrees of freedom of Satterthwaite
+    rounded down; there is none where a side has a single figure.
+
+    Args:
+        ours, others: figures above 0, in any order, as many of each as there are.
+
+    Raises:
+        ValueError: a side has none, or one is not above 0.
+    """
+    if not ours or not others or min(*ours, *others) <= 0:
+        raise ValueError("a ratio takes figures above 0")
+    sides = [[math.log(figure) for figure in side] for side in (ours, others)]
+    mean = statistics.fmean(sides[0]) - statistics.fmean(sides[1])
+    if min(map(len, sides)) == 1:
+        return Ratio(math.exp(mean), 0.0, math.inf, 0)
+    errors = [statistics.variance(side) / len(side) for side in sides]
+    squares = sum(error**2 / (len(side) - 1) for error, side in zip(errors, sides, strict=True))
+    # Figures that are all the same leave nothing to be unsure of, however few they are.
+    degrees = int(sum(errors) ** 2 / squares) if squares else 1
+    half = student_t(max(1, degrees)) * math.sqrt(sum(errors))
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), 0)
 
 
 def geometric_mean(figures: Sequence[float]) -> float:

@@ -1,16 +1,17 @@
 """The report: what a benchmark of a node has found, as JSON and as a table.
 
 A figure stands beside what the machine gave in the same run: raw fdatasync, and the engine's own
-CPU a payment. Ratios are medians over pairs of rounds that followed one another.
+CPU a payment. Ratios are by pair of rounds that followed one another (`bench.statistics`).
 """
 
-from statistics import median
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from bench.engine_bench import Mix
 from bench.load.client import Transport
 from bench.load.machine import Machine
+from bench.statistics import Quoted, paired
 
 
 class Figures(Struct, frozen=True):
@@ -56,8 +57,8 @@ class Figures(Struct, frozen=True):
     cpu_us_server: float
     cpu_us_client: float
     cpu_us_engine: float
-    engine_ratio: float | None
-    ratios: dict[str, float]
+    engine_ratio: Quoted | None
+    ratios: dict[str, Quoted]
     commits: int
     batch_p50: float
     commit_ms_p50: float
@@ -81,10 +82,11 @@ class Figures(Struct, frozen=True):
         return self.verify_ok and not self.missing_minor and not self.untold_minor
 
 
-def paired(ours: list[float], theirs: list[float]) -> float | None:
-    """Return the median of the ratios ours / theirs, pair by pair; None where there is none."""
-    ratios = [our / their for our, their in zip(ours, theirs, strict=True) if our and their]
-    return median(ratios) if ratios else None
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Quoted | None:
+    """Return ours to theirs, pair by pair; None where no pair has a figure on both sides."""
+    pairs = [(our, their) for our, their in zip(ours, theirs, strict=True) if our and their]
+    # A round of a tenth of a second may have no CPU time that the kernel has counted.
+    return paired(*zip(*pairs, strict=True)).quoted() if pairs else None
 
 
 def table(figures: Figures) -> str:
@@ -103,11 +105,11 @@ def table(figures: Figures) -> str:
     if figures.engine_ratio is not None:
         lines.append(
             f"  engine CPU    {figures.cpu_us_engine:>9.1f} us   in-process, same load; ratio to "
-            f"the engine's own CPU a payment in the same run {figures.engine_ratio:.2f}"
+            f"the engine's own CPU a payment in the same run {figures.engine_ratio.figures()}"
         )
     lines += [
-        f"  {name:<13} {ratio:>9.2f}      times this server CPU"
-        for name, ratio in figures.ratios.items()
+        f"  {name:<13} {times.figures():>9}      times this server CPU"
+        for name, times in figures.ratios.items()
     ]
     lines += [
         f"  commits       {figures.commits:>12,}   {figures.batch_p50:.0f} payments each, "

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from bench.statistics import geometric_mean, paired, student_t
+from bench.statistics import geometric_mean, paired, student_t, unpaired
 
 
 def test_paired_ratio_has_students_interval() -> None:
@@ -64,3 +64,33 @@ def test_interval_holds_the_truth_19_times_of_20() -> None:
 
 def test_geometric_mean_of_a_factor_and_its_inverse_is_one() -> None:
     assert geometric_mean([4, 0.25]) == pytest.approx(1)
+
+
+def test_unpaired_ratio_has_welchs_interval() -> None:
+    """Logarithms 0, 0.2, 0.1 and 0.6, 0.5, 0.7, 0.6: standard errors 0.0577 and 0.0408, so 0.0707
+    together with 3.8 degrees of freedom, rounded down to 3, for which t is 3.182."""
+    ours = [math.exp(each) for each in (0.6, 0.5, 0.7, 0.6)]
+    found = unpaired(ours, [math.exp(each) for each in (0, 0.2, 0.1)])
+    assert found.ratio == pytest.approx(math.exp(0.5))
+    assert found.high == pytest.approx(math.exp(0.5 + 3.182 * 0.070711), rel=1e-4)
+    assert found.low == pytest.approx(math.exp(0.5 - 3.182 * 0.070711), rel=1e-4)
+    assert found.sentence().endswith(", unpaired)")
+
+
+def test_unpaired_ratio_of_a_single_figure_has_no_interval() -> None:
+    found = unpaired([2], [1, 1, 1])
+    assert found.ratio == pytest.approx(2)
+    assert not found.bounded
+    assert not found.shown
+    assert found.quoted().ci95 is None
+
+
+def test_unpaired_interval_holds_the_truth_19_times_of_20() -> None:
+    """And a little more often: the degrees of freedom are rounded down."""
+    chance = random.Random(11)
+    held = 0
+    for _ in range(2_000):
+        ours = [1.5 * math.exp(chance.gauss(0, 0.2)) for _ in range(5)]
+        found = unpaired(ours, [math.exp(chance.gauss(0, 0.1)) for _ in range(8)])
+        held += found.low <= 1.5 <= found.high
+    assert 0.93 < held / 2_000 < 0.98
