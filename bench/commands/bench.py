@@ -1,16 +1,18 @@
-"""`piaohao bench`: measure engine, gateway or signatures, or fill a store to measure on."""
+"""`piaohao bench`: measure engine, gateway or signatures, compare, and report what was measured."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-from bench.commands import compare, run
+from bench.commands import compare, reports, run
 from gateway.commands.whole import Count, Shards, Whole
 
 app = App(name="piaohao bench", help_format="plaintext", version_flags=())
 app.command(compare.app)
 app.command(run.app)
+app.command(reports.report_app)
+app.command(reports.diff_app)
 
 
 @app.command

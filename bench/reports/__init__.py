@@ -1,0 +1,1 @@
+"""Reports of what was measured: a page, Markdown, and how two sides differ."""
