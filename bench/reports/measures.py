@@ -61,6 +61,7 @@ MEASURES: Final = (
     Measure("latency max", "ms", "less", _latency(lambda latency: latency.max_ms)),
     Measure("CPU server", "µs/operation", "less", lambda result: result.cpu.server_us),
     Measure("CPU clients", "µs/operation", "less", lambda result: result.cpu.clients_us),
+    Measure("CPU of others", "cores", "", lambda result: result.cpu.others_cores),
     Measure("memory", "MiB", "less", lambda result: result.anonymous_mib),
     Measure("batch", "commands/commit", "", _typical(lambda point: point.batch)),
     Measure("commit p50", "ms", "less", _typical(lambda point: point.commit_ms_p50)),
