@@ -91,19 +91,27 @@ class Observer:
         return Syncs(len(self._syncs), *figures)
 
     async def round(
-        self, group: str, side: str, pair: int, measure: Callable[[int], Awaitable[Measured]]
+        self,
+        group: str,
+        side: str,
+        pair: int,
+        measure: Callable[[int], Awaitable[Measured]],
+        *,
+        again: bool = True,
     ) -> float:
         """Measure a round until nobody disturbs it, a few times at the most; returns its value.
 
         Args:
             group, side, pair: see `bench.peers.result.Round`.
             measure: makes the round, given the number of the attempt.
+            again: whether it may be repeated; what others take does not change all figures.
         """
         attempts: list[Round] = []
         while True:
             attempts.append(await self._attempt(group, side, pair, len(attempts), measure))
             last = attempts[-1]
-            if not last.disturbed or len(attempts) == ATTEMPTS_MAX or not self._repeats:
+            over = not again or len(attempts) == ATTEMPTS_MAX or not self._repeats
+            if over or not last.disturbed:
                 break
             self._repeats -= 1
             sys.stderr.write(
