@@ -25,6 +25,7 @@ import trio
 
 from bench.load.machine import this_machine
 from bench.peers import cluster as clusters
+from bench.peers.alone_rows import alone_rows
 from bench.peers.books import served
 from bench.peers.engine_rows import Peer, engine_rows
 from bench.peers.gateway_rows import gateway_rows
@@ -36,6 +37,7 @@ from bench.peers.result import FORMAT, Comparison, Row
 from gateway import exits
 from gateway.exits import CommandError
 
+DATA: Final = Path("/var/tmp")
 _MEMORY: Final = {"tmpfs", "ramfs"}
 _SERVER: Final = frozenset({"postgres"})
 """How the processes of a server are called that was there already."""
@@ -44,7 +46,7 @@ _SERVER: Final = frozenset({"postgres"})
 def run(
     settings: Settings,
     url: str | None,
-    data: Path,
+    data: Path | None,
     *,
     strict: bool,
     json: bool,
@@ -54,21 +56,23 @@ def run(
 
     Args:
         url: of a server to use; None for a cluster of our own.
-        data: the folder in which both sides' temporary folders are made.
+        data: the folder in which both sides' temporary folders are made, and in which the large
+            store is left, or found; None for the usual one, in which nothing is left.
         out: a file for the whole result; None for none.
 
     Raises:
         CommandError: something is missing, or money was lost or made.
     """
-    _check_disk(data)
+    parent = DATA if data is None else data
+    _check_disk(parent)
     if out is not None:
         _check_file(out)
     begun = time.monotonic()
     now = datetime.now(UTC)
     with ExitStack() as stack:
         stack.enter_context(_terminable())
-        peer = stack.enter_context(_peer(url, data))
-        store = Path(stack.enter_context(tempfile.TemporaryDirectory("", "piaohao-bench-", data)))
+        peer = stack.enter_context(_peer(url, parent))
+        store = Path(stack.enter_context(tempfile.TemporaryDirectory("", "piaohao-bench-", parent)))
         say = partial(print, file=sys.stderr if json else sys.stdout, flush=True)
         has = served(peer.server)
         for line in settings_lines("PostgreSQL, as it runs here:", has):
@@ -76,7 +80,8 @@ def run(
         observer = Observer(store, settings.repeats, _SERVER if url else (), say)
         for line in left_out(settings):
             observer.leave_out(line)
-        rows = _measured(peer, store, settings, observer)
+        measure = partial(_measured, peer, store, settings, observer)
+        rows = measure(parent, keep=data is not None)
     result = _result(settings, now, time.monotonic() - begun, has, rows, observer)
     for line in disturbance_lines(result):
         say(line)
@@ -87,7 +92,9 @@ def run(
     return exits.CHECK_FAILED if strict and missed else exits.OK
 
 
-def _measured(peer: Peer, store: Path, settings: Settings, observer: Observer) -> list[Row]:
+def _measured(
+    peer: Peer, store: Path, settings: Settings, observer: Observer, parent: Path, *, keep: bool
+) -> list[Row]:
     rows: list[Row] = []
     failures: list[psycopg.Error] = []
     interrupted = False
@@ -97,6 +104,9 @@ def _measured(peer: Peer, store: Path, settings: Settings, observer: Observer) -
                 rows += trio.run(engine_rows, peer, store, settings, accounts, mix, observer)
         if settings.gateway:
             rows += trio.run(gateway_rows, peer, store, settings, observer)
+        if settings.alone:
+            alone = partial(alone_rows, parent, store, settings, observer, keep=keep)
+            rows += trio.run(alone)
     except* psycopg.Error as errors:
         failures = list(_leaves(errors))
     except* KeyboardInterrupt:

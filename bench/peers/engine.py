@@ -4,7 +4,10 @@ It stays up between rounds and does nothing there. At the end the store is verif
 have been refused.
 """
 
+from __future__ import annotations
+
 import shutil
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -12,10 +15,9 @@ from pathlib import Path
 import trio
 
 from actors.kinds import KINDS
-from bench.engine_bench import Driver, Mix, choose_payers
+from bench.engine_bench import Driver, Mix, Round, choose_payers
 from bench.engine_run import filled
 from engine.clock import WallClock
-from engine.limits import Limits
 from engine.node import Node
 from gateway import exits
 from gateway.exits import CommandError
@@ -23,31 +25,46 @@ from gateway.operations import closing_all
 from gateway.verification import verify
 from storage.folder import Folder
 
-_ACTORS_MAX = 200_000
-"""Actors in memory, as `piaohao bench engine` has it unless told otherwise."""
-
 
 class Engine:
-    """An engine that is up; made by `engine`."""
+    """Pays on a node that is up.
 
-    def __init__(self, node: Node, mix: Mix, accounts: int, merchants: int, seed: int) -> None:
+    Args:
+        payers: indices in order; each round goes on elsewhere among them.
+        begun: begins every order number, so that runs on one store never repeat one.
+    """
+
+    def __init__(self, node: Node, payers: array[int], merchants: int, begun: str = "") -> None:
         self._node = node
-        self._payers = choose_payers(mix, accounts, seed)
+        self._payers = payers
         self._merchants = merchants
+        self._begun = begun
         self._rounds = 0
+        self._at = 0
         self.refused = 0
 
     async def round(self, in_flight: int, batch: int, seconds: float) -> float:
         """Pay for so long, as many payments in flight; returns payments a second."""
+        done = await self.round_(in_flight, batch, seconds)
+        return done.payments / done.seconds
+
+    async def round_(self, in_flight: int, batch: int, seconds: float) -> Round:
+        """Pay for so long, as many payments in flight."""
         self._rounds += 1
-        prefix = f"{self._rounds:04d}"
-        # The driver takes the payers from the first one on: each round goes on elsewhere.
-        at = self._rounds * len(self._payers) // 64 % len(self._payers)
-        payers = self._payers[at:] + self._payers[:at]
+        prefix = f"{self._begun}{self._rounds:04d}"
+        # The driver takes the payers from the second one on.
+        payers = self._payers[self._at :] + self._payers[: self._at]
         driver = Driver(self._node, payers, self._merchants, prefix, keep_latencies=False)
         done = await driver.run(in_flight, batch, seconds)
+        self._at = (self._at + done.payments) % len(self._payers)
         self.refused += done.refused
-        return done.payments / done.seconds
+        return done
+
+    async def everyone(self, in_flight: int) -> None:
+        """Have all payers pay once at least."""
+        paid = 0
+        while paid < len(self._payers):
+            paid += (await self.round_(in_flight, 1, 1.0)).payments
 
 
 @asynccontextmanager
@@ -65,10 +82,10 @@ async def engine(
         stores = folder.open()
         for store in stores:
             store.begin_epoch()
-        node = Node(stores, KINDS, WallClock(), Limits(actors_max=_ACTORS_MAX))
+        node = Node(stores, KINDS, WallClock())
         async with trio.open_nursery() as nursery:
             await nursery.start(node.run)
-            running = Engine(node, mix, accounts, merchants, seed)
+            running = Engine(node, choose_payers(mix, accounts, seed), merchants)
             yield running
             node.stop()
         with closing_all([store.snapshot() for store in stores]) as snapshots:

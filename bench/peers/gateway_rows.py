@@ -86,7 +86,7 @@ async def gateway_rows(
     """
     accounts = settings.target_size()
     workload = Workload("uniform", accounts, MERCHANTS, settings.seed)
-    place = prepare(_made(store / "gateway"), accounts, MERCHANTS, shards=1, signed=True)
+    place = prepare(made(store / "gateway"), accounts, MERCHANTS, shards=1, signed=True)
     with books(peer.server, f"service_{accounts}", accounts, MERCHANTS) as database:
         async with running(place, express=True) as node:
             run = _Run(settings, workload, node, database, observer)
@@ -102,7 +102,8 @@ async def gateway_rows(
     return rows
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
+    """Make a folder, and return it."""
     folder.mkdir()
     return folder
 

@@ -22,11 +22,21 @@ from bench.peers.engine_rows import Peer
 from bench.peers.observer import Observer
 from bench.peers.plan import Settings, Target, left_out, settings
 from bench.peers.report import as_table
-from bench.peers.result import row
+from bench.peers.result import Comparison, row
 from gateway.cli import run
 
 _TINY = Settings(
-    False, (200,), 1, 1, 0.5, 7, mixes=("uniform",), merchants=5, clients=(2,), gateway=False
+    False,
+    (200,),
+    1,
+    1,
+    0.5,
+    7,
+    mixes=("uniform",),
+    merchants=5,
+    clients=(2,),
+    gateway=False,
+    alone=False,
 )
 _NAMES = {"measure", "ours", "peer", "ratio", "ci95", "target", "pass"}
 
@@ -53,10 +63,11 @@ def _processes(place: Path) -> dict[int, str]:
 
 
 def test_comparison_reports_each_measure_and_leaves_nothing(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both sides' books were checked, or it would have failed; one pair shows no difference."""
-    assert compare.run(_TINY, None, place, strict=False, json=True) == 0
+    out = tmp_path / "comparison.json"
+    assert compare.run(_TINY, None, place, strict=False, json=True, out=out) == 0
     said = capsys.readouterr()
     rows = msgspec.json.decode(said.out)
     assert len(rows) == 4
@@ -69,6 +80,13 @@ def test_comparison_reports_each_measure_and_leaves_nothing(
     assert [each["target"] for each in rows] == [2, None, 1.3, None]
     assert "synchronous_commit = on" in said.err
     assert "left out: cold" in said.err
+    whole = msgspec.json.decode(out.read_bytes(), type=Comparison)
+    assert msgspec.json.decode(msgspec.json.encode(whole.rows)) == rows
+    kept = {each.side: each.value for each in whole.rounds if each.kept}
+    assert kept["ours"] == pytest.approx(rows[0]["ours"], abs=0.1)
+    assert (whole.settings, whole.peer_settings["synchronous_commit"]) == (_TINY, "on")
+    assert {"lmdb", "psycopg"} <= whole.machine.packages.keys()
+    assert list(tmp_path.iterdir()) == [out]
     assert list(place.iterdir()) == []
     assert _processes(place) == {}
 
@@ -116,7 +134,7 @@ def test_interruption_among_tasks_is_one_by_itself(
     monkeypatch.setattr(compare, "engine_rows", interrupted)
     peer = Peer("", place)
     with pytest.raises(KeyboardInterrupt):
-        compare._measured(peer, place, _TINY, Observer(place, 0))
+        compare._measured(peer, place, _TINY, Observer(place, 0), place, keep=False)
 
 
 def test_comparison_without_its_packages_says_what_to_install(
@@ -149,6 +167,8 @@ def test_comparison_without_postgresql_says_what_to_install(
         (["--url", "postgres://127.0.0.1:1/x"], "does not serve"),
         (["--pairs", "3"], "Unknown option"),
         (["--seed", "x"], "seed"),
+        (["--out", "/"], "--out / is a folder"),
+        (["--out", "/no/such/folder/file"], "cannot be written"),
     ],
 )
 def test_comparison_refuses_in_one_line(
@@ -176,7 +196,7 @@ def test_strict_comparison_fails_where_a_target_is_missed(
         row("met", [300, 300], [100, 100], [0.1, 0.1], Target(2, 4)),
         row("missed", [199, 199], [100, 100], [0.1, 0.1], Target(2, 4)),
     ]
-    monkeypatch.setattr(compare, "_measured", lambda *_: rows)
+    monkeypatch.setattr(compare, "_measured", lambda *_, **__: rows)
     assert compare.run(_TINY, server, place, strict=strict, json=True) == code
 
 
