@@ -19,6 +19,7 @@ def postgres(
     data: Path | None = None,
     seed: Whole = 1,
     out: Path | None = None,
+    profile: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Compare with PostgreSQL: a function through pgbench, row locks, sets, and a web service.
@@ -47,6 +48,8 @@ def postgres(
     out:
         Write everything to this file, as JSON: the rows, each round with what others took of the
         machine meanwhile, machine, versions, settings.
+    profile:
+        Keep a flame graph of ours for each row in this folder, from a round that does not count.
     json:
         Print a JSON array; what PostgreSQL has set goes to standard error.
     """
@@ -57,4 +60,4 @@ def postgres(
     from bench.peers.plan import settings
 
     chosen = settings(quick=quick, seed=seed)
-    return compare.run(chosen, url, data, strict=strict, json=json, out=out)
+    return compare.run(chosen, url, data, strict=strict, json=json, out=out, profiles=profile)

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bench.engine_run import filled
 from bench.load.processes import started
@@ -139,7 +140,9 @@ async def cold_rows(
                     return await cold.measured(settings.seconds)
 
                 where = "its pages in the page cache"
-                rows.append(await _pairs(warm, touched_never, where, settings, observer))
+                found = await _pairs(warm, touched_never, where, settings, observer)
+                profile = await observer.profile("cold", cold.pid, touched_never)
+                rows.append(replace(found, profile=profile))
                 paid += cold.paid
         else:
             observer.leave_out(

@@ -32,6 +32,7 @@ from bench.peers.gateway_rows import gateway_rows
 from bench.peers.observer import Observer
 from bench.peers.packages import NEEDED
 from bench.peers.plan import Settings, left_out
+from bench.peers.profiler import Profiler
 from bench.peers.report import as_json, as_table, disturbance_lines, settings_lines
 from bench.peers.result import FORMAT, Comparison, Row
 from gateway import exits
@@ -51,6 +52,7 @@ def run(
     strict: bool,
     json: bool,
     out: Path | None = None,
+    profiles: Path | None = None,
 ) -> int:
     """Compare and print; returns the exit code, 1 if `strict` and a target was missed.
 
@@ -59,6 +61,7 @@ def run(
         data: the folder in which both sides' temporary folders are made, and in which the large
             store is left, or found; None for the usual one, in which nothing is left.
         out: a file for the whole result; None for none.
+        profiles: a folder for a profile of ours for each row; None for none.
 
     Raises:
         CommandError: something is missing, or money was lost or made.
@@ -67,6 +70,7 @@ def run(
     _check_disk(parent)
     if out is not None:
         _check_file(out)
+    profiler = None if profiles is None else Profiler(profiles)
     begun = time.monotonic()
     now = datetime.now(UTC)
     with ExitStack() as stack:
@@ -77,7 +81,7 @@ def run(
         has = served(peer.server)
         for line in settings_lines("PostgreSQL, as it runs here:", has):
             say(line)
-        observer = Observer(store, settings.repeats, _SERVER if url else (), say)
+        observer = Observer(store, settings.repeats, _SERVER if url else (), say, profiler)
         for line in left_out(settings):
             observer.leave_out(line)
         measure = partial(_measured, peer, store, settings, observer)

@@ -5,6 +5,7 @@ The peer's clients run in processes of their own. At the end of each size and mi
 have lost or made money: ours is verified, the peer's books are checked.
 """
 
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -86,10 +87,15 @@ async def engine_rows(
                 for side, measure in sides.items():
                     taken[side].append(await observer.round(group, side, pair, measure))
                 _say(mix, size, pair, taken)
+            profiles = {"ours": await observer.profile(group, os.getpid(), partial(ours, 1))}
+            if "sets" in forms:
+                batches = partial(ours, BATCH)
+                what = f"{group}, batches of {BATCH}"
+                profiles["batches"] = await observer.profile(what, os.getpid(), batches)
         failed = await trio.to_thread.run_sync(check, database, paid)
     if failed:
         raise CommandError(exits.CHECK_FAILED, f"the peer's books: {failed[0]}")
-    return _Rows(settings, mix, size, taken, syncs, observer).all(accounts)
+    return _Rows(settings, mix, size, taken, syncs, observer, profiles).all(accounts)
 
 
 def _forms(
@@ -164,6 +170,7 @@ class _Rows:
         taken: dict[str, list[float]],
         syncs: list[float],
         observer: Observer,
+        profiles: dict[str, str | None],
     ) -> None:
         self._settings = settings
         self._mix = mix
@@ -171,6 +178,7 @@ class _Rows:
         self._taken = taken
         self._syncs = syncs
         self._observer = observer
+        self._profiles = profiles
 
     def all(self, accounts: int) -> list[Row]:
         """Return them; those of the size that targets are about have their targets."""
@@ -198,4 +206,5 @@ class _Rows:
     def _row(self, measure: str, ours: str, peer: str, target: Target | None) -> Row:
         disturbed = self._observer.disturbed(f"{self._mix}, {self._size}", ours, peer)
         sides = self._taken[ours], self._taken[peer]
-        return row(measure, *sides, self._syncs, target, disturbed=disturbed)
+        profile = self._profiles[ours]
+        return row(measure, *sides, self._syncs, target, disturbed=disturbed, profile=profile)

@@ -192,6 +192,7 @@ class _Run:
             syncs,
             way.target,
             disturbed=observer.disturbed(way.name, "ours", "FastAPI"),
+            profile=await observer.profile(way.name, self._node.pid, mine),
         )
 
     async def _own_round(self, callers: Clients, way: Ours, seconds: float) -> Outcome:

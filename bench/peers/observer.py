@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from bench.engine_bench import fdatasync_times_ms
 from bench.peers.machine_time import Reading, load, reading
+from bench.peers.profiler import Profiler
 from bench.peers.result import Round, Syncs, Unit
 
 DISTURBED: Final = 0.1
@@ -44,6 +45,7 @@ class Observer:
         repeats: how many rounds may be measured again, in the whole run.
         names: of processes that are ours although we have not started them.
         say: told what people want to read.
+        profiler: profiles each row; None to profile nothing.
 
     Attributes:
         rounds: all of them, those that do not count included.
@@ -56,11 +58,13 @@ class Observer:
         repeats: int,
         names: Collection[str] = (),
         say: Callable[[str], None] = print,
+        profiler: Profiler | None = None,
     ) -> None:
         self._folder = folder
         self._repeats = repeats
         self._names = frozenset(names)
         self._say = say
+        self._profiler = profiler
         self._syncs: list[float] = []
         self._last = self._read()
         self.rounds: list[Round] = []
@@ -122,6 +126,23 @@ class Observer:
         best = min(attempts, key=lambda each: each.during.others)
         self.rounds += [replace(each, kept=each is best) for each in attempts]
         return best.value
+
+    async def profile(
+        self, what: str, pid: int, measure: Callable[[int], Awaitable[Measured]]
+    ) -> str | None:
+        """Profile a process in a round that counts nowhere, where profiles are wanted.
+
+        Args:
+            what, pid, measure: see `bench.peers.profiler.Profiler.profile`.
+
+        Returns the file's name; None where there is none.
+        """
+        if self._profiler is None:
+            return None
+        name = await self._profiler.profile(what, pid, measure)
+        if name is None:
+            self.note(f"no profile of {what}: py-spy could not look at the process")
+        return name
 
     async def _attempt(
         self,

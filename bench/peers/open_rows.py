@@ -93,6 +93,8 @@ class _Run:
                 f"open loop, pair {pair + 1}: {capacities[-1] / 2:,.0f} of {capacities[-1]:,.0f} "
                 f"payments/s, p99 {latencies[-1]:.1f} ms\n"
             )
+        arrive = partial(self._arrive, capacities[-1] / 2)
+        profile = await observer.profile(group, self._node.pid, arrive)
         sync_ms = sorted(syncs)[min(len(syncs) - 1, int(len(syncs) * 0.99))]
         return bound_row(
             f"gateway, open loop: p99 of single payments, signed, express listener, "
@@ -105,6 +107,7 @@ class _Run:
             "ms",
             beside,
             disturbed=observer.disturbed(group, "ours", "closed loop"),
+            profile=profile,
         )
 
     async def _pay(self, _: int) -> Measured:

@@ -169,6 +169,7 @@ def test_comparison_without_postgresql_says_what_to_install(
         (["--seed", "x"], "seed"),
         (["--out", "/"], "--out / is a folder"),
         (["--out", "/no/such/folder/file"], "cannot be written"),
+        (["--profile", "/no/such/folder"], "--profile /no/such/folder"),
     ],
 )
 def test_comparison_refuses_in_one_line(

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from bench.load.processes import started
 from bench.peers import observer as observing
 from bench.peers.machine_time import Reading, load, reading
 from bench.peers.observer import Measured, Observer
+from bench.peers.profiler import Profiler
 
 _CPUS = 2
 _SPINS = "import time\nwhile time.process_time() < {}: pass"
@@ -96,3 +98,31 @@ def test_load_shares_out_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("os.cpu_count", lambda: _CPUS)
     found = load(Reading(5, 100, 3, 50, 7), Reading(15, 111, 4, 58, 8))
     assert (found.ours, found.others, found.stolen) == (0.4, 0.15, 0.05)
+
+
+def test_profile_shows_what_a_process_does(tmp_path: Path) -> None:
+    """Where the kernel lets nobody look, it is said instead."""
+    said: list[str] = []
+    observer = Observer(tmp_path, 0, (), said.append, Profiler(tmp_path / "profiles"))
+
+    async def profile() -> str | None:
+        async with started([sys.executable, "-c", _SPINS.format(60)]) as child:
+            return await observer.profile("uniform, 10,000 accounts", child.pid, measure)
+
+    async def measure(_: int) -> Measured:
+        await trio.sleep(1)
+        return Measured(0.0)
+
+    name = trio.run(profile)
+    if name is None:
+        assert "could not look" in said[0]
+        return
+    assert name == "uniform-10000-accounts.svg"
+    assert "module" in (tmp_path / "profiles" / name).read_text()
+
+
+def test_no_profile_takes_no_round(tmp_path: Path) -> None:
+    async def measure(_: int) -> Measured:
+        raise AssertionError("it has no place in a run without profiles")
+
+    assert trio.run(Observer(tmp_path, 0).profile, "uniform", 1, measure) is None
