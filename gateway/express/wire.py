@@ -6,7 +6,6 @@ cannot be sent at once takes the stream's way, and its time.
 """
 
 import ssl
-from contextlib import suppress
 from socket import socket
 from typing import Final
 
@@ -63,8 +62,10 @@ class Wire:
                 return bytes(await self.stream.receive_some(RECEIVE_BYTES))
             while True:
                 await trio.lowlevel.wait_readable(self._bare)
-                with suppress(BlockingIOError):
+                try:
                     return self._bare.recv(RECEIVE_BYTES)
+                except BlockingIOError:
+                    continue
         except GONE:
             return b""
 
@@ -72,8 +73,11 @@ class Wire:
         """Send all of it; returns whether the client has taken it in time."""
         try:
             if self._bare is not None:
-                with suppress(BlockingIOError):
-                    data = data[self._bare.send(data) :]
+                try:
+                    sent = self._bare.send(data)
+                except BlockingIOError:
+                    sent = 0
+                data = data[sent:]
                 if not data:
                     return True
             with trio.move_on_after(within_s):

