@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from storage.errors import (
     StoreMissingError,
     StoreVersionError,
 )
+from storage.handover import handed_over
 from storage.journal import (
     GENESIS,
     Commit,
@@ -186,7 +188,6 @@ class LmdbStore:
         self._env = env
         self._map_bytes = map_bytes
         self._failed = False
-        self._limiter = trio.CapacityLimiter(1)
         # A store of another version may have other tables, so its version comes first.
         self._tables = {META: _open_table(env, META)}
         self.format = self._format()
@@ -255,7 +256,7 @@ class LmdbStore:
         aside: AbstractContextManager[None] = nullcontext()
         if sum(map(len, writes.rows.values())) >= ROWS_MIN:
             aside = StandingAside(trio.lowlevel.current_trio_token())
-        return await trio.to_thread.run_sync(self._commit, writes, aside, limiter=self._limiter)
+        return await handed_over(partial(self._commit, writes, aside))
 
     def _commit(self, writes: Writes, aside: AbstractContextManager[None]) -> CommitTimes:
         # It must begin, put and commit in one thread: LMDB's rule.
