@@ -131,7 +131,7 @@ postgresql:
         || apt-get install --yes --no-install-recommends postgresql
 
 # Ours beside PostgreSQL, the same payments in turn on the same disk: --quick in 5 minutes, in full
-# in an hour and a half and with 13 GB of disk; run nothing else meanwhile.
+# in close to two hours and with 13 GB of disk; run nothing else meanwhile.
 bench-compare *ARGS: setup
     {{ quote(bin / "piaohao") }} bench compare postgres "$@"
 
