@@ -59,7 +59,7 @@ class WebhookVerifier:
         self._check(headers, body, now)
         try:
             told = _decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UntrustedWebhookError(f"it is no event: {error}") from None
         self._check_merchant(told.merchant_no)
         return told
@@ -77,7 +77,7 @@ class WebhookVerifier:
         """
         try:
             asked = _decode_challenge(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         self._check(headers, body, now)
         self._check_merchant(asked.merchant_no)

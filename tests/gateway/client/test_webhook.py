@@ -131,6 +131,15 @@ def test_event_of_another_merchant_who_has_it_sent_here_is_not_believed() -> Non
 CHALLENGE = WebhookChallenge(merchant_no="M1", challenge="guess-me")
 
 
+def test_text_of_a_stranger_that_is_not_utf_8_is_no_challenge() -> None:
+    """Whoever posts bytes to a merchant's server does not have it fail: nothing is signed yet."""
+    body = msgspec.json.encode(CHALLENGE).replace(b"M1", b"\xff")
+    verifier = _verifier(_bank())
+    assert verifier.challenge({}, body, now=NOW) is None
+    with pytest.raises(UntrustedWebhookError):
+        verifier.verify({}, body, now=NOW)
+
+
 def test_challenge_of_the_banks_is_answered_with_what_it_asks_for() -> None:
     """What is none is nobody's challenge, and is left to `verify`."""
     bank = _bank()
