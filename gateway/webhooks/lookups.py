@@ -94,8 +94,12 @@ class Lookups:
         try:
             async with self._slow if slow else self._quick:
                 await self._threads.acquire_on_behalf_of(look)
+                try:
+                    trio.lowlevel.start_thread_soon(find, deliver)
+                except RuntimeError:  # the machine has no room for another
+                    self._threads.release_on_behalf_of(look)
+                    return
                 begun = True
-                trio.lowlevel.start_thread_soon(find, deliver)
                 with trio.move_on_after(float("inf") if slow else self._quick_s):
                     await look.told.wait()
         finally:

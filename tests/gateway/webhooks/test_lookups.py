@@ -53,6 +53,23 @@ async def looking(**places: int) -> AsyncIterator[tuple[Lookups, Names]]:
         names.let()
 
 
+async def test_thread_that_cannot_be_started_leaves_the_merchant_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where the machine has no room for another: the next attempt looks up again."""
+
+    def no_room(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with looking() as (lookups, names):
+        with monkeypatch.context() as broken:
+            broken.setattr(trio.lowlevel, "start_thread_soon", no_room)
+            with pytest.raises(OSError, match="nobody says"):
+                await lookups("M1", "shop.example", 1, slow=False)
+        assert await lookups("M1", "shop.example", 1, slow=False) == ["192.0.2.1"]
+        assert names.asked == ["shop.example"]
+
+
 async def test_names_that_hang_keep_no_place_from_another_merchants() -> None:
     """Three times as many as there are places; each gives its own back and has failed."""
     async with looking(quick=4, late=20) as (lookups, names), trio.open_nursery() as nursery:
