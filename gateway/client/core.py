@@ -185,7 +185,7 @@ class Core:
 
     def _ask(self, call: Call[T], effort: Effort) -> Script[T]:
         while True:
-            reply = yield from self._carry(call)
+            reply = yield from self._carry(call, effort)
             problem = Problem()
             trouble: PiaohaoError
             if isinstance(reply, Lost):
@@ -209,9 +209,9 @@ class Core:
             if problem.code == _UNKNOWN and call.lookup:
                 yield from self._until_settled(call.lookup, effort, trouble)
 
-    def _carry(self, call: Call[Any]) -> Script[Came | Lost]:
+    def _carry(self, call: Call[Any], effort: Effort) -> Script[Came | Lost]:
         """Make a call once, by the way that this core's calls go."""
-        return self._reach(call.method, call.target, call.body)
+        return self._reach(call.method, call.target, call.body, effort)
 
     def _proven(self, reply: Came) -> bool:
         """Whether an answer that was accepted is tied to its request."""
@@ -223,7 +223,7 @@ class Core:
     def _until_settled(self, lookup: str, effort: Effort, trouble: PiaohaoError) -> Script[None]:
         """Look a command up until it is no longer under way, or is not there."""
         while True:
-            reply = yield from self._reach("GET", lookup, b"")
+            reply = yield from self._reach("GET", lookup, b"", effort)
             if isinstance(reply, Came) and _settled(reply):
                 return
             pause_s = effort.pause_s()
@@ -231,11 +231,12 @@ class Core:
                 raise _in_the_end(trouble, effort)
             yield Wait(pause_s)
 
-    def _reach(self, method: str, target: str, body: bytes) -> Script[Came | Lost]:
+    def _reach(self, method: str, target: str, body: bytes, effort: Effort) -> Script[Came | Lost]:
         """Send a request once, to whichever listener serves it, and return the bank's answer.
 
         Whoever says that the express listener is not the one (421) is believed without proof, once:
-        the other listener has to show that it is the bank.
+        the other listener has to show that it is the bank. But nobody is believed that nothing
+        has happened: whoever stands in between may have let a command through before.
 
         Raises:
             UntrustedAnswerError: the answer is not the bank's.
@@ -244,6 +245,7 @@ class Core:
             reply = yield from self._exchange(method, target, body, express=True)
             if not isinstance(reply, Came) or reply.status != _MISDIRECTED:
                 return reply
+            effort.maybe_done |= self._seal is not None and method != "GET"
         return (yield from self._exchange(method, target, body))
 
     def _exchange(

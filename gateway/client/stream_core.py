@@ -86,9 +86,9 @@ class StreamCore(Core):
         """
         return self._ask(Call("GET", target, _nothing), effort)
 
-    def _carry(self, call: Call[Any]) -> Script[Came | Lost]:
+    def _carry(self, call: Call[Any], effort: Effort) -> Script[Came | Lost]:
         if not call.acts:
-            return (yield from super()._carry(call))
+            return (yield from super()._carry(call, effort))
         if call.target == ARRAYS:
             commands: Sequence[bytes] = _split(call.body)
         else:

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway.client import BankClient, Client, RefusedError, UntrustedAnswerError
+from gateway.client import (
+    BankClient,
+    Client,
+    OutcomeUnknownError,
+    RefusedError,
+    Terms,
+    UntrustedAnswerError,
+)
 from gateway.client.call import is_hot
 from gateway.table import ENDPOINTS, HOT
 from tests.gateway.client.bank import Bank
 from tests.gateway.client.front import Answer, Front, Mishap, fronting
-from tests.gateway.client.hands import KINDS, PAYMENT, Hand, hand, open_business
+from tests.gateway.client.hands import BRIEF, KINDS, PAYMENT, QUICK, Hand, hand, open_business
 from tests.gateway.serving import serving
 
 BANK = Bank()
@@ -20,7 +27,9 @@ MISDIRECTED = (421, b'{"code":"MISDIRECTED_REQUEST","title":"elsewhere"}')
 
 
 @asynccontextmanager
-async def _two_fronts(folder: Path, kind: str) -> AsyncIterator[tuple[Hand, Front, Front]]:
+async def _two_fronts(
+    folder: Path, kind: str, terms: Terms = QUICK
+) -> AsyncIterator[tuple[Hand, Front, Front]]:
     """Have a client of a node behind two fronts, the second before its express listener."""
     async with serving(folder, express_listen="127.0.0.1:0") as node:
         assert node.express_address is not None
@@ -30,7 +39,7 @@ async def _two_fronts(folder: Path, kind: str) -> AsyncIterator[tuple[Hand, Fron
         ):
             await open_business(node.address)
             async with hand(
-                kind, main.address, MERCHANT, BANK.root_pem, express=express.address
+                kind, main.address, MERCHANT, BANK.root_pem, terms, express=express.address
             ) as one:
                 yield one, main, express
 
@@ -104,6 +113,28 @@ async def test_what_is_misdirected_goes_to_the_other_listener_at_once(
         express.mishaps.append(Mishap(instead=(200, b"{}"), tampered=unsigned))
         with pytest.raises(UntrustedAnswerError):
             await one.do("pay", "O3", **PAYMENT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_misdirected_that_nobody_proves_may_have_been_carried_out(
+    kind: str, tmp_path: Path
+) -> None:
+    """Whoever stands in between may have let the command through and said 421 in its stead.
+
+    To call it not done would have a merchant pay again under another number.
+    """
+
+    def forged(answer: Answer) -> None:
+        answer.status, answer.body = MISDIRECTED
+        answer.headers.clear()
+
+    async with _two_fronts(tmp_path, kind, BRIEF) as (one, main, express):
+        express.mishaps += [Mishap(tampered=forged)] * 200
+        main.mishaps += [Mishap(instead=(503, b'{"code":"NODE_BUSY"}'), loose=True)] * 200
+        with pytest.raises(OutcomeUnknownError):
+            await one.do("pay", "O1", **PAYMENT)
+        express.mishaps.clear()
+        assert (await one.do("get_payment", "O1")).state == "SUCCEEDED"
 
 
 async def test_command_whose_answer_is_lost_is_looked_up_where_it_went(tmp_path: Path) -> None:
