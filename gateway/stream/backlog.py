@@ -3,8 +3,8 @@
 A command counts from its beginning, at first by its own length and what an answer comes to, then
 by its answer, until the client or its side of the network has that; so does a page of events that
 is on its way. Past the bound none of the merchant's streams hears another message, which stays
-where it is: with the client (TCP's flow control). A backlog shrinks as clients read, or as those
-who do not are hung up on.
+where it is: with the client (TCP's flow control), nor reads another page of events. A backlog
+shrinks as clients read, or as those who do not are hung up on.
 """
 
 from collections.abc import Callable

@@ -66,7 +66,7 @@ class Pump:
     async def run(self) -> None:
         """Serve the stream until it is over."""
         waiting = self.session.backlog.waiting
-        waiting.add(self._stir)
+        waiting.add(self._room)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -75,7 +75,7 @@ class Pump:
                         await self._receive()
                     nursery.cancel_scope.cancel()
         finally:
-            waiting.discard(self._stir)
+            waiting.discard(self._room)
             self.session.lose()
 
     async def _receive(self) -> None:
@@ -144,6 +144,11 @@ class Pump:
         self._wake.set()
         if self.session.closing is not None:
             self._stir()
+
+    def _room(self) -> None:
+        """Hear that the merchant's streams may hold more again: commands, or a page of events."""
+        self._wake.set()
+        self._stir()
 
     def _stir(self) -> None:
         self._stirred.set()

@@ -286,7 +286,7 @@ class Session:
             self._bytes_in_hand = sum(map(len, self._answers[: self._in_hand]))
             del self._answers[: self._in_hand]
             sent.append(text_frame(text))
-        if self._changed and self.closing is None:
+        if self._changed and self.closing is None and self.backlog.has_room:
             sent += self._page()
         if self.closing is not None and self._may_close(self.closing):
             self.closed = True

@@ -20,6 +20,7 @@ from gateway.stream.backlog import Backlog
 from gateway.stream.bounds import StreamBounds
 from gateway.stream.closing import Close, CloseCode
 from gateway.stream.handshake import SUBPROTOCOL
+from gateway.stream.pump import Pump
 from gateway.stream.session import Session
 from gateway.table import ENDPOINTS
 from tests.gateway.desk_client import (
@@ -356,6 +357,51 @@ async def test_events_come_page_by_page_as_they_are_taken() -> None:
         assert found == [[*range(6, 36)], [*range(36, 66)], [*range(66, 96)], [*range(96, 101)]]
         assert {page[0]["newest"] for page in pages[:4]} == {100}
         assert pages[4] == []
+
+
+async def test_no_page_of_events_begins_beyond_what_the_streams_of_a_merchant_may_hold() -> None:
+    """Else each of 64 that read nothing would hold one on top of the bound."""
+    async with open_desk() as desk:
+        await desk.shop()
+        await desk.commands(*(payment(f"O{n}", 1) for n in range(20)))
+        shared, stirred = Backlog(5_000), []
+        followers = [Talk(desk, shared) for _ in range(3)]
+        for each in followers:
+            each.say({"resume": 0})
+            shared.waiting.add(lambda: stirred.append("room"))
+        (first, *others) = followers
+        assert len(first.session.take()) > 5_000, "a page of twenty"
+        assert [each.take() for each in others] == [[], []]
+        assert not stirred
+        first.session.taken()
+        assert stirred
+        for each in others:
+            (page,) = each.take()
+            assert len(page["events"]) == 20
+        assert shared.bytes_held == 0
+
+
+async def test_events_that_waited_for_room_come_once_there_is_some() -> None:
+    async with open_desk() as desk, trio.open_nursery() as nursery:
+        await desk.shop()
+        await desk.commands(payment("O1", 1))
+        shared = Backlog(5_000)
+        talk = Talk(desk, shared)
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(Pump(talk.session, ours, StreamBounds()).run)
+        talk.say({"resume": 0})
+        with trio.fail_after(5):
+            assert b'"O1"' in await theirs.receive_some()
+            await trio.testing.wait_all_tasks_blocked()
+            shared.change(5_000)
+            await desk.commands(payment("O2", 1))
+            talk.session.changed("merchant/M1")
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(0.01):
+                raise AssertionError(await theirs.receive_some())
+            shared.change(-5_000)
+            assert b'"O2"' in await theirs.receive_some()
+        nursery.cancel_scope.cancel()
 
 
 async def test_resume_beyond_what_there_is_is_refused() -> None:
