@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from actors.refusal import Refusal
 
@@ -378,10 +378,14 @@ class WebhookEvent(View, frozen=True, tag="webhook_event"):
 
 
 class WebhookChallenge(View, frozen=True, tag="webhook_challenge"):
-    """What a server is sent before it is sent a merchant's events: it answers with `challenge`."""
+    """What a server is sent before it is sent a merchant's events: it answers with the text.
+
+    Handlers for others' webhooks echo what is called `challenge` without a look at the rest, and
+    would agree to events that nobody there has asked for.
+    """
 
     merchant_no: str
-    challenge: str
+    challenge: str = field(name="piaohao_challenge")
 
 
 class AttemptView(Struct, frozen=True):
