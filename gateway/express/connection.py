@@ -123,7 +123,8 @@ class Connection:
             host: the address that it comes from.
         """
         house = self._house
-        if not house.census.admit(self, host):
+        # It may have been accepted in the very turn in which the others were told to end.
+        if house.closing or not house.census.admit(self, host):
             self.hang_up()
             return
         house.connections.add(self)

@@ -138,6 +138,8 @@ class Connection:
 
     async def _serve(self) -> None:
         house = self._house
+        if house.context.terminated.is_set():
+            return  # it was accepted in the very turn in which the others were told to end
         sock = self._socket.socket
         self._client = parse_socket_addr(sock.family, sock.getpeername())
         if self._client is None or not house.census.admit(self, self._client[0]):

@@ -3,7 +3,7 @@
 import re
 import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from gateway.listener.bounds import Bounds
+from gateway.listener.listener import DRAIN_S
 from gateway.server import Serving
 from tests.gateway.certificates import Signer
 from tests.gateway.serving import (
@@ -47,6 +48,23 @@ async def _narrow(running: Serving) -> trio.SocketStream:
     host, _, port = host_of(running).decode().rpartition(":")
     await sock.connect((host, int(port)))
     return trio.SocketStream(sock)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_client_that_comes_as_the_node_stops_does_not_hold_it_up(
+    turns: int, tmp_path: Path, door: Door
+) -> None:
+    """In whichever turn of the loop: it is told to end as all others are, or never accepted."""
+    async with serving(tmp_path, door=door) as running:
+        host, _, port = host_of(running).decode().rpartition(":")
+        running.stop()
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        with suppress(ConnectionError), socket.create_connection((host, int(port))) as late:
+            late.setblocking(False)
+            with trio.fail_after(DRAIN_S / 4):
+                await trio.lowlevel.wait_readable(late)
+            assert late.recv(1) == b""
 
 
 async def test_client_reads_its_answer_though_it_has_sent_more_than_is_read(
