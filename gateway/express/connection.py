@@ -94,6 +94,7 @@ class Connection:
         "_listening",
         "_patience",
         "_place",
+        "_said",
         "_sends_on",
         "_wire",
         "until",
@@ -111,6 +112,7 @@ class Connection:
         self._active = 0  # requests that have begun to come in and whose answers are not sent
         self._bodiless = False  # what is said now answers HEAD
         self._ending = False
+        self._said = False  # anything, which the client may not have read yet
         self._sends_on = False  # what nobody will read, as it ends
         self._heads_timed = -1
         self._deadline = trio.current_time() + house.bounds.hello_s
@@ -173,7 +175,9 @@ class Connection:
             self.until = math.inf
             if self._listening.cancel_called and not self._ending:
                 await self._late()
-        await self._wire.part(house.bounds.linger_s, sends_on=self._sends_on)
+        if self._said or tls is not None:
+            # Else nothing can be lost, and thousands who say nothing leave together.
+            await self._wire.part(house.bounds.linger_s, sends_on=self._sends_on)
 
     async def _hear(self) -> None:
         """Answer what comes in, until the client has left or is late."""
@@ -330,7 +334,7 @@ class Connection:
         await self._send()
         self._count(-self._active)
         incoming.end()
-        self._ending = True
+        self._ending = self._said = True
         self._house.census.work(self)  # see the other listener: it makes no room for a stranger
         await take_over(self._request(incoming), self._wire.stream, self._framing.rest())
 
@@ -345,6 +349,7 @@ class Connection:
         """Send what is ready, or hang up on a client that does not take it."""
         if not self._answers:
             return
+        self._said = True
         data = bytes(self._answers)
         self._answers.clear()
         if not await self._wire.send(data, self._house.bounds.send_s):

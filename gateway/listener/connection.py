@@ -81,6 +81,7 @@ class Connection:
         "_parting",
         "_patience",
         "_protocol",
+        "_said",
         "_send_lock",
         "_sends_on",
         "_socket",
@@ -102,6 +103,7 @@ class Connection:
         self._busy: trio.Event | None = None
         self._upgrade: Request | None = None
         self._ending = False
+        self._said = False  # anything, which the client may not have read yet
         self._sends_on = False  # what nobody will read, as it ends
         self._parting = trio.CancelScope()
         self._heads_timed = -1
@@ -157,6 +159,7 @@ class Connection:
             # A stream stays in the census as one that is at work: its client is known, and does
             # not make room for somebody who is not.
             self._protocol = None
+            self._said = True
             house.census.work(self)
             await house.take_over(self._upgrade, self._stream, self._framing.rest())
         await self._close()
@@ -304,6 +307,7 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         """Send all of it, or hang up on a client that does not read."""
+        self._said = True
         scope = trio.CancelScope(shield=True, relative_deadline=self._house.bounds.send_s)
         async with self._send_lock:
             try:
@@ -332,6 +336,8 @@ class Connection:
         await self._say_gone()
 
     async def _close(self) -> None:
+        if not self._said and self._stream is self._socket:
+            return  # nothing can be lost, and thousands who say nothing leave together
         async with self._send_lock:
             with self._parting:
                 within_s = self._house.bounds.linger_s
