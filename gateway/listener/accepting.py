@@ -4,7 +4,8 @@ Trio's own loop accepts one and then gives way to whoever else can go on. On a b
 once in 30 ms: five hundred clients who come together waited a quarter of a minute, their first
 requests with them. To take all that come is no better: a flood of them lengthens each turn of the
 loop, and whoever is there waits several turns for an answer. So newcomers have a fixed share of the
-time: many of them in a long turn, one in a short one.
+time: many of them in a long turn, one in a short one. Who has left already, as most of a flood has,
+takes little of it and is not let in.
 """
 
 import errno
@@ -16,14 +17,19 @@ from typing import Final
 
 import trio
 
+from gateway.listener.tcp import has_left
+
 log = logging.getLogger("piaohao.gateway")
 
 BACKLOG: Final = 1_024
 """Connections that wait in the kernel to be accepted."""
 AT_A_TIME: Final = 32
 """The most that are accepted before others have their turn."""
-EACH_S: Final = 0.0008
-"""The time of others for each that is accepted: four times what one takes to begin and end."""
+EACH_S: Final = 0.002
+"""The time of others for each that is accepted: some times what one takes to begin and end, so that
+a long turn is not followed by another."""
+GONE_AT_A_TIME: Final = 64
+"""And the most that have left, of which one takes a twentieth of that."""
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_ROOM_S: Final = 0.1
 
@@ -43,8 +49,9 @@ async def accept(
     since = clock()
     while True:
         await trio.lowlevel.wait_readable(bound)
-        many = int((clock() - since) / EACH_S)
-        for _ in range(max(1, min(AT_A_TIME, many))):
+        left = max(1, min(AT_A_TIME, int((clock() - since) / EACH_S)))
+        gone = 0
+        while left and gone < GONE_AT_A_TIME:
             try:
                 sock, peer = bound.accept()
             except BlockingIOError:
@@ -54,6 +61,12 @@ async def accept(
                     log.warning("no connection can be accepted for now: %s", error.strerror)
                     await trio.sleep(_NO_ROOM_S)
                     break
-                continue  # the client has left already
-            welcome(sock, peer[0])
+                gone += 1
+                continue
+            if has_left(sock):
+                sock.close()
+                gone += 1
+            else:
+                welcome(sock, peer[0])
+                left -= 1
         since = clock()

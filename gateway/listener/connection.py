@@ -31,6 +31,7 @@ from gateway.listener.http1 import Http1
 from gateway.listener.names import Names
 from gateway.listener.parting import part
 from gateway.listener.tasks import Tasks
+from gateway.listener.tcp import is_reset
 from gateway.listener.tls import CLIENT_CERTIFICATE, Stream, client_certificate, shake_hands
 from gateway.listener.upgrade import TakeOver, upgrade
 from gateway.patience import PATIENCE, Patience
@@ -228,6 +229,8 @@ class Connection:
             if not in_body:
                 await self._answered()
                 await self._patience.pause()
+                if is_reset(self._socket.socket):
+                    self._give_up()  # a request takes this stack 2 ms, and nobody waits for it
             if self._ending or await self._upgraded(sound, whole=not in_body):
                 return
             await self._http().handle(RawData(sound))

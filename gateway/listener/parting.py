@@ -7,20 +7,20 @@ closed its side, or until its TCP has acknowledged the last byte and nothing cam
 are bounded, in time and in bytes.
 """
 
-import struct
+import math
 from contextlib import suppress
-from fcntl import ioctl
-from termios import TIOCOUTQ
 from typing import Final
 
 import trio
 
+from gateway.listener.tcp import is_acknowledged
 from gateway.listener.tls import Stream
 
 _BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 16
 _LOOK_S: Final = 0.01
-"""How often it is looked whether all was acknowledged; TCP tells nobody."""
+"""When it is first looked whether all was acknowledged, which TCP tells nobody; then after twice
+that, and so on: thousands may be parting with at a time."""
 _GONE: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -50,18 +50,15 @@ async def part(
 
 async def _read_out(rest: trio.SocketStream, *, sends_on: bool) -> None:
     left = _BYTES
+    look_s = math.inf if sends_on else _LOOK_S
     while left > 0:
-        with trio.move_on_after(_LOOK_S) as look:
+        with trio.move_on_after(look_s) as look:
             data = await rest.receive_some(_PIECE_BYTES)
         if not look.cancelled_caught:
             if not data:
                 return
             left -= len(data)
-        elif not sends_on and _is_acknowledged(rest):
+        elif is_acknowledged(rest.socket):
             return
-
-
-def _is_acknowledged(rest: trio.SocketStream) -> bool:
-    """Return whether the client's TCP has all that was sent, the end included (Linux, tcp(7))."""
-    (unacknowledged,) = struct.unpack("i", ioctl(rest.socket.fileno(), TIOCOUTQ, bytes(4)))
-    return not unacknowledged
+        else:
+            look_s *= 2

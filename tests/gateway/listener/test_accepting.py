@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import struct
 from contextlib import ExitStack
 from itertools import pairwise
 
@@ -51,6 +52,37 @@ async def test_longer_turns_of_the_loop_have_more_newcomers(turn_s: float, many:
     accepted = [after - before for before, after in pairwise(rounds) if after > before]
     assert accepted[:-1] == [many] * (len(accepted) - 1)
     assert 0 < accepted[-1] <= many
+
+
+async def test_clients_that_have_left_are_not_let_in() -> None:
+    """Whoever comes behind a flood of them waits for none; half-closed ones may be answered."""
+    welcomed: list[bytes] = []
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
+        bound.setblocking(False)
+        for sent in [b"", b"GET / HT", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r"] * 4:
+            leaving = stack.enter_context(socket.create_connection(bound.getsockname()))
+            leaving.sendall(sent)
+            leaving.shutdown(socket.SHUT_WR)
+        with socket.create_connection(bound.getsockname()) as reset:
+            reset.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        last = stack.enter_context(socket.create_connection(bound.getsockname()))
+        last.sendall(b"last")
+        came = trio.Event()
+
+        def welcome(sock: socket.socket, _: str) -> None:
+            stack.enter_context(sock)
+            welcomed.append(sock.recv(100))
+            if welcomed[-1] == b"last":
+                came.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept, bound, welcome)
+            with trio.fail_after(5):
+                await came.wait()
+            nursery.cancel_scope.cancel()
+    assert welcomed == [b"GET / HTTP/1.1\r\n\r\n"] * 4 + [b"last"]
 
 
 async def test_accepting_goes_on_after_files_were_short(
