@@ -25,6 +25,8 @@ from gateway.listener.upgrade import TakeOver
 
 _LOOKS: Final = 20
 """How often it is looked who is late at the most, within the shortest of all times."""
+_LATE_AT_A_TIME: Final = 8
+"""How many of them are told so before others have their turn: thousands may be late together."""
 
 
 class ExpressListener:
@@ -103,18 +105,24 @@ class ExpressListener:
         shortest = min(bounds.hello_s, bounds.head_s, bounds.body_s, bounds.keep_alive_s)
         while True:
             now = trio.current_time()
-            following = min(self._give_up_late(now), now + shortest)
+            following = min(await self._give_up_late(now), now + shortest)
             # Many that are late one after the other are looked at together.
             await trio.sleep_until(max(following, now + shortest / _LOOKS))
 
-    def _give_up_late(self, now: float) -> float:
+    async def _give_up_late(self, now: float) -> float:
         """Give up what is late, and return when the next of the others will be."""
         following = math.inf
+        late = []
         for connection in self._house.connections:
             if connection.until <= now:
-                connection.give_up()
+                late.append(connection)
             else:
                 following = min(following, connection.until)
+        for number, connection in enumerate(late, 1):
+            if connection.until <= now:  # it may have gone on meanwhile
+                connection.give_up()
+            if not number % _LATE_AT_A_TIME:
+                await trio.lowlevel.checkpoint()
         return following
 
     def _place(self, method: str, path: str) -> Place | None:
