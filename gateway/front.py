@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gateway.counter import Counter
 from gateway.express.listener import ExpressListener
-from gateway.listener.address import authority, bound, default_names
+from gateway.listener.address import authority, bound, check_ops_address, default_names
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.listener import Listener
@@ -42,10 +42,11 @@ class Port(Struct, frozen=True):
 
 
 class Ports(Struct, frozen=True):
-    """The ports of a node; `express` is None where there is no express listener."""
+    """The ports of a node; `express` and `ops` are None where there are no such listeners."""
 
     main: Port
     express: Port | None
+    ops: Port | None = None
 
 
 @contextmanager
@@ -56,6 +57,7 @@ def ports(
     scheme: str,
     *,
     anywhere: bool,
+    ops_listen: str | None = None,
 ) -> Iterator[Ports]:
     """Bind a node's ports, and close them in the end.
 
@@ -64,17 +66,21 @@ def ports(
         express_listen: for the express listener, which goes by the same hosts with its own port.
         names: HOST or HOST:PORT each, none for the addresses themselves.
         anywhere: take any address, not only loopback.
+        ops_listen: for the ops listener, which is on loopback and goes by its own address.
 
     Raises:
         ListenError: see there.
     """
     with ExitStack() as stack:
         sock = stack.enter_context(bound(listen, anywhere=anywhere))
-        main, express = _port(sock, names, scheme), None
+        main, express, ops = _port(sock, names, scheme), None, None
         if express_listen is not None:
             sock = stack.enter_context(bound(express_listen, anywhere=anywhere))
             express = _port(sock, at_port(names, sock.getsockname()[1]), scheme)
-        yield Ports(main, express)
+        if ops_listen is not None:
+            check_ops_address(ops_listen)
+            ops = _port(stack.enter_context(bound(ops_listen)), (), "http")
+        yield Ports(main, express, ops)
 
 
 def _port(sock: socket, names: Sequence[str], scheme: str) -> Port:
@@ -92,11 +98,14 @@ class Front:
     """The listeners on a node's ports.
 
     Args:
-        ports: whose sockets are listened on from now on.
+        ports: whose sockets are listened on from now on, but for ops'.
         counter: answers.
         bounds: how many clients there may be, and how slow.
         tls: the server's context, if connections are encrypted.
         stream_bounds: of streams; by default they take three quarters of the connections at most.
+
+    Attributes:
+        census: the connections that there are.
     """
 
     def __init__(
@@ -107,7 +116,7 @@ class Front:
         tls: ssl.SSLContext | None,
         stream_bounds: StreamBounds | None = None,
     ) -> None:
-        census: Census[Guest] = Census(bounds)
+        self.census: Census[Guest] = Census(bounds)
         self._over = trio.Event()
         most = bounds.connections() * 3 // 4
         self._streams = Streams(counter, stream_bounds or StreamBounds(streams_max=most))
@@ -120,7 +129,7 @@ class Front:
                 bounds=bounds,
                 tls=tls,
                 keeps=keeps_body(counter),
-                census=census,
+                census=self.census,
                 take_over=self._streams.serve,
             )
         ]
@@ -133,7 +142,7 @@ class Front:
                     ports.express.sock,
                     names=ports.express.names,
                     bounds=bounds,
-                    census=census,
+                    census=self.census,
                     tls=tls,
                     take_over=self._streams.serve,
                 )

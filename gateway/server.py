@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from msgspec import Struct
@@ -26,16 +26,21 @@ from gateway.counter import Counter
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
 from gateway.failstop import FailStop, end_soon
-from gateway.front import Front, ports
+from gateway.front import Front, Ports, ports
 from gateway.gate import Gate
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import DRAIN_S
 from gateway.listener.tls import TlsFileError, TlsFiles
+from gateway.ops.health import Health
 from gateway.rate import Rates
 from gateway.stream.bounds import StreamBounds
 from gateway.table import ENDPOINTS
 from gateway.webhooks.dispatcher import Dispatcher
 from storage.folder import Folder
+from storage.lmdb_store import LmdbStore
+
+if TYPE_CHECKING:
+    from gateway.ops.listener import OpsListener
 
 log = logging.getLogger("piaohao.gateway")
 
@@ -53,6 +58,7 @@ class Serving(Struct, frozen=True):
         counter: where such programs act for the bank (`Counter.answer_operator`).
         stop: begins the orderly end: what was admitted is finished, then `serve` returns.
         express_address: where the express listener is, None where there is none.
+        ops_address: where the ops listener is, None where there is none.
     """
 
     address: str
@@ -60,6 +66,7 @@ class Serving(Struct, frozen=True):
     counter: Counter
     stop: Callable[[], None]
     express_address: str | None = None
+    ops_address: str | None = None
 
 
 async def serve(
@@ -71,6 +78,7 @@ async def serve(
     log_requests: bool = False,
     listen: str = DEFAULT_LISTEN,
     express_listen: str | None = None,
+    ops_listen: str | None = None,
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
     bounds: Bounds | None = None,
@@ -96,6 +104,7 @@ async def serve(
         log_requests: write a line for each request.
         listen: address and port; port 0 takes a free one.
         express_listen: the same for the express listener (`gateway.express`); None for none.
+        ops_listen: the same for the ops listener (`gateway.ops`), on loopback; None for none.
         names: HOST or HOST:PORT, by which callers may address it; none stands for the address
             itself and, on loopback, `localhost`. The express listener goes by the same hosts, with
             its own port.
@@ -116,7 +125,9 @@ async def serve(
     """
     scheme = "http" if tls is None else "https"
     anywhere = signed and keys is not None
-    with ports(listen, express_listen, names, scheme, anywhere=anywhere) as opened:
+    with ports(
+        listen, express_listen, names, scheme, anywhere=anywhere, ops_listen=ops_listen
+    ) as opened:
         stores = folder.open()
         clean = False
         try:
@@ -133,19 +144,32 @@ async def serve(
             listening = bounds or Bounds()
             front = Front(opened, counter, listening, tls, stream_bounds)
             control = ControlSocket(folder.path, node, stores, counter)
+            health = Health(node, lambda: failstop.begun)
+            ops = _ops(opened, node, stores, health, counter, front, listening)
             over = trio.Event()
             stop = trio.Event()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(failstop.watch, front.quiet)
+                if ops is not None:
+                    await nursery.start(ops.run)
                 await nursery.start(_run, node, over)
                 if webhooks is not None:
                     await nursery.start(webhooks.run)
                 await nursery.start(control.run)
                 await nursery.start(front.run)
                 express = None if opened.express is None else opened.express.address
-                serving = Serving(opened.main.address, node, counter, stop.set, express)
+                serving = Serving(
+                    opened.main.address,
+                    node,
+                    counter,
+                    stop.set,
+                    express,
+                    None if ops is None else ops.address,
+                )
+                health.begin()
                 task_status.started(serving)
                 await stop.wait()
+                health.end()
                 front.stop_accepting()
                 if webhooks is not None:
                     await webhooks.drain()
@@ -162,6 +186,29 @@ async def serve(
         finally:
             for store in stores:
                 store.close(clean=clean)
+
+
+def _ops(
+    opened: Ports,
+    node: Node,
+    stores: Sequence[LmdbStore],
+    health: Health,
+    counter: Counter,
+    front: Front,
+    bounds: Bounds,
+) -> "OpsListener | None":
+    if opened.ops is None:
+        return None
+    # Prometheus' library takes a tenth of a second, which who has no such listener does without.
+    from gateway.ops.counter import OpsCounter  # noqa: PLC0415
+    from gateway.ops.desk import OpsDesk  # noqa: PLC0415
+    from gateway.ops.listener import OpsListener  # noqa: PLC0415
+    from gateway.ops.metrics import Metrics, NodeMetrics  # noqa: PLC0415
+    from gateway.ops.table import ROWS  # noqa: PLC0415
+
+    most = bounds.connections()
+    metrics = Metrics(NodeMetrics(node, stores, health, counter.served, front.census, most))
+    return OpsListener(OpsCounter(OpsDesk(health, metrics), ROWS), opened.ops)
 
 
 def _counter(

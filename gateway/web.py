@@ -7,7 +7,7 @@ hanging now and then.
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import trio
 from quart import Request as WebRequest
@@ -22,7 +22,31 @@ from gateway.listener.bounds import DISCARDED_BYTES
 from gateway.patience import PATIENCE
 
 
-def web_app(counter: Counter) -> QuartTrio:
+class Placed(Protocol):
+    """Where a request belongs, as a counter says."""
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The longest body that is taken there."""
+
+
+P = TypeVar("P", bound=Placed)
+
+
+class Answering(Protocol[P]):
+    """A counter; see `gateway.counter.Counter`."""
+
+    def place(self, method: str, path: str) -> P:
+        """Return where a request belongs; its body need not have come yet."""
+
+    async def answer(self, place: P, request: Request) -> Response:
+        """Serve a request; whatever goes wrong is an answer too."""
+
+    def refuse(self, error: RequestError, *, head: bool = False) -> Response:
+        """Return the answer to a request that nobody looks at."""
+
+
+def web_app(counter: Answering[P]) -> QuartTrio:
     """Return the application; every path there is comes from the counter's table."""
     app = QuartTrio("piaohao", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = None  # `_body` has limits of its own
@@ -56,7 +80,7 @@ def keeps_body(counter: Counter) -> Callable[[Any], bool]:
     return keeps
 
 
-async def _answer(counter: Counter, asked: WebRequest) -> Response:
+async def _answer(counter: Answering[P], asked: WebRequest) -> Response:
     path = asked.scope["raw_path"].decode("ascii", "replace")
     place = counter.place(asked.method, path)
     try:

@@ -45,7 +45,7 @@ from storage.journal import (
     sequence_key,
 )
 from storage.row import COMMITS, JOURNAL, LATER_TABLES, LINKS, META, TABLES, seal, unseal
-from storage.store import CommitTimes, Format, Opening, Snapshot, Writes
+from storage.store import CommitTimes, Format, Opening, Room, Snapshot, Writes
 from storage.structure import transaction_faults
 
 VERSION: Final = 2
@@ -334,6 +334,15 @@ class LmdbStore:
             return False
         used: int = self._env.info()["last_pgno"] * _PAGE
         return used < self._map_bytes - self._map_bytes // 10
+
+    def room(self) -> Room:
+        """Return what it takes of its disk, and what is left there; 0 where that cannot be seen."""
+        used: int = (self._env.info()["last_pgno"] + 1) * _PAGE
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return Room(used, 0)
+        return Room(used, disk.f_bavail * disk.f_frsize)
 
     def clear_readers(self) -> int:
         """See `Store.clear_readers`.

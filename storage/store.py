@@ -55,6 +55,18 @@ class CommitTimes(Struct, frozen=True):
     sync_ns: int
 
 
+class Room(Struct, frozen=True):
+    """What a store takes and what is left, in bytes.
+
+    Attributes:
+        used: its pages, free ones among them; the file is as long.
+        free: what its disk still has for it.
+    """
+
+    used: int
+    free: int
+
+
 class Snapshot(Protocol):
     """A consistent view of everything that was durable when it was opened."""
 

@@ -29,6 +29,7 @@ def serve(
     unsigned: Annotated[bool, Parameter(negative=())] = False,
     listen: str = "127.0.0.1:8080",
     express_listen: str | None = None,
+    ops_listen: str | None = None,
     name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
@@ -45,10 +46,10 @@ def serve(
 ) -> None:
     """Run a node on a store, until SIGTERM or Ctrl-C.
 
-    It prints one line with its address once it answers, and one with that of its express listener
-    if it has one. When told to stop it finishes what it
-    has admitted. If a commit fails it ends at once with code 74; nothing of that commit has
-    been acknowledged, and the node can be started again.
+    It prints one line with its address once it answers, and one each with those of its express and
+    ops listeners if it has them. When told to stop it finishes what it has admitted. If a commit
+    fails it ends at once with code 74; nothing of that commit has been acknowledged, and the node
+    can be started again.
 
     Example: piaohao serve --data bank --listen 127.0.0.1:8080
 
@@ -69,6 +70,9 @@ def serve(
     express_listen:
         The same for a second port, on which payments, authorizations, refunds and arrays of
         commands are served for a third of the work, and nothing else is (docs/API.md).
+    ops_listen:
+        The same for a port on loopback by which operators and their tools look at the node:
+        /healthz, /readyz and /metrics (docs/ops/). It answers while the node still recovers.
     name:
         HOST or HOST:PORT by which callers may address the node, as often as it has names; without
         any it goes by the address that it listens on. The express port goes by the same hosts.
@@ -101,7 +105,7 @@ def serve(
     """
     import trio
 
-    from gateway.listener.address import address_of
+    from gateway.listener.address import address_of, check_ops_address
     from gateway.listener.bounds import Bounds
     from gateway.listener.names import named
     from gateway.logs import configure
@@ -114,6 +118,8 @@ def serve(
     Reach(webhook_allow)
     for each in filter(None, (listen, express_listen)):
         address_of(each, anywhere=not unsigned)
+    if ops_listen is not None:
+        check_ops_address(ops_listen)
     files = _given_tls(
         tls_certificate, tls_key, tls_client_ca, plain=plain, own=not unsigned or keys is not None
     )
@@ -123,6 +129,8 @@ def serve(
         sys.stdout.write(f"piaohao serves {data} on {serving.address}\n")
         if serving.express_address is not None:
             sys.stdout.write(f"piaohao serves {data} express on {serving.express_address}\n")
+        if serving.ops_address is not None:
+            sys.stdout.write(f"piaohao serves {data} ops on {serving.ops_address}\n")
         sys.stdout.flush()
 
     with closing(open_folder(data)) as folder:
@@ -145,6 +153,7 @@ def serve(
                 log_requests=log_requests,
                 listen=listen,
                 express_listen=express_listen,
+                ops_listen=ops_listen,
                 names=name,
                 bounds=bounds,
                 webhook_allow=webhook_allow,

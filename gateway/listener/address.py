@@ -45,6 +45,23 @@ def address_of(listen: str, *, anywhere: bool = False) -> Address:
     return family, str(address), int(port)
 
 
+def check_ops_address(listen: str) -> None:
+    """Refuse an address for operators that others can reach: nothing there is encrypted.
+
+    Raises:
+        ListenError: it is none, or not on loopback.
+    """
+    try:
+        _, host, _ = address_of(listen, anywhere=True)
+    except ListenError as error:
+        raise ListenError(str(error).replace("--listen", "--ops-listen", 1)) from None
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ListenError(
+            f"--ops-listen {listen!r}: operators are served on loopback only, for example "
+            "127.0.0.1:9090; reach it from elsewhere through ssh -L"
+        )
+
+
 def bound(listen: str, *, anywhere: bool = False) -> socket.socket:
     """Return a stream socket bound to an address, not listening yet.
 

@@ -17,7 +17,9 @@ from storage.folder import Folder
 from tests.shards import SHARDS
 
 PIAOHAO: Final = (sys.executable, "-c", "from gateway.cli import main; main()")
-READY: Final = re.compile(r"piaohao serves (.+?)( express)? on (https?://127\.0\.0\.1:[0-9]+)\n")
+READY: Final = re.compile(
+    r"piaohao serves (.+?)( express| ops)? on (https?://127\.0\.0\.1:[0-9]+)\n"
+)
 BEGINS: Final = datetime(2026, 1, 5, 8, tzinfo=UTC)
 LIMIT_S: Final = 30.0
 """After this a process that should have done something counts as hanging."""
@@ -27,7 +29,7 @@ class NodeProcess:
     """A running `piaohao serve`.
 
     Attributes:
-        address, express_address: from its ready lines.
+        address, express_address, ops_address: from its ready lines.
         process: the process.
         errors: what it has printed on stderr so far.
     """
@@ -36,6 +38,7 @@ class NodeProcess:
         self.process = process
         self.address = ""
         self.express_address = ""
+        self.ops_address = ""
         self.errors = b""
 
     async def ready(self, listeners: int) -> None:
@@ -50,10 +53,11 @@ class NodeProcess:
         assert "".join(map("piaohao serves {0[0]}{0[1]} on {0[2]}\n".format, found)) == (
             lines.decode()
         )
-        addresses = {express: address for _, express, address in found}
+        addresses = {which: address for _, which, address in found}
         assert len(addresses) == listeners
         self.address = addresses[""]
         self.express_address = addresses.get(" express", "")
+        self.ops_address = addresses.get(" ops", "")
 
     async def read_errors(self) -> None:
         """Keep reading stderr, so that the process never waits for it."""
@@ -97,7 +101,8 @@ async def node(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(running.read_errors)
             with trio.fail_after(LIMIT_S):
-                await running.ready(1 + ("--express-listen" in options))
+                listeners = 1 + len({"--express-listen", "--ops-listen"} & {*options})
+                await running.ready(listeners)
             yield running
             if process.returncode is None:
                 process.kill()

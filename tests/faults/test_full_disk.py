@@ -18,6 +18,7 @@ from gateway.exits import FAIL_STOP, OK
 from gateway.operations import Verify
 from gateway.operator import perform
 from tests.e2e.process import LIMIT_S, make_store, node
+from tests.gateway.ops.operators import ready_at
 
 DISK_MIB = 64
 
@@ -51,7 +52,11 @@ async def open_account(
 async def test_nearly_full_disk_refuses_new_work_until_there_is_room(disk: Path) -> None:
     data = disk / "data"
     await make_store(data)
-    async with node(data) as running, httpx2.AsyncClient(timeout=LIMIT_S) as client:
+    async with (
+        node(data, "--ops-listen", "127.0.0.1:0") as running,
+        httpx2.AsyncClient(timeout=LIMIT_S) as client,
+    ):
+        assert (await ready_at(client, running.ops_address))[0] == 200
         status, first, headers = await open_account(client, running.address, "A1")
         refused = first
         assert status == 201
@@ -63,12 +68,16 @@ async def test_nearly_full_disk_refuses_new_work_until_there_is_room(disk: Path)
                 )
         assert (status, refused["code"]) == (503, "DISK_NEARLY_FULL")
         assert int(headers["Retry-After"]) > 0
+        unready, readiness = await ready_at(client, running.ops_address)
+        assert unready == 503
+        assert {each["code"] for each in readiness["hindrances"]} == {"DISK_NEARLY_FULL"}
         path = f"{running.address}/v1/accounts/A1"
         assert (await client.get(path)).json() == first, "reads go on"
         (disk / "filler").unlink()
         with trio.fail_after(5):
             while status != 201:
                 status, _, _ = await open_account(client, running.address, "A2")
+        assert (await ready_at(client, running.ops_address))[0] == 200
         assert await running.end() == OK
     assert perform(data, Verify())["ok"]
 
