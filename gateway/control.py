@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from gateway.errors import CODES
 from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
 from gateway.operations import Acting, Call, Called, Reading, ShowVitals
+from gateway.ops.office import Asked, Office, shell_of
 from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
 from storage.lmdb_store import LmdbStore
@@ -43,7 +45,10 @@ LINE_BYTES: Final = 3 << 20
 """An array of commands takes 1 MiB, and every quotation mark in it two bytes here."""
 _PATH_BYTES: Final = 100
 
-_decode = msgspec.json.Decoder(Reading | Acting | ShowVitals | Call).decode
+_PEER: Final = struct.Struct("=iII")
+"""Who has connected, as SO_PEERCRED tells: process, user, group (unix(7))."""
+
+_decode = msgspec.json.Decoder(Reading | Acting | ShowVitals | Call | Asked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -92,15 +97,22 @@ class ControlSocket:
         node: for operations that act.
         stores: those of its shards, for operations that read.
         counter: for those that ask the API.
+        office: for those that are about operators.
     """
 
     def __init__(
-        self, folder: Path, node: Node, stores: Sequence[LmdbStore], counter: "Counter"
+        self,
+        folder: Path,
+        node: Node,
+        stores: Sequence[LmdbStore],
+        counter: "Counter",
+        office: Office,
     ) -> None:
         self._folder = folder
         self._node = node
         self._stores = stores
         self._counter = counter
+        self._office = office
 
     async def run(
         self,
@@ -134,7 +146,8 @@ class ControlSocket:
                     buffered += chunk
                     while b"\n" in buffered:
                         line, _, buffered = buffered.partition(b"\n")
-                        await stream.send_all(_encode(await self._answer(line)) + b"\n")
+                        answer = await self._answer(line, stream)
+                        await stream.send_all(_encode(answer) + b"\n")
                     if len(buffered) > LINE_BYTES:
                         return
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -142,7 +155,7 @@ class ControlSocket:
         except Exception:
             log.exception("an operator's connection failed")
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, stream: trio.SocketStream) -> dict[str, Any]:
         try:
             asked = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -156,6 +169,10 @@ class ControlSocket:
                 shards = self._node.shards
                 after = (*asked.after, *(0 for _ in shards))
                 result = [vital_signs(*each) for each in zip(shards, after, strict=False)]
+            elif isinstance(asked, Asked):
+                result = await trio.to_thread.run_sync(
+                    self._office.administer, asked, shell_of(_user_of(stream))
+                )
             else:
                 result = await self._act(asked)
         except Exception as error:
@@ -189,3 +206,9 @@ class ControlSocket:
             detail = f"{outcome.business_date} is not open: the current date is {outcome.current}"
             raise CommandError(INPUT, detail)
         return view_day_cut(outcome) if isinstance(outcome, ClosedDate) else outcome
+
+
+def _user_of(stream: trio.SocketStream) -> int:
+    peer = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    _, user, _ = _PEER.unpack(peer)
+    return int(user)

@@ -182,7 +182,7 @@ def query_decoder(request: type[Struct]) -> Decode:
     """Return what makes a typed request of a path's numbers and a query."""
     info = msgspec.inspect.type_info(request)
     assert isinstance(info, msgspec.inspect.StructType)
-    integers = {each.name for each in info.fields if isinstance(each.type, msgspec.inspect.IntType)}
+    integers = {each.name for each in info.fields if _takes_integer(each.type)}
 
     def decode(numbers: dict[str, str], query: bytes) -> Any:
         given: dict[str, str | int] = {
@@ -265,6 +265,11 @@ def _request(endpoint: Endpoint, numbers: dict[str, str], query: bytes, body: by
         detail = "a GET takes no body" if reads else "a POST takes no query"
         raise RequestError(RequestCode.INVALID_REQUEST, detail)
     return endpoint.decode(numbers, query if reads else body)
+
+
+def _takes_integer(type_: msgspec.inspect.Type) -> bool:
+    types = type_.types if isinstance(type_, msgspec.inspect.UnionType) else (type_,)
+    return any(isinstance(each, msgspec.inspect.IntType) for each in types)
 
 
 def _integer(text: str) -> bool:

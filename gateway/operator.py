@@ -4,7 +4,9 @@ The folder's lock decides: where it is free the store is opened here; where it i
 that holds it is asked over its control socket. A live store is never opened a second time.
 """
 
+import os
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,7 @@ from gateway.autopsy import autopsy, examine
 from gateway.control import Failure, socket_name
 from gateway.exits import STORE, UNREACHABLE, CommandError
 from gateway.operations import Acting, Call, Reading, ShowVitals, Verify
+from gateway.ops.office import Asked, Office, shell_of
 from gateway.verification import VIOLATIONS_MAX, Report, unopenable
 from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
 from storage.folder import Folder, release
@@ -78,6 +81,26 @@ def _unopenable(data: Path, error: CorruptRowError) -> Report:
     return replace(rest, ok=False, violations=violations)
 
 
+def administer(data: Path, asked: Asked) -> Any:
+    """Do something about operators, on a running node or where none is; returns plain values.
+
+    Raises:
+        CommandError, StorageError: see `gateway.control.failure_of`.
+    """
+    try:
+        with (
+            closing(open_folder(data)) as folder,
+            closing(Office(folder.path, time.time_ns)) as office,
+        ):
+            return msgspec.to_builtins(office.administer(asked, shell_of(os.getuid())))
+    except StoreInUseError:
+        try:
+            return ask(data, asked)
+        except ConnectionError:
+            detail = f"the store in {data} is in use by a process that does not answer"
+            raise CommandError(STORE, detail) from None
+
+
 def act(data: Path, asked: Acting | Call) -> Any:
     """Have the running node perform an operation; returns its result as plain values.
 
@@ -96,7 +119,7 @@ def act(data: Path, asked: Acting | Call) -> Any:
     raise CommandError(UNREACHABLE, detail)
 
 
-def ask(data: Path, asked: Reading | Acting | ShowVitals | Call) -> Any:
+def ask(data: Path, asked: Reading | Acting | ShowVitals | Call | Asked) -> Any:
     """Ask the running node over its control socket.
 
     Raises:

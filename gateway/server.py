@@ -21,17 +21,19 @@ from engine.limits import Limits
 from engine.node import Node
 from engine.shard import ShardFailedError
 from gateway.ca.bank_keys import BankKeys
+from gateway.ca.master_key import MasterKey
 from gateway.control import ControlSocket
 from gateway.counter import Counter
 from gateway.desk import ClockKind, Desk
 from gateway.endpoint import Router
 from gateway.failstop import FailStop, end_soon
-from gateway.front import Front, Ports, ports
+from gateway.front import Front, Port, ports
 from gateway.gate import Gate
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import DRAIN_S
 from gateway.listener.tls import TlsFileError, TlsFiles
 from gateway.ops.health import Health
+from gateway.ops.office import Office
 from gateway.rate import Rates
 from gateway.stream.bounds import StreamBounds
 from gateway.table import ENDPOINTS
@@ -87,6 +89,7 @@ async def serve(
     timeout_s: float = 10.0,
     limits: Limits | None = None,
     webhook_allow: Sequence[str] = (),
+    master_key: MasterKey | None = None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the store in a folder until stopped: `serving = await nursery.start(serve, folder)`.
@@ -117,6 +120,8 @@ async def serve(
         limits: bounds of each shard.
         webhook_allow: what webhooks may reach beside public addresses: HOST:PORT, or networks.
             Without the bank's keys there are no webhooks.
+        master_key: under which the secrets of operators' one-time codes are; without, only those
+            who need none can log in.
 
     Raises:
         CommandError: `webhook_allow` has something else in it.
@@ -129,6 +134,7 @@ async def serve(
         listen, express_listen, names, scheme, anywhere=anywhere, ops_listen=ops_listen
     ) as opened:
         stores = folder.open()
+        office = Office(folder.path, time.time_ns)
         clean = False
         try:
             for store in stores:
@@ -143,9 +149,13 @@ async def serve(
             )
             listening = bounds or Bounds()
             front = Front(opened, counter, listening, tls, stream_bounds)
-            control = ControlSocket(folder.path, node, stores, counter)
+            control = ControlSocket(folder.path, node, stores, counter, office)
             health = Health(node, lambda: failstop.begun)
-            ops = _ops(opened, node, stores, health, counter, front, listening)
+            ops = None
+            if opened.ops is not None:
+                ops = _ops(
+                    opened.ops, node, stores, health, counter, front, listening, office, master_key
+                )
             over = trio.Event()
             stop = trio.Event()
             async with trio.open_nursery() as nursery:
@@ -184,31 +194,41 @@ async def serve(
                 nursery.cancel_scope.cancel()
             clean = True
         finally:
+            office.close()
             for store in stores:
                 store.close(clean=clean)
 
 
 def _ops(
-    opened: Ports,
+    port: Port,
     node: Node,
     stores: Sequence[LmdbStore],
     health: Health,
     counter: Counter,
     front: Front,
     bounds: Bounds,
-) -> "OpsListener | None":
-    if opened.ops is None:
-        return None
-    # Prometheus' library takes a tenth of a second, which who has no such listener does without.
+    office: Office,
+    master_key: MasterKey | None,
+) -> "OpsListener":
+    # Prometheus' library and argon2 take 0.2 s, which who has no such listener does without.
     from gateway.ops.counter import OpsCounter  # noqa: PLC0415
     from gateway.ops.desk import OpsDesk  # noqa: PLC0415
     from gateway.ops.listener import OpsListener  # noqa: PLC0415
+    from gateway.ops.logins import Logins  # noqa: PLC0415
     from gateway.ops.metrics import Metrics, NodeMetrics  # noqa: PLC0415
+    from gateway.ops.sessions import Sessions  # noqa: PLC0415
     from gateway.ops.table import ROWS  # noqa: PLC0415
 
     most = bounds.connections()
-    metrics = Metrics(NodeMetrics(node, stores, health, counter.served, front.census, most))
-    return OpsListener(OpsCounter(OpsDesk(health, metrics), ROWS), opened.ops)
+    sessions = Sessions(office.operator)
+    desk = OpsDesk(
+        health,
+        Metrics(NodeMetrics(node, stores, health, counter.served, front.census, most)),
+        office,
+        Logins(office, sessions, master_key),
+        sessions,
+    )
+    return OpsListener(OpsCounter(desk, ROWS), port)
 
 
 def _counter(

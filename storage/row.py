@@ -43,7 +43,12 @@ LATER_TABLES: Final = frozenset({MARKS})
 """Tables that a store made by an earlier program may lack; it gets them when it is written to."""
 MARK_KEY_BYTES: Final = 20
 """A mark is its key alone: four bytes of seconds, big-endian, sixteen that stand for a request."""
-SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
+OPERATORS: Final = "operators"
+AUDIT: Final = "audit"
+CABINET_TABLES: Final = (META, OPERATORS, AUDIT)
+"""Tables of the cabinet (`storage.cabinet`)."""
+
+SEEDS: Final = {table: zlib.crc32(table.encode()) for table in (*TABLES, *CABINET_TABLES)}
 """The checksum of a table's name: where the checksum of each of its rows starts."""
 
 

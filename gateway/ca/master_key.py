@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from gateway.ca import private_files
 from gateway.ca.errors import KeysError, KeysReason
 
@@ -48,6 +51,13 @@ class MasterKey:
         the bank's keys with that file (`openssl pkey -passin file:…`).
         """
         return self._secret.hex().encode()
+
+    def derived(self, purpose: bytes) -> bytes:
+        """Return 32 bytes for one purpose, from which neither it nor others can be told
+        (HKDF with SHA-256, RFC 5869)."""
+        return HKDF(hashes.SHA256(), BYTES, salt=None, info=b"piaohao " + purpose).derive(
+            self._secret
+        )
 
     def write(self, path: Path) -> None:
         """Write it to a new file that only the owner may read.

@@ -14,6 +14,7 @@ LogFormat = Literal["text", "json"]
 
 if TYPE_CHECKING:
     from gateway.ca.bank_keys import BankKeys
+    from gateway.ca.master_key import MasterKey
     from gateway.listener.tls import TlsFiles
     from gateway.server import Serving
 
@@ -61,7 +62,8 @@ def serve(
         Folder of the bank's keys (`piaohao ca init` makes one); `keys` in the store's folder if
         absent. Requests have to be signed, and answers are.
     master_key:
-        File of the master key that opens them; PIAOHAO_MASTER_KEY if absent.
+        File of the master key that opens them; PIAOHAO_MASTER_KEY if absent. Operators' one-time
+        codes need it too, also on an unsigned node.
     unsigned:
         Anybody may ask for anything, on loopback only. For laboratories; wants no keys, and with
         `--keys` it can certify.
@@ -136,6 +138,7 @@ def serve(
     with closing(open_folder(data)) as folder:
         # Unsigned, it wants keys only to certify with.
         bank = None if unsigned and keys is None else _keys(data, keys, master_key)
+        codes = None if ops_listen is None else _key_of_codes(master_key)
         if files is None and not plain:
             files = _own_tls(bank, tls_client_ca)
             if files is None:
@@ -157,6 +160,7 @@ def serve(
                 names=name,
                 bounds=bounds,
                 webhook_allow=webhook_allow,
+                master_key=codes,
                 clock=clock,
                 timeout_s=timeout_s,
             )
@@ -175,6 +179,20 @@ def _keys(data: Path, keys: Path | None, master_key: Path | None) -> "BankKeys":
             "--bank NAME; or let anybody ask for anything, on loopback, with --unsigned",
         )
     return BankKeys.load(folder, find_master_key(master_key))
+
+
+def _key_of_codes(path: Path | None) -> "MasterKey | None":
+    """Return the master key, under which the secrets of operators' one-time codes are; None where
+    a node without the bank's keys was given none."""
+    from gateway.ca.errors import KeysError, KeysReason
+    from gateway.ca.master_key import find_master_key
+
+    try:
+        return find_master_key(path)
+    except KeysError as error:
+        if error.reason is not KeysReason.NO_MASTER_KEY:
+            raise
+        return None
 
 
 def _given_tls(

@@ -1,12 +1,18 @@
 """The ops counter: as `gateway.counter` for the API, the one way from the listener to the handlers.
 
-What goes wrong is answered with the same problem details (RFC 9457) and the same codes. Nothing
-that is answered may be kept by anybody on the way.
+Here it is decided in which order an operator is refused: no session (401), a right that the role
+lacks (403), and only then what the request says. What somebody with a session has asked for is in
+the audit log before the answer leaves, also what was refused; where it cannot be written nothing is
+shown. What goes wrong is answered with problem details (RFC 9457).
 """
 
 import logging
+import re
 from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
 
+import trio
 from msgspec import Raw, Struct
 
 from engine.fault import FaultCode
@@ -14,12 +20,22 @@ from gateway.answer import Answer, encode, failed
 from gateway.content import content_problem
 from gateway.counter import Request, Response
 from gateway.endpoint import BODY_BYTES
-from gateway.errors import RequestCode, RequestError, problem
-from gateway.ops.desk import OpsDesk
+from gateway.errors import Problem, RequestCode, RequestError, problem
+from gateway.ops import audit_log
+from gateway.ops.desk import OpsDesk, Visitor
+from gateway.ops.errors import OpsCode, OpsError
+from gateway.ops.operators import Right
 from gateway.ops.row import Row
+from gateway.ops.sessions import Session
 from gateway.paths import Paths
+from storage.cabinet import Writing
+from storage.errors import StorageError
 
 log = logging.getLogger("piaohao.ops")
+
+SUBJECT_MAX: Final = 512
+"""Characters of what was asked for that the audit log keeps."""
+_BEARER: Final = re.compile(r"[Bb]earer ([A-Za-z0-9_-]{43})")
 
 
 class OpsPlace(Struct, frozen=True):
@@ -62,36 +78,111 @@ class OpsCounter:
 
     async def answer(self, place: OpsPlace, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
+        row = place.row
+        if row is None:
+            assert place.refusal is not None
+            return _response(place.refusal)
         try:
-            answer = await self._answer(place, request)
-        except RequestError as error:
-            answer = failed(error.problem, error.allow)
-        except Exception:
-            log.exception("%s failed", "?" if place.row is None else place.row.name)
-            answer = failed(problem(FaultCode.INTERNAL))
+            visitor = Visitor() if row.right is None else self._visitor(request)
+            answer = await self._contained(place, row, visitor, request)
+            if visitor.session is not None:
+                await self._record(visitor.session, row, request, answer)
+        except OpsError as error:
+            answer = failed(error.problem)
+        except StorageError as error:
+            log.critical("operators get nothing: %s", error)
+            answer = failed(OpsError(OpsCode.AUDIT_UNAVAILABLE).problem)
         return _response(answer)
 
     def refuse(self, error: RequestError, *, head: bool = False) -> Response:
         """Return the answer to a request that nobody looks at."""
         return _response(failed(error.problem, error.allow))
 
-    async def _answer(self, place: OpsPlace, request: Request) -> Answer:
-        row = place.row
-        if row is None:
-            assert place.refusal is not None
-            return place.refusal
-        unfit = content_problem(request.headers, request.body)
-        if unfit is not None:
-            return failed(unfit)
-        reads = row.method == "GET"
-        if request.body if reads else request.query:
-            detail = "a GET takes no body" if reads else "a POST takes no query"
-            raise RequestError(RequestCode.INVALID_REQUEST, detail)
-        asked = row.decode(place.named, request.query if reads else request.body)
-        return await row.handle(self._desk, asked)
+    def _visitor(self, request: Request) -> Visitor:
+        """Return who asks.
+
+        Raises:
+            OpsError: NO_SESSION.
+            StorageError: it cannot be seen whether the operator is still one.
+        """
+        given = _BEARER.fullmatch(request.headers.get("authorization", ""))
+        if given is None:
+            raise OpsError(OpsCode.NO_SESSION)
+        session = self._desk.sessions.find(given[1], self._desk.office.now_ns())
+        if session is None:
+            raise OpsError(OpsCode.NO_SESSION)
+        return Visitor(given[1], session)
+
+    async def _contained(
+        self, place: OpsPlace, row: Row, visitor: Visitor, request: Request
+    ) -> Answer:
+        """Return the answer to a visitor, whatever it is."""
+        try:
+            if row.right is not None and not _may(visitor, row.right):
+                return failed(OpsError(OpsCode.RIGHT_MISSING).problem)
+            return await row.handle(self._desk, visitor, _typed(row, place.named, request))
+        except RequestError as error:
+            return failed(error.problem, error.allow)
+        except OpsError as error:
+            return failed(error.problem)
+        except StorageError:
+            raise
+        except Exception:
+            log.exception("%s failed", row.name)
+            return failed(problem(FaultCode.INTERNAL))
+
+    async def _record(self, session: Session, row: Row, request: Request, answer: Answer) -> None:
+        """Write down what was asked for and what came of it; returns once it is durable.
+
+        Raises:
+            StorageError: it cannot be.
+        """
+        query = request.query.decode("ascii", "replace")
+        subject = f"{request.path}?{query}" if query else request.path
+        body = answer.body
+        append = partial(
+            _append,
+            at_ns=self._desk.office.now_ns(),
+            session=session,
+            action=row.name,
+            subject=subject[:SUBJECT_MAX],
+            outcome=body.code if isinstance(body, Problem) else str(answer.status),
+        )
+        await trio.to_thread.run_sync(self._desk.office.cabinet.write, append)
+
+
+def _may(visitor: Visitor, right: Right) -> bool:
+    assert visitor.session is not None
+    return visitor.session.may(right)
+
+
+def _append(
+    writing: Writing, *, at_ns: int, session: Session, action: str, subject: str, outcome: str
+) -> None:
+    audit_log.append(
+        writing, at_ns, session.operator, session.role, action, subject=subject, outcome=outcome
+    )
+
+
+def _typed(row: Row, named: dict[str, str], request: Request) -> Any:
+    """Return the typed request.
+
+    Raises:
+        RequestError: it is none.
+    """
+    unfit = content_problem(request.headers, request.body)
+    if unfit is not None:
+        raise RequestError(RequestCode(unfit.code), unfit.detail)
+    reads = row.method == "GET"
+    if request.body if reads else request.query:
+        detail = "a GET takes no body" if reads else "a POST takes no query"
+        raise RequestError(RequestCode.INVALID_REQUEST, detail)
+    return row.decode(named, request.query if reads else request.body)
 
 
 def _response(answer: Answer) -> Response:
     body = answer.body
     headers = {**answer.headers(), "cache-control": "no-store", "x-content-type-options": "nosniff"}
+    if answer.status == 401:
+        headers["www-authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
     return Response(answer.status, headers, bytes(body) if isinstance(body, Raw) else encode(body))

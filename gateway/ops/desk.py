@@ -3,7 +3,10 @@
 from msgspec import Struct
 
 from gateway.ops.health import Health
+from gateway.ops.logins import Logins
 from gateway.ops.metrics import Metrics
+from gateway.ops.office import Office
+from gateway.ops.sessions import Session, Sessions
 
 
 class OpsDesk(Struct, frozen=True):
@@ -12,7 +15,24 @@ class OpsDesk(Struct, frozen=True):
     Attributes:
         health: whether it can be used.
         metrics: its figures.
+        office: operators and the audit log, as they are stored.
+        logins, sessions: how operators get in, and who is.
     """
 
     health: Health
     metrics: Metrics
+    office: Office
+    logins: Logins
+    sessions: Sessions
+
+
+class Visitor(Struct, frozen=True):
+    """Who asks.
+
+    Attributes:
+        token: of the session, empty for none.
+        session: None where the row wants none.
+    """
+
+    token: str = ""
+    session: Session | None = None

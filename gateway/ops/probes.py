@@ -8,7 +8,7 @@ from msgspec import Raw, Struct
 
 from gateway.answer import Answer
 from gateway.handlers.node import Nothing
-from gateway.ops.desk import OpsDesk
+from gateway.ops.desk import OpsDesk, Visitor
 from gateway.ops.health import Hindered, Phase
 from gateway.ops.metrics import CONTENT_TYPE
 from gateway.ops.row import read
@@ -34,27 +34,27 @@ class ReadinessView(Struct, frozen=True, tag_field="object", tag="readiness"):
     hindrances: list[Hindered]
 
 
-async def get_liveness(desk: OpsDesk, asked: Nothing) -> Answer:
+async def get_liveness(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer:
     """Return whether the node lives: 200, or 503 once it has failed."""
     phase = desk.health.phase
     alive = phase is not Phase.FAILED
     return Answer(200 if alive else 503, LivenessView(alive, phase))
 
 
-async def get_readiness(desk: OpsDesk, asked: Nothing) -> Answer:
+async def get_readiness(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer:
     """Return whether the node can be used: 200, or 503 with everything that stands in the way."""
     hindrances = desk.health.hindrances()
     ready = not hindrances
     return Answer(200 if ready else 503, ReadinessView(ready, desk.health.phase, hindrances))
 
 
-async def get_metrics(desk: OpsDesk, asked: Nothing) -> Answer:
+async def get_metrics(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer:
     """Return the node's figures in Prometheus' text format."""
     return Answer(200, Raw(desk.metrics.text()), own={"content-type": CONTENT_TYPE})
 
 
 ROWS: Final = (
-    read("/healthz", Nothing, get_liveness, LivenessView),
-    read("/readyz", Nothing, get_readiness, ReadinessView),
-    read("/metrics", Nothing, get_metrics, None, CONTENT_TYPE),
+    read("/healthz", Nothing, get_liveness, None, LivenessView),
+    read("/readyz", Nothing, get_readiness, None, ReadinessView),
+    read("/metrics", Nothing, get_metrics, None, None, media_type=CONTENT_TYPE),
 )

@@ -1,20 +1,25 @@
 """Rows: one method on one path of the ops listener each, as `gateway.endpoint` has for the API.
 
 They are rows of their own because what they work with is another desk, and who may call them are
-operators, not merchants.
+operators, by what their role allows, not merchants.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from gateway.answer import JSON, Answer
-from gateway.endpoint import BODY_BYTES, Decode, query_decoder
-from gateway.ops.desk import OpsDesk
+from gateway.body import BodyDecoder
+from gateway.endpoint import Decode, query_decoder
+from gateway.ops.desk import OpsDesk, Visitor
+from gateway.ops.errors import OpsCode
+from gateway.ops.operators import Right
 
-Handle = Callable[[OpsDesk, Any], Awaitable[Answer]]
+Handle = Callable[[OpsDesk, Visitor, Any], Awaitable[Answer]]
+
+BODY_BYTES: Final = 16 << 10
 
 
 class Row(Struct, frozen=True):
@@ -24,12 +29,15 @@ class Row(Struct, frozen=True):
         method: GET or POST.
         path: template, for example `/ops/actors/{kind}/{number}`.
         request: type of the typed request.
-        handle: `(desk, request) → answer`.
+        handle: `(desk, visitor, request) → answer`.
         decode: makes the request of what the path and the query, or the body, say.
+        right: what a role has to allow; None where nobody has to say who they are.
         answers: type of the body; None where it is text.
-        name: what it does, verb first; no two rows have the same.
+        name: what it does, verb first; no two rows have the same. The audit log has it.
         about: what it does, in sentences; the first can stand alone.
+        codes: of its own refusals.
         media_type: of the body.
+        status: where it goes well.
         body_bytes_max: larger bodies are refused.
     """
 
@@ -38,15 +46,24 @@ class Row(Struct, frozen=True):
     request: type[Struct]
     handle: Handle
     decode: Decode
+    right: Right | None
     answers: Any
     name: str
     about: str
+    codes: tuple[OpsCode, ...] = ()
     media_type: str = JSON
+    status: int = 200
     body_bytes_max: int = BODY_BYTES
 
 
 def read(
-    path: str, request: type[Struct], handle: Handle, answers: Any, media_type: str = JSON
+    path: str,
+    request: type[Struct],
+    handle: Handle,
+    right: Right | None,
+    answers: Any,
+    *codes: OpsCode,
+    media_type: str = JSON,
 ) -> Row:
     """Return a GET row: its request comes from path and query."""
     return Row(
@@ -55,8 +72,40 @@ def read(
         request,
         handle,
         query_decoder(request),
+        right,
         answers,
         handle.__name__,
         inspect.getdoc(handle) or "",
+        codes,
         media_type,
+    )
+
+
+def act(
+    path: str,
+    request: type[Struct],
+    handle: Handle,
+    right: Right | None,
+    answers: Any,
+    *codes: OpsCode,
+    status: int = 200,
+) -> Row:
+    """Return a POST row: its request is its body, none standing for one without members."""
+    decoder = BodyDecoder[Any](request)
+
+    def decode(_: dict[str, str], body: bytes) -> Any:
+        return decoder.decode(body or b"{}")
+
+    return Row(
+        "POST",
+        path,
+        request,
+        handle,
+        decode,
+        right,
+        answers,
+        handle.__name__,
+        inspect.getdoc(handle) or "",
+        codes,
+        status=status,
     )

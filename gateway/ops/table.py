@@ -2,6 +2,6 @@
 
 from typing import Final
 
-from gateway.ops import probes
+from gateway.ops import audit_rows, probes, session_rows
 
-ROWS: Final = probes.ROWS
+ROWS: Final = (*probes.ROWS, *session_rows.ROWS, *audit_rows.ROWS)

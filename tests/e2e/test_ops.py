@@ -1,14 +1,28 @@
-"""The ops port of a node that runs as a process: where it listens, and what hinders the node."""
+"""The ops port of a node that runs as a process: what hinders the node, and who may look at it."""
 
+import json
+import os
 from pathlib import Path
 
 import httpx2
+import pyotp
 import pytest
 import trio
 
+from gateway.ca import private_files
+from gateway.ca.master_key import new_master_key
+from gateway.operator import administer
+from gateway.ops.office import AddOperator, VerifyAudit
+from gateway.ops.operators import Role
 from tests.e2e.process import LIMIT_S, make_store, node, piaohao
 from tests.faults.disk import HANGS_S, Disk, Kind
 from tests.gateway.ops.operators import ready_at
+from tests.gateway.ops.tampering import Rows, tamper
+
+
+def drop_newest(rows: Rows) -> None:
+    del rows[max(rows)]
+
 
 ACCOUNT = {"account_no": "A1", "currency": "USD"}
 
@@ -62,3 +76,50 @@ async def test_ops_port_beyond_loopback_is_refused(tmp_path: Path) -> None:
         "piaohao: --ops-listen '0.0.0.0:9090': operators are served on loopback only, for example "
         "127.0.0.1:9090; reach it from elsewhere through ssh -L\n"
     )
+
+
+@pytest.mark.one_shard
+async def test_operator_is_taken_on_logs_in_and_is_written_down(tmp_path: Path) -> None:
+    """The first admin before the node runs, another one while it does; the log verifies in either
+    case, and shows who has cut it short to whoever kept its head."""
+    data, key, secret = tmp_path / "bank", tmp_path / "master.key", tmp_path / "password"
+    await make_store(data)
+    new_master_key().write(key)
+    private_files.write_new(secret, b"a password of some length\n")
+    given = ("--data", data, "--password-file", secret, "--master-key", key, "--json")
+    run = await piaohao("operator", "add", "li.wei", "--role", "admin", *given)
+    assert run.returncode == 0, run.stderr
+    codes = pyotp.parse_uri(json.loads(run.stdout)["totp_uri"])
+    assert isinstance(codes, pyotp.TOTP)
+    options = ("--ops-listen", "127.0.0.1:0", "--master-key", str(key))
+    async with (
+        node(data, *options) as running,
+        httpx2.AsyncClient(timeout=LIMIT_S, base_url=running.ops_address) as client,
+    ):
+        # Over the control socket, as the command line does it.
+        second = AddOperator("zhao.liu", Role.VIEWER, "no hash", b"")
+        await trio.to_thread.run_sync(administer, data, second)
+        login = {"name": "li.wei", "password": "a password of some length", "code": codes.now()}
+        begun = await client.post("/ops/sessions", json=login)
+        assert begun.status_code == 201, begun.text
+        headers = {"authorization": f"Bearer {begun.json()['token']}"}
+        listed = await client.get("/ops/operators", headers=headers)
+        assert [each["name"] for each in listed.json()["operators"]] == ["li.wei", "zhao.liu"]
+        page = (await client.get("/ops/audit", headers=headers)).json()
+        shell = f"shell/uid-{os.getuid()}"
+        assert [(each["operator"], each["action"]) for each in page["items"]] == [
+            ("li.wei", "list_operators"),
+            ("li.wei", "log_in"),
+            (shell, "add_operator"),
+            (shell, "add_operator"),
+        ]
+        live = await trio.to_thread.run_sync(administer, data, VerifyAudit())
+        assert (live["ok"], live["rows"]) == (True, 5)
+        assert await running.end() == 0
+    assert administer(data, VerifyAudit()) == live
+    tamper(data / "ops", drop_newest)
+    kept = f"5:{live['head']}"
+    run = await piaohao("audit", "verify", "--data", data, "--kept", kept, "--json")
+    found = json.loads(run.stdout)
+    assert (run.returncode, found["ok"], found["rows"]) == (1, False, 4)
+    assert found["fault"] == "there were 5 entries once, and 4 are left"

@@ -1,0 +1,151 @@
+"""The audit log: what operators have seen and done, each entry chained to the one before.
+
+    chain(n) = SHA-256(chain(n - 1) ‖ entry(n)),  chain(0) = 32 zero bytes
+
+Entries are numbered from 1 without a gap. Whoever changes one, takes one out or puts one in has to
+make all later ones anew, and ends with another head: so an auditor who has kept a number and its
+head (`Audited`) finds it, and whoever has not trusts the file. The same holds for the journal
+(`storage.journal`).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from storage.cabinet import Writing
+from storage.errors import CorruptRowError
+from storage.row import AUDIT
+from storage.store import Snapshot
+
+START: Final = bytes(32)
+_CHAIN_BYTES: Final = 32
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """One entry.
+
+    Attributes:
+        sequence: its number.
+        at_ns: when, by the node's clock.
+        operator: who; `shell/uid-…` for whoever had the data folder itself.
+        role: in which role; empty for a shell, and where it is not known who it was.
+        action: the row of the table, or the command.
+        subject: what it was about: path and query, or a name.
+        reason: what the operator gave for it.
+        outcome: the status, or the code that refused it.
+    """
+
+    sequence: int
+    at_ns: int
+    operator: str
+    role: str
+    action: str
+    subject: str
+    reason: str
+    outcome: str
+
+
+class Audited(Struct, frozen=True):
+    """What a verification has found.
+
+    Attributes:
+        rows: entries that there are, or that are sound before the first that is not.
+        head: the chain over them, in hexadecimal.
+        fault: what is wrong, empty where nothing is.
+    """
+
+    ok: bool
+    rows: int
+    head: str
+    fault: str = ""
+
+
+class Kept(Struct, frozen=True):
+    """A number and the head that the log had there, from an earlier verification."""
+
+    rows: int
+    head: str
+
+
+_decode: Final = msgspec.msgpack.Decoder(Entry).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def append(
+    writing: Writing,
+    at_ns: int,
+    operator: str,
+    role: str,
+    action: str,
+    *,
+    subject: str = "",
+    reason: str = "",
+    outcome: str = "OK",
+) -> Entry:
+    """Write the next entry, within a transaction that may hold what it speaks of."""
+    last = next(writing.scan(AUDIT, reverse=True), None)
+    before, sequence = START, 1
+    if last is not None:
+        before, sequence = last[1][:_CHAIN_BYTES], int.from_bytes(last[0], "big") + 1
+    entry = Entry(sequence, at_ns, operator, role, action, subject, reason, outcome)
+    content = _encode(entry)
+    writing.put(AUDIT, _key(sequence), _chained(before, content) + content)
+    return entry
+
+
+def entries(snapshot: Snapshot, below: int) -> Iterator[Entry]:
+    """Yield entries, newest first, from the one before number `below`."""
+    for _, payload in snapshot.scan(AUDIT, b"", _key(below), reverse=True):
+        yield _decode(payload[_CHAIN_BYTES:])
+
+
+def verify(snapshot: Snapshot, kept: Kept | None = None) -> Audited:
+    """Check every entry and the chain; may run in any thread.
+
+    Args:
+        kept: from an earlier verification: the log has to have passed through there.
+    """
+    chain, rows = START, 0
+    if kept is not None and kept.rows == 0 and kept.head != START.hex():
+        return Audited(False, 0, chain.hex(), _OTHER.format(0))
+    try:
+        for key, payload in snapshot.scan(AUDIT):
+            fault = _fault(rows + 1, key, payload, chain)
+            if fault:
+                return Audited(False, rows, chain.hex(), fault)
+            chain, rows = payload[:_CHAIN_BYTES], rows + 1
+            if kept is not None and kept.rows == rows and kept.head != chain.hex():
+                return Audited(False, rows, chain.hex(), _OTHER.format(rows))
+    except CorruptRowError as error:
+        return Audited(False, rows, chain.hex(), f"after entry {rows}: {error}")
+    if kept is not None and kept.rows > rows:
+        fault = f"there were {kept.rows} entries once, and {rows} are left"
+        return Audited(False, rows, chain.hex(), fault)
+    return Audited(True, rows, chain.hex())
+
+
+_OTHER: Final = "up to entry {} it is not the log that it was"
+
+
+def _fault(sequence: int, key: bytes, payload: bytes, before: bytes) -> str:
+    if key != _key(sequence):
+        return f"entry {sequence} is missing"
+    content = payload[_CHAIN_BYTES:]
+    if _chained(before, content) != payload[:_CHAIN_BYTES]:
+        return f"entry {sequence} does not fit the chain"
+    try:
+        entry = _decode(content)
+    except msgspec.DecodeError as error:
+        return f"entry {sequence} cannot be read: {error}"
+    return "" if entry.sequence == sequence else f"entry {sequence} says that it is another"
+
+
+def _chained(before: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(before + content).digest()
+
+
+def _key(sequence: int) -> bytes:
+    return sequence.to_bytes(8, "big")

@@ -1,0 +1,140 @@
+"""Logins: from name, password and one-time code to a session, and what wrong tries come to.
+
+    tries 0 … 9 ─ wrong ─► one more; the tenth ─► locked for 30 minutes ─► tries 0
+         └─────── right ─► tries 0, a session
+
+One is tried at a time, so that as many are counted as were made, and a guess costs its hash; few
+wait their turn, and the others are refused. A name that nobody has is treated as any other, so that
+nobody learns which there are. Each try is an entry of the audit log in the transaction that counts
+it; while a name is locked nothing is tried, and nothing is written.
+"""
+
+import logging
+import math
+from collections import OrderedDict
+from functools import partial
+from typing import Final
+
+import trio
+from msgspec.structs import replace
+
+from gateway.ca.master_key import MasterKey
+from gateway.ops import audit_log, passwords
+from gateway.ops.errors import OpsCode, OpsError
+from gateway.ops.office import Office
+from gateway.ops.operators import Operator, Role, encode, operator_of
+from gateway.ops.sessions import Begun, Sessions
+from storage.cabinet import Writing
+from storage.errors import StorageError
+from storage.row import OPERATORS
+
+log = logging.getLogger("piaohao.ops")
+
+TRIES_MAX: Final = 10
+LOCKED_NS: Final = 30 * 60 * 1_000_000_000
+WAITING_MAX: Final = 8
+"""Logins that wait for the one that is tried: a second's work."""
+STRANGERS_MAX: Final = 1_000
+"""Names that nobody has whose tries are remembered; the longest untried is forgotten first."""
+
+
+class Logins:
+    """Lets operators in.
+
+    Args:
+        office: has their rows.
+        sessions: gets those who are let in.
+        master_key: opens the secrets of one-time codes; without, nobody who needs one is let in.
+    """
+
+    def __init__(self, office: Office, sessions: Sessions, master_key: MasterKey | None) -> None:
+        self._office = office
+        self._sessions = sessions
+        self._master_key = master_key
+        self._one = trio.Lock()
+        self._strangers: OrderedDict[str, Operator] = OrderedDict()
+
+    async def log_in(self, name: str, password: str, code: str) -> Begun:
+        """Return a new session.
+
+        Raises:
+            OpsError: LOGIN_REFUSED, LOGIN_LOCKED, LOGINS_BUSY, AUDIT_UNAVAILABLE.
+        """
+        if self._one.statistics().tasks_waiting >= WAITING_MAX:
+            raise OpsError(OpsCode.LOGINS_BUSY, retry_after_s=1)
+        async with self._one:
+            # Whoever leaves now has been counted all the same: threads are not cancelled.
+            try:
+                operator = await trio.to_thread.run_sync(self._try, name, password, code)
+            except StorageError as error:
+                log.critical("nobody can log in: %s", error)
+                raise OpsError(OpsCode.AUDIT_UNAVAILABLE) from None
+        return self._sessions.begin(operator.name, operator.role, self._office.now_ns())
+
+    def _try(self, name: str, password: str, code: str) -> Operator:
+        now_ns = self._office.now_ns()
+        held = self._office.operator(name)
+        operator = held or self._strangers.get(name) or _stranger(name)
+        if operator.locked_until_ns > now_ns:
+            log.warning("a login is locked, and was tried")
+            left_s = math.ceil((operator.locked_until_ns - now_ns) / 1e9)
+            raise OpsError(OpsCode.LOGIN_LOCKED, retry_after_s=left_s)
+        nobodys = passwords.nobodys_hash()  # made once, and not by whoever has the first wrong name
+        right = passwords.fits(operator.password_hash or nobodys, password)
+        step = self._step(operator, code, now_ns)
+        right = right and step is not None and not operator.disabled
+        counted = self._office.cabinet.write(
+            partial(_count, operator, step if right else None, now_ns, held is not None)
+        )
+        if held is None:
+            self._strangers[name] = counted
+            self._strangers.move_to_end(name)
+            while len(self._strangers) > STRANGERS_MAX:
+                self._strangers.popitem(last=False)
+        if not right:
+            raise OpsError(OpsCode.LOGIN_REFUSED)
+        return counted
+
+    def _step(self, operator: Operator, code: str, now_ns: int) -> int | None:
+        """Return the step whose one-time code was given, None where it is wrong; viewers need
+        none, and the step that they have is as good as any."""
+        if operator.role is Role.VIEWER:
+            return operator.totp_step
+        if self._master_key is None:
+            log.warning("no operator with one-time codes can log in: the node has no master key")
+            return None
+        secret = passwords.opened(self._master_key, operator.name, operator.totp_sealed)
+        if secret is None:
+            log.error("the one-time codes of %s are under another master key", operator.name)
+            return None
+        return passwords.step_of(secret, code, now_ns, operator.totp_step)
+
+
+def _stranger(name: str) -> Operator:
+    """Return whom a name stands for that nobody has."""
+    return Operator(name, Role.VIEWER, "", b"", created_ns=0, disabled=True)
+
+
+def _count(
+    operator: Operator, step: int | None, now_ns: int, known: bool, writing: Writing
+) -> Operator:
+    """Write what came of a try; returns the operator as it is now.
+
+    Args:
+        step: of the one-time code; None where the try was wrong.
+        known: there is an operator of that name.
+    """
+    # A shell may have changed the row while the password was hashed.
+    now = (operator_of(writing, operator.name) or operator) if known else operator
+    if step is not None:
+        now, outcome = replace(now, tries=0, locked_until_ns=0, totp_step=step), "OK"
+    elif now.tries + 1 < TRIES_MAX:
+        now, outcome = replace(now, tries=now.tries + 1), str(OpsCode.LOGIN_REFUSED)
+    else:
+        now = replace(now, tries=0, locked_until_ns=now_ns + LOCKED_NS)
+        outcome = str(OpsCode.LOGIN_LOCKED)
+    if known:
+        writing.put(OPERATORS, now.name.encode(), encode(now))
+    role = str(now.role) if known else ""
+    audit_log.append(writing, now_ns, now.name, role, "log_in", outcome=outcome)
+    return now

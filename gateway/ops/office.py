@@ -1,0 +1,198 @@
+"""The office: the cabinet of one data folder, and what whoever has the folder does with it.
+
+Operators are taken on, sent away and helped by commands in a shell (`piaohao operator`), whether a
+node runs or not; whoever can read the data folder could read everything anyway. Each change is one
+transaction with its entry in the audit log. Nothing here waits or knows of sessions: calls are made
+in threads, or where nobody else waits.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.exits import INPUT, CommandError
+from gateway.ops import audit_log
+from gateway.ops.audit_log import Audited, Kept
+from gateway.ops.operators import Operator, Role, all_operators, encode, operator_of
+from storage.cabinet import FOLDER, Cabinet, Writing
+from storage.row import OPERATORS
+
+OPERATORS_MAX: Final = 1_000
+
+
+class Administration(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
+    """Base of what a shell asks for."""
+
+
+class AddOperator(Administration, frozen=True, tag="add_operator"):
+    """Take an operator on; what was secret of it is hashed or encrypted already."""
+
+    name: str
+    role: Role
+    password_hash: str
+    totp_sealed: bytes
+
+
+class ResetOperator(Administration, frozen=True, tag="reset_operator"):
+    """Give an operator a new password and a new secret; locks and sessions end."""
+
+    name: str
+    password_hash: str
+    totp_sealed: bytes
+
+
+class DisableOperator(Administration, frozen=True, tag="disable_operator"):
+    """Let an operator in no more; sessions end. `ResetOperator` takes it back."""
+
+    name: str
+
+
+class ListOperators(Administration, frozen=True, tag="list_operators"):
+    """List all operators."""
+
+
+class VerifyAudit(Administration, frozen=True, tag="verify_audit"):
+    """Check the audit log."""
+
+    kept: Kept | None = None
+
+
+Asked = AddOperator | ResetOperator | DisableOperator | ListOperators | VerifyAudit
+
+
+class OperatorView(Struct, frozen=True, tag_field="object", tag="operator"):
+    """An operator as others may see it.
+
+    Attributes:
+        locked_until_ns: until when nothing is tried, 0 for not.
+    """
+
+    name: str
+    role: Role
+    created_ns: int
+    one_time_codes: bool
+    locked_until_ns: int
+    disabled: bool
+
+
+class OperatorList(Struct, frozen=True):
+    """All operators, by name."""
+
+    operators: list[OperatorView]
+
+
+class Office:
+    """The office of one data folder; the cabinet is opened when it is first needed.
+
+    Args:
+        data: the folder, whose lock the caller holds.
+        now_ns: the clock.
+    """
+
+    def __init__(self, data: Path, now_ns: Callable[[], int]) -> None:
+        self.now_ns = now_ns
+        self._path = data / FOLDER
+        self._cabinet: Cabinet | None = None
+
+    @property
+    def cabinet(self) -> Cabinet:
+        """The cabinet.
+
+        Raises:
+            StorageError: it cannot be opened.
+        """
+        if self._cabinet is None:
+            self._cabinet = Cabinet(self._path)
+        return self._cabinet
+
+    def close(self) -> None:
+        """Close the cabinet if it is open."""
+        if self._cabinet is not None:
+            self._cabinet.close()
+            self._cabinet = None
+
+    def operator(self, name: str) -> Operator | None:
+        """Return an operator as stored, None where there is nobody of that name."""
+        snapshot = self.cabinet.snapshot()
+        try:
+            return operator_of(snapshot, name)
+        finally:
+            snapshot.close()
+
+    def administer(self, asked: Asked, shell: str) -> OperatorView | OperatorList | Audited:
+        """Do what a shell asks for; in a thread where others wait.
+
+        Args:
+            shell: who asks, as the audit log is to have it.
+
+        Raises:
+            CommandError: there is somebody of that name already, or nobody.
+            StorageError: it could not be made durable.
+        """
+        if isinstance(asked, ListOperators | VerifyAudit):
+            snapshot = self.cabinet.snapshot()
+            try:
+                if isinstance(asked, VerifyAudit):
+                    return audit_log.verify(snapshot, asked.kept)
+                return OperatorList([view_of(each) for each in all_operators(snapshot)])
+            finally:
+                snapshot.close()
+        now_ns = self.now_ns()
+
+        def change(writing: Writing) -> Operator:
+            changed = _changed(writing, asked, now_ns)
+            writing.put(OPERATORS, changed.name.encode(), encode(changed))
+            action = str(type(asked).__struct_config__.tag)
+            subject = f"{changed.name}, {changed.role}"
+            audit_log.append(writing, now_ns, shell, "", action, subject=subject)
+            return changed
+
+        return view_of(self.cabinet.write(change))
+
+
+def shell_of(user: int) -> str:
+    """Return how the audit log names whoever has a shell and may open the data folder."""
+    return f"shell/uid-{user}"
+
+
+def view_of(operator: Operator) -> OperatorView:
+    """Return what may be seen of an operator."""
+    return OperatorView(
+        operator.name,
+        operator.role,
+        operator.created_ns,
+        bool(operator.totp_sealed),
+        operator.locked_until_ns,
+        operator.disabled,
+    )
+
+
+def _changed(
+    writing: Writing, asked: AddOperator | ResetOperator | DisableOperator, now_ns: int
+) -> Operator:
+    held = operator_of(writing, asked.name)
+    if isinstance(asked, AddOperator):
+        if held is not None:
+            raise CommandError(INPUT, f"there is an operator {asked.name} already")
+        if writing.count(OPERATORS) >= OPERATORS_MAX:
+            raise CommandError(INPUT, f"there are {OPERATORS_MAX} operators already")
+        return Operator(
+            asked.name, asked.role, asked.password_hash, asked.totp_sealed, created_ns=now_ns
+        )
+    if held is None:
+        raise CommandError(INPUT, f"there is no operator {asked.name}")
+    if isinstance(asked, DisableOperator):
+        return replace(held, disabled=True, sessions_after_ns=now_ns)
+    return replace(
+        held,
+        password_hash=asked.password_hash,
+        totp_sealed=asked.totp_sealed,
+        totp_step=0,
+        tries=0,
+        locked_until_ns=0,
+        sessions_after_ns=now_ns,
+        disabled=False,
+    )

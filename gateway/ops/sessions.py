@@ -1,0 +1,107 @@
+"""Sessions: who has logged in, by a token that only they have.
+
+    begun ─► over: its operator ends it; it is idle for 30 minutes, or 12 hours old; its operator's
+                   row changes (reset, disabled, another role); the node ends
+
+They are in memory alone, by the token's hash: nothing on disk lets anybody in, a restart ends all,
+and each can be ended at once. They are few: an operator's ninth takes the place of its oldest.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.ops.operators import RIGHTS, Operator, Right, Role
+
+IDLE_NS: Final = 30 * 60 * 1_000_000_000
+LONGEST_NS: Final = 12 * 3_600 * 1_000_000_000
+PER_OPERATOR_MAX: Final = 8
+_TOKEN_BYTES: Final = 32
+
+
+class Session(Struct):
+    """A session.
+
+    Attributes:
+        used_ns: when it was last asked for something.
+    """
+
+    operator: str
+    role: Role
+    begun_ns: int
+    used_ns: int
+
+    def may(self, right: Right) -> bool:
+        """Return whether its role allows this."""
+        return right in RIGHTS[self.role]
+
+    def ends_ns(self) -> int:
+        """Return when it is over if nothing more is asked for."""
+        return min(self.begun_ns + LONGEST_NS, self.used_ns + IDLE_NS)
+
+
+class Begun(Struct, frozen=True):
+    """A session that has just begun, and its token, which is told once."""
+
+    token: str
+    session: Session
+
+
+class Sessions:
+    """The sessions of one node.
+
+    Args:
+        operator_of: returns an operator as its row is now.
+    """
+
+    def __init__(self, operator_of: Callable[[str], Operator | None]) -> None:
+        self._operator_of = operator_of
+        self._by_hash: dict[bytes, Session] = {}
+
+    def begin(self, operator: str, role: Role, now_ns: int) -> Begun:
+        """Begin a session of an operator who has proved who they are."""
+        self._by_hash = {
+            key: each for key, each in self._by_hash.items() if now_ns < each.ends_ns()
+        }
+        theirs = [key for key, each in self._by_hash.items() if each.operator == operator]
+        for key in theirs[: max(0, len(theirs) - PER_OPERATOR_MAX + 1)]:
+            del self._by_hash[key]
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        session = Session(operator, role, now_ns, now_ns)
+        self._by_hash[_hash(token)] = session
+        return Begun(token, session)
+
+    def find(self, token: str, now_ns: int) -> Session | None:
+        """Return the session of a token, None where there is none, or it is over.
+
+        Raises:
+            StorageError: its operator's row cannot be read.
+        """
+        key = _hash(token)
+        session = self._by_hash.get(key)
+        if session is None:
+            return None
+        operator = self._operator_of(session.operator)
+        stands = (
+            operator is not None
+            and not operator.disabled
+            and operator.role is session.role
+            and session.begun_ns > operator.sessions_after_ns
+        )
+        if not stands or now_ns >= session.ends_ns():
+            del self._by_hash[key]
+            return None
+        session.used_ns = now_ns
+        return session
+
+    def end(self, token: str) -> None:
+        """End a session, if it is there."""
+        self._by_hash.pop(_hash(token), None)
+
+
+def _hash(token: str) -> bytes:
+    # Looked up by its hash, a token is not compared character by character with those there are.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

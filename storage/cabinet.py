@@ -1,0 +1,127 @@
+"""The cabinet: a small store beside the shards, for what belongs to the house and not to the bank.
+
+It holds operators and their audit log (`gateway.ops`). It is an LMDB environment of its own, so
+that whoever looks never waits for payments, nor payments for them. Synced in full as every store
+is; one process has it open, whoever holds the data folder's lock. A write is one transaction in one
+thread, durable when it returns; after one that failed nothing more is written until it is opened
+again (see `storage.lmdb_store`).
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import lmdb
+
+from storage.errors import CorruptRowError, StorageError, StoreVersionError
+from storage.lmdb_store import FORMAT_KEY, MAP_BYTES, LmdbSnapshot
+from storage.row import CABINET_TABLES, META, seal
+
+FOLDER: Final = "ops"
+"""Its name in a data folder."""
+_FORMAT: Final = b"piaohao cabinet 1"
+
+T = TypeVar("T")
+
+
+class Writing(LmdbSnapshot):
+    """A write transaction: what is put shows in what is read."""
+
+    __slots__ = ()
+
+    def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    def put(self, table: str, key: bytes, payload: bytes) -> None:
+        """Write a row, whether it is there or not."""
+        self._txn.put(key, seal(table, key, payload), db=self._tables[table])
+
+
+class Cabinet:
+    """A cabinet, made if it is not there.
+
+    Args:
+        path: its folder; only its owner may enter.
+
+    Raises:
+        StorageError: it cannot be opened or made.
+        StoreVersionError: it is of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._failed = False
+        try:
+            path.mkdir(0o700, exist_ok=True)
+            self._env = lmdb.open(
+                str(path), map_size=MAP_BYTES, max_dbs=len(CABINET_TABLES), mode=0o600
+            )
+        except (OSError, lmdb.Error) as error:
+            raise StorageError(f"cannot open {path}: {error}") from error
+        try:
+            self._tables = {table: self._env.open_db(table.encode()) for table in CABINET_TABLES}
+            self._check_format()
+        except lmdb.Error as error:
+            self._env.close()
+            raise StorageError(f"cannot use {path}: {error}") from error
+        except StorageError:
+            self._env.close()
+            raise
+
+    def _check_format(self) -> None:
+        snapshot = self.snapshot()
+        try:
+            found = snapshot.get(META, FORMAT_KEY)
+        finally:
+            snapshot.close()
+        if found is None:
+            self.write(lambda writing: writing.put(META, FORMAT_KEY, _FORMAT))
+        elif found != _FORMAT:
+            raise StoreVersionError(f"{self.path} is of another version than this program")
+
+    def snapshot(self) -> LmdbSnapshot:
+        """Open a read transaction. Short ones only, and never across an `await`."""
+        return LmdbSnapshot(self._env, self._tables)
+
+    def write(self, change: Callable[[Writing], T]) -> T:
+        """Change something in one transaction; returns what `change` returned, once durable.
+
+        Args:
+            change: called in this thread; if it raises nothing is changed.
+
+        Raises:
+            StorageError: it could not be made durable, or an earlier change could not.
+        """
+        with self._lock:
+            if self._failed:
+                raise StorageError(f"{self.path}: an earlier write failed; start the node again")
+            try:
+                txn = self._env.begin(write=True)
+            except lmdb.Error as error:
+                raise StorageError(f"{self.path}: {error}") from error
+            try:
+                result = change(Writing(txn, self._tables))
+            except CorruptRowError:
+                self._failed = True
+                txn.abort()
+                raise
+            except lmdb.Error as error:
+                txn.abort()
+                raise StorageError(f"{self.path}: {error}") from error
+            except BaseException:
+                txn.abort()
+                raise
+            try:
+                txn.commit()
+            except lmdb.Error as error:
+                # LMDB lets a later commit succeed after a failed sync, which would hide the hole.
+                self._failed = True
+                raise StorageError(f"{self.path}: {error}") from error
+            return result
+
+    def close(self) -> None:
+        """Close it."""
+        self._env.close()

@@ -1,0 +1,208 @@
+"""Access: who may ask for what, and that nothing is seen or done without an entry of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pyotp
+import pytest
+import trio
+
+from gateway.ca.master_key import MasterKey, new_master_key
+from gateway.operator import administer
+from gateway.ops import passwords
+from gateway.ops.errors import OPS_CODES, OpsCode
+from gateway.ops.office import AddOperator, DisableOperator
+from gateway.ops.operators import RIGHTS, Role
+from gateway.ops.row import Row
+from gateway.ops.table import ROWS
+from storage.cabinet import Cabinet
+from storage.errors import StorageError
+from tests.gateway.ops.house import PASSWORD, QUICK
+from tests.gateway.ops.operators import Ops, watched
+
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
+GUARDED = [row for row in ROWS if row.right is not None]
+PATHS = {row.name: row.path for row in GUARDED}
+
+
+class Guarded:
+    """A node with an operator of each role, of the same name.
+
+    Attributes:
+        tokens: role → token of a session.
+    """
+
+    def __init__(self, ops: Ops, data: Path, master_key: MasterKey) -> None:
+        self.ops = ops
+        self.data = data
+        self.master_key = master_key
+        self.tokens: dict[Role, str] = {}
+
+    async def shell(self, asked: Any) -> Any:
+        """Do something as a shell does, over the control socket."""
+        return await trio.to_thread.run_sync(administer, self.data, asked)
+
+    async def take_on(self, role: Role) -> None:
+        """Take an operator on and log in."""
+        name, secret, sealed = str(role), passwords.new_secret(), b""
+        if role is not Role.VIEWER:
+            sealed = passwords.sealed(self.master_key, name, secret)
+        await self.shell(AddOperator(name, role, QUICK.hash(PASSWORD), sealed))
+        given = {"name": name, "password": PASSWORD}
+        if sealed:
+            given["code"] = pyotp.TOTP(secret).now()
+        answer = await self.ops.client.post(f"{self.address}/ops/sessions", json=given)
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["session"]["rights"] == sorted(RIGHTS[role])
+        self.tokens[role] = answer.json()["token"]
+
+    @property
+    def address(self) -> str:
+        """Where the ops listener is."""
+        assert self.ops.running.ops_address is not None
+        return self.ops.running.ops_address
+
+    async def ask(self, row: Row, role: Role | None, query: str = "") -> httpx2.Response:
+        """Ask for a row in a role, or in none."""
+        headers = {} if role is None else {"authorization": f"Bearer {self.tokens[role]}"}
+        address = f"{self.address}{row.path}{query}"
+        return await self.ops.client.request(row.method, address, headers=headers)
+
+    async def entries(self, query: str = "") -> list[dict[str, Any]]:
+        """Return the audit log's newest entries, oldest of them first."""
+        page = await self.ask(row_of("list_audit_entries"), Role.AUDITOR, query)
+        items: list[dict[str, Any]] = page.json()["items"]
+        return items[::-1]
+
+
+def row_of(name: str) -> Row:
+    return next(row for row in ROWS if row.name == name)
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
+    master_key = new_master_key()
+    async with watched(tmp_path, master_key=master_key) as ops:
+        made = Guarded(ops, tmp_path, master_key)
+        for role in Role:
+            await made.take_on(role)
+        yield made
+
+
+async def test_each_row_is_answered_to_roles_that_have_its_right_alone(guarded: Guarded) -> None:
+    """Whoever is refused for a role is in the log as well."""
+    for row in GUARDED:
+        if row.name == "log_out":
+            continue
+        for role in Role:
+            answer = await guarded.ask(row, role)
+            allowed = row.right in RIGHTS[role]
+            assert answer.status_code == (200 if allowed else 403), (row.name, role)
+            outcome = "200" if allowed else OpsCode.RIGHT_MISSING
+            if not allowed:
+                assert answer.json()["code"] == outcome
+            *_, entry = await guarded.entries("?limit=5")
+            assert (entry["operator"], entry["role"]) == (role, role)
+            assert (entry["action"], entry["subject"]) == (row.name, row.path)
+            assert entry["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer"},
+        {"authorization": "Basic dmlld2VyOnB3"},
+        {"authorization": f"Bearer {'A' * 43}"},
+        {"authorization": f"Bearer {'A' * 5_000}"},
+        {"cookie": "token=x"},
+    ],
+)
+async def test_without_a_session_there_is_nothing_to_see(
+    guarded: Guarded, headers: dict[str, str]
+) -> None:
+    for row in GUARDED:
+        answer = await guarded.ops.client.request(
+            row.method, f"{guarded.address}{row.path}", headers=headers
+        )
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == OpsCode.NO_SESSION
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_token_is_worth_nothing_after_logging_out_or_being_sent_away(
+    guarded: Guarded,
+) -> None:
+    who = row_of("get_session")
+    assert (await guarded.ask(row_of("log_out"), Role.VIEWER)).status_code == 200
+    assert (await guarded.ask(who, Role.VIEWER)).status_code == 401
+    await guarded.shell(DisableOperator("operator"))
+    assert (await guarded.ask(who, Role.OPERATOR)).status_code == 401
+    assert (await guarded.ask(who, Role.AUDITOR)).status_code == 200
+    actions = [(each["operator"][:5], each["action"]) for each in await guarded.entries("?limit=3")]
+    assert actions[:2] == [("viewe", "log_out"), ("shell", "disable_operator")]
+
+
+async def test_what_cannot_be_written_down_is_not_shown(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(Cabinet, "write", fails)
+    for row in GUARDED:  # logging out comes before what goes by the same session
+        if row.name == "log_out":
+            continue
+        answer = await guarded.ask(row, Role.ADMIN)
+        assert (answer.status_code, answer.json()["code"]) == (503, OpsCode.AUDIT_UNAVAILABLE)
+        assert "items" not in answer.text
+    assert (await guarded.ops.get("/readyz"))[0] == 200, "nobody who pays is concerned"
+
+
+async def test_log_is_read_page_by_page_without_a_gap(guarded: Guarded) -> None:
+    who = row_of("get_session")
+    for _ in range(12):
+        await guarded.ask(who, Role.VIEWER)
+    listing = row_of("list_audit_entries")
+    newest = (await guarded.ask(listing, Role.AUDITOR, "?limit=1")).json()
+    seen, cursor = [], newest["items"][0]["sequence"] + 1
+    while cursor is not None:
+        query = f"?limit=5&cursor={cursor}"
+        page = (await guarded.ask(listing, Role.AUDITOR, query)).json()
+        seen += [each["sequence"] for each in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == list(range(newest["items"][0]["sequence"], 0, -1))
+    own = (await guarded.ask(listing, Role.AUDITOR, "?operator=viewer&limit=200")).json()
+    assert [each["action"] for each in own["items"]] == ["get_session"] * 12 + ["log_in"]
+
+
+async def test_refused_requests_are_written_with_their_code(guarded: Guarded) -> None:
+    """Also what is no request at all: somebody has tried something."""
+    asked = "?limit=0&operator=%E6%9D%8E"
+    answer = await guarded.ask(row_of("list_audit_entries"), Role.AUDITOR, asked)
+    assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_REQUEST")
+    (entry,) = await guarded.entries("?limit=1")
+    assert (entry["outcome"], entry["subject"]) == ("INVALID_REQUEST", f"/ops/audit{asked}")
+
+
+async def test_log_of_everything_verifies_and_has_no_secret(guarded: Guarded) -> None:
+    wrong = {"name": "admin", "password": "a wrong password", "code": "000000"}
+    for given in (wrong, {**wrong, "name": "zhao.liu"}):
+        answer = await guarded.ops.client.post(f"{guarded.address}/ops/sessions", json=given)
+        assert (answer.status_code, answer.json()["code"]) == (401, OpsCode.LOGIN_REFUSED)
+    text = (await guarded.ask(row_of("list_audit_entries"), Role.ADMIN, "?limit=200")).text
+    for secret in (PASSWORD, "a wrong password", *guarded.tokens.values()):
+        assert secret not in text
+    found = (await guarded.ask(row_of("verify_audit_log"), Role.AUDITOR)).json()
+    # Four taken on, four logins, two wrong ones, and the look at the list.
+    assert (found["ok"], found["rows"], found["fault"]) == (True, 11, "")
+
+
+def test_codes_of_the_ops_listener_are_on_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs/ops/README.md").read_text("utf-8")
+    for code, meaning in OPS_CODES.items():
+        assert f"| `{code}` | {meaning.status} | {meaning.title} | {meaning.advice} |" in page

@@ -1,0 +1,105 @@
+"""The cabinet: what is written is durable or not there, and after a failure nothing more is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from storage.cabinet import Cabinet, Writing
+from storage.errors import CorruptRowError, StorageError, StoreVersionError
+from storage.row import META, OPERATORS
+
+
+@pytest.fixture
+def cabinet(tmp_path: Path) -> Iterator[Cabinet]:
+    made = Cabinet(tmp_path / "ops")
+    yield made
+    made.close()
+
+
+def put(writing: Writing, value: bytes = b"1") -> None:
+    writing.put(OPERATORS, b"li.wei", value)
+
+
+def get(cabinet: Cabinet) -> bytes | None:
+    snapshot = cabinet.snapshot()
+    try:
+        return snapshot.get(OPERATORS, b"li.wei")
+    finally:
+        snapshot.close()
+
+
+def test_write_is_there_after_reopening(cabinet: Cabinet) -> None:
+    cabinet.write(put)
+    cabinet.close()
+    again = Cabinet(cabinet.path)
+    assert get(again) == b"1"
+    again.close()
+
+
+def test_change_that_raises_changes_nothing(cabinet: Cabinet) -> None:
+    def change(writing: Writing) -> None:
+        put(writing)
+        assert writing.get(OPERATORS, b"li.wei") == b"1"
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        cabinet.write(change)
+    assert get(cabinet) is None
+    cabinet.write(put)
+    assert get(cabinet) == b"1"
+
+
+class FailingCommit:
+    """An environment whose next commit fails as a disk's error has it."""
+
+    def __init__(self, env: lmdb.Environment) -> None:
+        self._env = env
+
+    def begin(self, write: bool) -> "FailingCommit":
+        self.txn = self._env.begin(write=write)
+        return self
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.txn, name)
+
+    def commit(self) -> None:
+        self.txn.abort()
+        raise lmdb.Error("Input/output error")
+
+
+def test_nothing_is_written_after_a_commit_that_failed(
+    cabinet: Cabinet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LMDB would let the next one succeed, over a hole."""
+    cabinet.write(put)
+    with monkeypatch.context() as patch:
+        patch.setattr(cabinet, "_env", FailingCommit(cabinet._env))
+        with pytest.raises(StorageError, match="Input/output error"):
+            cabinet.write(lambda writing: put(writing, b"2"))
+    with pytest.raises(StorageError, match="an earlier write failed"):
+        cabinet.write(lambda writing: put(writing, b"3"))
+    assert get(cabinet) == b"1"
+
+
+def test_damaged_row_met_in_a_write_ends_writing(cabinet: Cabinet) -> None:
+    with cabinet._env.begin(write=True) as txn:
+        txn.put(b"li.wei", b"\0\0\0\0damaged", db=cabinet._tables[OPERATORS])
+    with pytest.raises(CorruptRowError):
+        cabinet.write(lambda writing: writing.get(OPERATORS, b"li.wei"))
+    with pytest.raises(StorageError, match="an earlier write failed"):
+        cabinet.write(put)
+
+
+def test_cabinet_of_another_version_is_refused(cabinet: Cabinet) -> None:
+    cabinet.write(lambda writing: writing.put(META, b"format", b"piaohao cabinet 9"))
+    cabinet.close()
+    with pytest.raises(StoreVersionError, match="another version"):
+        Cabinet(cabinet.path)
+
+
+def test_place_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ops").write_text("no folder")
+    with pytest.raises(StorageError, match="cannot open"):
+        Cabinet(tmp_path / "ops")
