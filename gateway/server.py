@@ -222,6 +222,7 @@ def _ops(
     most = bounds.connections()
     sessions = Sessions(office.operator)
     desk = OpsDesk(
+        node,
         health,
         Metrics(NodeMetrics(node, stores, health, counter.served, front.census, most)),
         office,

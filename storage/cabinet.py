@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import lmdb
 
-from storage.errors import CorruptRowError, StorageError, StoreVersionError
+from storage.errors import CabinetError, CorruptRowError, StorageError, StoreVersionError
 from storage.lmdb_store import FORMAT_KEY, MAP_BYTES, LmdbSnapshot
 from storage.row import CABINET_TABLES, META, seal
 
@@ -46,7 +46,7 @@ class Cabinet:
         path: its folder; only its owner may enter.
 
     Raises:
-        StorageError: it cannot be opened or made.
+        CabinetError: it cannot be opened or made.
         StoreVersionError: it is of another version.
     """
 
@@ -60,13 +60,13 @@ class Cabinet:
                 str(path), map_size=MAP_BYTES, max_dbs=len(CABINET_TABLES), mode=0o600
             )
         except (OSError, lmdb.Error) as error:
-            raise StorageError(f"cannot open {path}: {error}") from error
+            raise CabinetError(f"cannot open {path}: {error}") from error
         try:
             self._tables = {table: self._env.open_db(table.encode()) for table in CABINET_TABLES}
             self._check_format()
         except lmdb.Error as error:
             self._env.close()
-            raise StorageError(f"cannot use {path}: {error}") from error
+            raise CabinetError(f"cannot use {path}: {error}") from error
         except StorageError:
             self._env.close()
             raise
@@ -93,15 +93,16 @@ class Cabinet:
             change: called in this thread; if it raises nothing is changed.
 
         Raises:
-            StorageError: it could not be made durable, or an earlier change could not.
+            CabinetError: it could not be made durable, or an earlier change could not.
+            CorruptRowError: a row of its own is damaged.
         """
         with self._lock:
             if self._failed:
-                raise StorageError(f"{self.path}: an earlier write failed; start the node again")
+                raise CabinetError(f"{self.path}: an earlier write failed; start the node again")
             try:
                 txn = self._env.begin(write=True)
             except lmdb.Error as error:
-                raise StorageError(f"{self.path}: {error}") from error
+                raise CabinetError(f"{self.path}: {error}") from error
             try:
                 result = change(Writing(txn, self._tables))
             except CorruptRowError:
@@ -110,7 +111,7 @@ class Cabinet:
                 raise
             except lmdb.Error as error:
                 txn.abort()
-                raise StorageError(f"{self.path}: {error}") from error
+                raise CabinetError(f"{self.path}: {error}") from error
             except BaseException:
                 txn.abort()
                 raise
@@ -119,7 +120,7 @@ class Cabinet:
             except lmdb.Error as error:
                 # LMDB lets a later commit succeed after a failed sync, which would hide the hole.
                 self._failed = True
-                raise StorageError(f"{self.path}: {error}") from error
+                raise CabinetError(f"{self.path}: {error}") from error
             return result
 
     def close(self) -> None:

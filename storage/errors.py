@@ -29,6 +29,10 @@ class CommitError(StorageError):
     """A commit did not succeed; whether it is durable is unknown until the store is reopened."""
 
 
+class CabinetError(StorageError):
+    """The cabinet cannot be used (`storage.cabinet`); the shards are not concerned."""
+
+
 class CorruptRowError(StorageError):
     """A row's bytes are not what was written.
 

@@ -29,7 +29,8 @@ from gateway.ops.row import Row
 from gateway.ops.sessions import Session
 from gateway.paths import Paths
 from storage.cabinet import Writing
-from storage.errors import StorageError
+from storage.errors import CabinetError, CorruptRowError, StorageError
+from storage.row import AUDIT, OPERATORS
 
 log = logging.getLogger("piaohao.ops")
 
@@ -84,15 +85,22 @@ class OpsCounter:
             return _response(place.refusal)
         try:
             visitor = Visitor() if row.right is None else self._visitor(request)
-            answer = await self._contained(place, row, visitor, request)
+            answer, reason = await self._contained(place, row, visitor, request)
             if visitor.session is not None:
-                await self._record(visitor.session, row, request, answer)
+                await self._record(visitor.session, row, request, reason, answer)
         except OpsError as error:
             answer = failed(error.problem)
         except StorageError as error:
-            log.critical("operators get nothing: %s", error)
-            answer = failed(OpsError(OpsCode.AUDIT_UNAVAILABLE).problem)
+            answer = self._unusable(error)
         return _response(answer)
+
+    def _unusable(self, error: StorageError) -> Answer:
+        """Return the answer where a store cannot be used; a shard's ends the node by its name."""
+        if isinstance(error, CabinetError) or _is_cabinets(error):
+            log.critical("operators get nothing: %s", error)
+            return failed(OpsError(OpsCode.AUDIT_UNAVAILABLE).problem)
+        self._desk.node.fail(error)
+        return failed(problem(FaultCode.INTERNAL, str(error)))
 
     def refuse(self, error: RequestError, *, head: bool = False) -> Response:
         """Return the answer to a request that nobody looks at."""
@@ -115,23 +123,28 @@ class OpsCounter:
 
     async def _contained(
         self, place: OpsPlace, row: Row, visitor: Visitor, request: Request
-    ) -> Answer:
-        """Return the answer to a visitor, whatever it is."""
+    ) -> tuple[Answer, str]:
+        """Return the answer to a visitor, whatever it is, and the reason that was given."""
+        reason = ""
         try:
             if row.right is not None and not _may(visitor, row.right):
-                return failed(OpsError(OpsCode.RIGHT_MISSING).problem)
-            return await row.handle(self._desk, visitor, _typed(row, place.named, request))
+                return failed(OpsError(OpsCode.RIGHT_MISSING).problem), reason
+            asked = _typed(row, place.named, request)
+            reason = getattr(asked, "reason", None) or ""
+            return await row.handle(self._desk, visitor, asked), reason
         except RequestError as error:
-            return failed(error.problem, error.allow)
+            return failed(error.problem, error.allow), reason
         except OpsError as error:
-            return failed(error.problem)
+            return failed(error.problem), reason
         except StorageError:
             raise
         except Exception:
             log.exception("%s failed", row.name)
-            return failed(problem(FaultCode.INTERNAL))
+            return failed(problem(FaultCode.INTERNAL)), reason
 
-    async def _record(self, session: Session, row: Row, request: Request, answer: Answer) -> None:
+    async def _record(
+        self, session: Session, row: Row, request: Request, reason: str, answer: Answer
+    ) -> None:
         """Write down what was asked for and what came of it; returns once it is durable.
 
         Raises:
@@ -146,9 +159,14 @@ class OpsCounter:
             session=session,
             action=row.name,
             subject=subject[:SUBJECT_MAX],
+            reason=reason,
             outcome=body.code if isinstance(body, Problem) else str(answer.status),
         )
         await trio.to_thread.run_sync(self._desk.office.cabinet.write, append)
+
+
+def _is_cabinets(error: StorageError) -> bool:
+    return isinstance(error, CorruptRowError) and error.table in (OPERATORS, AUDIT)
 
 
 def _may(visitor: Visitor, right: Right) -> bool:
@@ -156,12 +174,8 @@ def _may(visitor: Visitor, right: Right) -> bool:
     return visitor.session.may(right)
 
 
-def _append(
-    writing: Writing, *, at_ns: int, session: Session, action: str, subject: str, outcome: str
-) -> None:
-    audit_log.append(
-        writing, at_ns, session.operator, session.role, action, subject=subject, outcome=outcome
-    )
+def _append(writing: Writing, *, at_ns: int, session: Session, action: str, **said: str) -> None:
+    audit_log.append(writing, at_ns, session.operator, session.role, action, **said)
 
 
 def _typed(row: Row, named: dict[str, str], request: Request) -> Any:

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from engine.node import Node
 from gateway.ops.health import Health
 from gateway.ops.logins import Logins
 from gateway.ops.metrics import Metrics
@@ -13,12 +14,14 @@ class OpsDesk(Struct, frozen=True):
     """The node as operators see it.
 
     Attributes:
+        node: the engine.
         health: whether it can be used.
         metrics: its figures.
         office: operators and the audit log, as they are stored.
         logins, sessions: how operators get in, and who is.
     """
 
+    node: Node
     health: Health
     metrics: Metrics
     office: Office

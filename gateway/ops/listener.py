@@ -34,7 +34,7 @@ class OpsListener:
     async def run(
         self,
         *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled; started once connections are accepted."""
         await self._listener.run(task_status=task_status)

@@ -2,6 +2,13 @@
 
 from typing import Final
 
-from gateway.ops import audit_rows, probes, session_rows
+from gateway.ops import actor_row, audit_rows, dead_letters, probes, session_rows, shard_rows
 
-ROWS: Final = (*probes.ROWS, *session_rows.ROWS, *audit_rows.ROWS)
+ROWS: Final = (
+    *probes.ROWS,
+    *session_rows.ROWS,
+    *audit_rows.ROWS,
+    *shard_rows.ROWS,
+    *dead_letters.ROWS,
+    *actor_row.ROWS,
+)

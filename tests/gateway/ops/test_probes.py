@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,22 +21,6 @@ from storage.lmdb_store import LmdbStore
 from tests.gateway.ops.operators import LIMIT_S, Ops, ready_at, watched
 from tests.gateway.serving import GOOD, OPEN_MERCHANT, addressed, connect, read_answer
 from tests.shards import SHARDS
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Commits wait in their thread while the event is not set."""
-    goes_on = threading.Event()
-    goes_on.set()
-    commit = LmdbStore._commit
-
-    def held(self: LmdbStore, *arguments: object) -> object:
-        goes_on.wait()
-        return commit(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(LmdbStore, "_commit", held)
-    yield goes_on
-    goes_on.set()
 
 
 async def open_merchant(ops: Ops) -> None:
