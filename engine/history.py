@@ -1,13 +1,14 @@
 """A shard's last turns: a ring that costs one tuple a turn and answers "what happened here?".
 
-An entry holds the message itself, so that whoever looks can tell what it was about, and the token
-of the command that began its chain, so that all turns of a chain are found, on whichever shards.
+An entry holds the type of what was handled and not the message itself: messages are let go at once,
+so that what is allocated next is in the processor's cache already. The token of the command that
+began the chain leads to its other turns, on whichever shards.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.message import Token
 
@@ -27,8 +28,8 @@ class TurnTaken(NamedTuple):
     """The commit that holds its effects."""
 
 
-Taken = tuple[int, int, str, Any, str, int, Token | None]
-"""Begun, duration, address, message, outcome, commit, token of the chain: as the turn leaves it."""
+Taken = tuple[int, int, str, type, str, int, Token | None]
+"""Begun, duration, address, type of the message, outcome, commit, token of the chain."""
 
 
 class History(deque[Taken]):
@@ -42,20 +43,12 @@ class History(deque[Taken]):
         found = (turn for turn in reversed(self) if turn[2] == address)
         return [shown(turn) for turn in islice(found, limit)]
 
-    def tokens(self, address: str, about: Callable[[Any], bool]) -> set[Token]:
-        """Return the chains of which a turn of an actor had a message that `about` knows."""
-        return {
-            turn[6]
-            for turn in self
-            if turn[2] == address and turn[6] is not None and about(turn[3])
-        }
-
-    def chains(self, tokens: Collection[Token]) -> Iterator[Taken]:
+    def chains(self, tokens: Collection[Token]) -> Iterator[TurnTaken]:
         """Yield the turns of these chains, oldest first."""
-        return (turn for turn in self if turn[6] in tokens)
+        return (shown(turn) for turn in self if turn[6] in tokens)
 
 
 def shown(turn: Taken) -> TurnTaken:
     """Return a turn as operators see it."""
-    begun, duration, to, body, outcome, sequence, _ = turn
-    return TurnTaken(begun, duration, to, type(body).__name__, outcome, sequence)
+    begun, duration, to, type_, outcome, sequence, _ = turn
+    return TurnTaken(begun, duration, to, type_.__name__, outcome, sequence)

@@ -205,7 +205,7 @@ def inspect(shard: Shard, address: str) -> Inspection:
         waits_for=WaitsFor(
             commit=staged_seq if staged_seq > durable_seq else 0,
             chains=sum(ask.to == address and _under_way(ask) for ask in stage.asks.values()),
-            messages=[each.to for each in _messages(shard) if each.sender == address][:50],
+            messages=[each.to for each in waiting_messages(shard) if each.sender == address][:50],
             operator=address in stage.parking.by_actor,
         ),
         turns=stage.history.of(address, TURNS_MAX),
@@ -225,7 +225,7 @@ def vital_signs(shard: Shard, after: int = 0) -> VitalSigns:
     """
     stage, vitals = shard.stage, shard.vitals
     recent = [commit for commit in vitals.recent if commit.sequence > after]
-    ready = {ask.to for ask in shard.waiting()} | {each.to for each in _messages(shard)}
+    ready = {ask.to for ask in shard.waiting()} | {each.to for each in waiting_messages(shard)}
     turns = sorted(commit.turns for commit in recent)
     commit_ns = sorted(commit.total_ns for commit in recent)
     sync_ns = sorted(commit.sync_ns for commit in recent)
@@ -238,7 +238,7 @@ def vital_signs(shard: Shard, after: int = 0) -> VitalSigns:
         actors_quarantined=len(stage.parking.by_actor),
         waiting=shard.admission.waiting,
         unconfirmed=shard.admission.unconfirmed,
-        messages_under_way=sum(1 for _ in _messages(shard)),
+        messages_under_way=sum(1 for _ in waiting_messages(shard)),
         dates_closing=sorted(stage.closing),
         commits=vitals.commits,
         turns=vitals.turns,
@@ -253,7 +253,8 @@ def vital_signs(shard: Shard, after: int = 0) -> VitalSigns:
     )
 
 
-def _messages(shard: Shard) -> Iterator[Envelope]:
+def waiting_messages(shard: Shard) -> Iterator[Envelope]:
+    """Yield the messages that wait for their turn, those that come first first."""
     yield from (envelope for _, envelope in shard.stage.carried)
     yield from shard.stage.internal
     yield from (envelope for _, _, envelope in shard.stage.inbox if envelope.to)
@@ -264,7 +265,7 @@ def _under_way(ask: Ask) -> bool:
 
 
 def _mailbox(shard: Shard, address: str) -> Mailbox:
-    messages = [each for each in _messages(shard) if each.to == address]
+    messages = [each for each in waiting_messages(shard) if each.to == address]
     commands = [ask for ask in shard.waiting() if ask.to == address]
     ask: Ask | None = None
     body: Any = None

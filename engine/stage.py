@@ -275,7 +275,7 @@ class Stage:
             turn._timers.clear()
             ended = time.perf_counter_ns()
             self.history.append(
-                (begun, ended - begun, to, body, outcome, self.batch.sequence, envelope.token)
+                (begun, ended - begun, to, type(body), outcome, self.batch.sequence, envelope.token)
             )
 
     def _merge(self, actor: Actor, turn: Turn[Any]) -> None:

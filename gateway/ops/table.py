@@ -2,7 +2,15 @@
 
 from typing import Final
 
-from gateway.ops import actor_row, audit_rows, dead_letters, probes, session_rows, shard_rows
+from gateway.ops import (
+    actor_list,
+    actor_row,
+    audit_rows,
+    dead_letters,
+    probes,
+    session_rows,
+    shard_rows,
+)
 
 ROWS: Final = (
     *probes.ROWS,
@@ -10,5 +18,6 @@ ROWS: Final = (
     *audit_rows.ROWS,
     *shard_rows.ROWS,
     *dead_letters.ROWS,
+    *actor_list.ROWS,
     *actor_row.ROWS,
 )
