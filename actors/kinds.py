@@ -1,6 +1,10 @@
 """The domain as the runtime sees it: which actor handles which command and message, and how."""
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, Final
+
+from msgspec import Struct
 
 from actors import (
     account,
@@ -185,4 +189,19 @@ WEBHOOK: Final = ActorKind(
     hub=True,
 )
 
-KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK, WEBHOOK), transfer.suspend)
+_order, _hold = attrgetter("order_no"), attrgetter("hold_no")
+
+SUBJECTS: Final[Mapping[type[Struct], Callable[[Any], str]]] = {
+    commands.CreatePayment: _order,
+    commands.ReversePayment: _order,
+    commands.RefundPayment: _order,
+    commands.CreateAuthorization: _hold,
+    commands.IncrementAuthorization: _hold,
+    commands.CaptureAuthorization: _hold,
+    commands.VoidAuthorization: _hold,
+    commands.ReleaseAuthorization: _hold,
+    commands.RefundAuthorization: _hold,
+}
+"""What commands to a merchant are about: the order or authorization whose course they change."""
+
+KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK, WEBHOOK), transfer.suspend, SUBJECTS)

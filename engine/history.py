@@ -48,6 +48,17 @@ class History(deque[Taken]):
         return (shown(turn) for turn in self if turn[6] in tokens)
 
 
+class Beginnings(deque[tuple[Token, str, str]]):
+    """The last commands that began chains: `(token, first actor, subject)`, once a command."""
+
+    def __init__(self, size: int = 2048) -> None:
+        super().__init__(maxlen=size)
+
+    def of(self, address: str, subject: str) -> set[Token]:
+        """Return the chains that commands to an actor about a subject began."""
+        return {token for token, to, about in self if about == subject and to == address}
+
+
 def shown(turn: Taken) -> TurnTaken:
     """Return a turn as operators see it."""
     begun, duration, to, type_, outcome, sequence, _ = turn

@@ -122,13 +122,19 @@ class Kinds:
         kinds: every actor kind, by distinct names.
         suspend: given the currency of a parked message that an operator discards, returns the
             address of a suspense account and the message that makes it take the money.
+        subjects: type of a command → what it is about, by which its chain is found again for a
+            while; those of other types are not.
     """
 
     def __init__(
-        self, kinds: tuple[ActorKind, ...], suspend: Callable[[str, str], tuple[str, Struct]]
+        self,
+        kinds: tuple[ActorKind, ...],
+        suspend: Callable[[str, str], tuple[str, Struct]],
+        subjects: Mapping[type[Struct], Callable[[Any], str]] | None = None,
     ) -> None:
         self.by_name = {kind.name: kind for kind in kinds}
         self.suspend = suspend
+        self.subjects = {} if subjects is None else dict(subjects)
 
     def of(self, address: str) -> ActorKind:
         """Return the kind of an address.

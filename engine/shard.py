@@ -563,6 +563,9 @@ class Shard:
         stage = self.stage
         ask.started = True
         token = (self.store.epoch, stage.number, ask.n)
+        subject = stage.kinds.subjects.get(type(ask.body))
+        if subject is not None:  # 0.3 µs a command
+            stage.beginnings.append((token, ask.to, subject(ask.body)))
         at_ns = (ask.at_ns or stage.now_ns) if self.clock.movable else 0
         try:
             stage.take_turn(Envelope(ask.to, "", ask.body, stage.business_date, token, at_ns=at_ns))

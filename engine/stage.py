@@ -26,7 +26,7 @@ from engine.books import Books
 from engine.clock import Clock
 from engine.dates import DateState
 from engine.fault import OUTCOME_UNKNOWN
-from engine.history import History
+from engine.history import Beginnings, History
 from engine.kind import Kinds, R, RecordKind
 from engine.links import Links
 from engine.marks import MarkRows, Marks
@@ -84,6 +84,7 @@ class Stage:
         self.durable_seq = last.sequence
         self.books = Books(last.sums)
         self.history = History()
+        self.beginnings = Beginnings()
         self.asks: dict[int, Ask] = {}
         self.actors: dict[str, Actor] = {}
         self.batch = Batch(last.sequence + 1)

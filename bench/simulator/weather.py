@@ -49,7 +49,9 @@ def raising(kinds: Kinds, faults: Faults, broken: Callable[[str, BaseException],
         }
         return own
 
-    return Kinds(tuple(copied(kind) for kind in kinds.by_name.values()), kinds.suspend)
+    return Kinds(
+        tuple(copied(kind) for kind in kinds.by_name.values()), kinds.suspend, kinds.subjects
+    )
 
 
 class Weather:

@@ -40,12 +40,18 @@ class Eyes(Struct, frozen=True):
 
     all: bool
 
+    def account(self, number: str) -> str:
+        """Return the number of an account that somebody deals with."""
+        if self.all or is_internal(number):
+            return number
+        return f"{MASK}{number[-_LAST:] if len(number) >= _LONG else ''}"
+
     def address(self, address: str, own: str = "") -> str:
         """Return an address whom `own` deals with; merchants and the bank's own are no secret."""
         kind, _, number = address.partition("/")
-        if self.all or address == own or kind != ACCOUNT.name or is_internal(number):
+        if address == own or kind != ACCOUNT.name:
             return address
-        return f"{kind}/{MASK}{number[-_LAST:] if len(number) >= _LONG else ''}"
+        return f"{kind}/{self.account(number)}"
 
     def text(self, text: str) -> str:
         """Return a text that may say something of somebody."""

@@ -10,6 +10,7 @@ from gateway.ops import (
     probes,
     session_rows,
     shard_rows,
+    trace_row,
 )
 
 ROWS: Final = (
@@ -20,4 +21,5 @@ ROWS: Final = (
     *dead_letters.ROWS,
     *actor_list.ROWS,
     *actor_row.ROWS,
+    *trace_row.ROWS,
 )

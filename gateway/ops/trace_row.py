@@ -1,0 +1,241 @@
+"""The row of a payment's trace: the turns that touched it, the commits they are in, its postings.
+
+The commands about an order begin chains (`engine.history.Beginnings`), and the rings of all shards
+hold the turns of these chains for as long as they hold any. What has been forgotten there is not
+found again, and the trace says so; the payment itself, and who it was between, is there for ever.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import takewhile
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from actors.answers import instant, instant_if
+from actors.commands import CreatePayment
+from actors.kinds import MERCHANT
+from actors.payment import PAYMENTS, Payment
+from actors.refusal import Refusal
+from engine.address import NUMBER_PATTERN
+from engine.history import TurnTaken
+from engine.node import Node
+from engine.shard import Shard
+from gateway.answer import Answer, failed
+from gateway.errors import problem
+from gateway.lookup import record_of
+from gateway.ops.desk import OpsDesk, Visitor
+from gateway.ops.masking import Eyes, Reason, eyes_of
+from gateway.ops.operators import Right
+from gateway.ops.row import read
+from storage.journal import Posting, open_commit, open_page, sequence_key
+from storage.row import COMMITS, JOURNAL
+from storage.store import Snapshot
+
+Number = Annotated[str, Meta(pattern=NUMBER_PATTERN + r"(?!\n)")]
+
+COMMITS_MAX: Final = 50
+"""Commits whose postings are looked through; a payment and its refunds have few."""
+
+
+class GetTrace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which payment.
+
+    Attributes:
+        reason: why personal data has to be seen; without, it is masked.
+    """
+
+    merchant_no: Number
+    order_no: Number
+    reason: Reason | None = None
+
+
+class TracedTurn(Struct, frozen=True):
+    """A turn of the payment's.
+
+    Attributes:
+        sequence: the commit of its shard that holds its effects.
+    """
+
+    at: str
+    duration_us: float
+    shard: int
+    address: str
+    message: str
+    outcome: str
+    sequence: int
+    durable: bool
+
+
+class TracedCommit(Struct, frozen=True):
+    """A commit that holds turns of the payment's.
+
+    Attributes:
+        at: when it was cut, by the shard's clock.
+        commit_ns: how long it took; null where that has been forgotten.
+    """
+
+    shard: int
+    sequence: int
+    at: str
+    commit_ns: int | None
+
+
+class TracedPosting(Struct, frozen=True):
+    """A posting of the payment's or its reversal's, on one of its accounts."""
+
+    shard: int
+    sequence: int
+    account: str
+    business_date: str
+    amount_minor: int
+    currency: str
+
+
+class TraceView(Struct, frozen=True, tag_field="object", tag="trace"):
+    """A payment's way through the node.
+
+    Attributes:
+        complete: its first turn is still known, and so are all that came after.
+        turns: of the payment, of its reversal and of its refunds, in the order of time.
+        postings: in the commits of these turns.
+    """
+
+    merchant_no: str
+    order_no: str
+    payer: str
+    state: str
+    amount_minor: int
+    currency: str
+    refunded_minor: int
+    created_at: str
+    settled_at: str | None
+    masked: bool
+    complete: bool
+    turns: list[TracedTurn]
+    commits: list[TracedCommit]
+    postings: list[TracedPosting]
+
+
+async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) -> Answer:
+    """Return the turns that touched a payment, with their times, commits and postings."""
+    eyes = eyes_of(visitor, asked.reason)
+    node, merchant = desk.node, f"{MERCHANT.name}/{asked.merchant_no}"
+    payment = record_of(node, merchant, PAYMENTS, asked.order_no)
+    if payment is None:
+        return failed(problem(Refusal.NO_SUCH_PAYMENT))
+    taken = _taken(node, merchant, asked.order_no)
+    commits, postings = _durable(node, taken, asked)
+    began = time.time_ns() - time.perf_counter_ns()
+    turns = [
+        TracedTurn(
+            instant(turn.begun_ns + began),
+            turn.duration_ns / 1e3,
+            shard.stage.number,
+            eyes.address(turn.address),
+            turn.message,
+            turn.outcome,
+            turn.sequence,
+            turn.sequence <= shard.stage.durable_seq,
+        )
+        for shard, turn in taken
+    ]
+    complete = any(each.message == CreatePayment.__name__ for each in turns)
+    return Answer(200, _view(asked, payment, eyes, complete, turns, commits, postings))
+
+
+def _view(
+    asked: GetTrace,
+    payment: Payment,
+    eyes: Eyes,
+    complete: bool,
+    turns: list[TracedTurn],
+    commits: list[TracedCommit],
+    postings: list[tuple[int, int, Posting]],
+) -> TraceView:
+    return TraceView(
+        asked.merchant_no,
+        asked.order_no,
+        eyes.account(payment.payer),
+        payment.state,
+        payment.amount_minor,
+        payment.currency,
+        payment.refunded_minor,
+        instant(payment.created_ns),
+        instant_if(payment.settled_ns),
+        not eyes.all,
+        complete,
+        turns,
+        commits,
+        [
+            TracedPosting(
+                shard,
+                sequence,
+                # A merchant's ledger accounts are called by its address.
+                each.account if "/" in each.account else eyes.account(each.account),
+                each.business_date,
+                each.amount_minor,
+                each.currency,
+            )
+            for shard, sequence, each in postings
+        ],
+    )
+
+
+def _taken(node: Node, merchant: str, order_no: str) -> list[tuple[Shard, TurnTaken]]:
+    """Return the turns of the chains about an order, in the order of time."""
+    tokens = node.shard_of(merchant).stage.beginnings.of(merchant, order_no)
+    found = [(shard, turn) for shard in node.shards for turn in shard.stage.history.chains(tokens)]
+    return sorted(found, key=lambda each: each[1].begun_ns)
+
+
+def _durable(
+    node: Node, taken: list[tuple[Shard, TurnTaken]], asked: GetTrace
+) -> tuple[list[TracedCommit], list[tuple[int, int, Posting]]]:
+    """Return the durable commits of turns, and what was posted in them for the payment."""
+    of_payment = {
+        f"{what}/{asked.merchant_no}/{asked.order_no}" for what in ("payment", "reversal")
+    }
+    commits: list[TracedCommit] = []
+    postings: list[tuple[int, int, Posting]] = []
+    for shard in node.shards:
+        number = shard.stage.number
+        sequences = sorted({turn.sequence for on, turn in taken if on is shard})[:COMMITS_MAX]
+        times = {each.sequence: each.total_ns for each in shard.vitals.recent}
+        snapshot = shard.store.snapshot()
+        try:
+            for sequence in sequences:
+                key = sequence_key(sequence)
+                payload = snapshot.get(COMMITS, key)
+                if payload is None:
+                    continue  # not durable yet
+                commit = open_commit(key, payload)
+                at = instant(commit.now_ns)
+                commits.append(TracedCommit(number, sequence, at, times.get(sequence)))
+                postings += (
+                    (number, *each)
+                    for each in _postings(snapshot, commit.posting_first, commit.postings)
+                    if each[1].reference in of_payment
+                )
+        finally:
+            snapshot.close()
+    return commits, postings
+
+
+def _postings(snapshot: Snapshot, first: int, count: int) -> Iterator[tuple[int, Posting]]:
+    """Yield the postings of a commit, which begin on a page of their own."""
+    if count:
+        pages = snapshot.scan(JOURNAL, sequence_key(first), sequence_key(first + count))
+        rows = (row for page in pages for row in open_page(*page))
+        yield from takewhile(lambda row: row[0] < first + count, rows)
+
+
+ROWS: Final = (
+    read(
+        "/ops/payments/{merchant_no}/{order_no}/trace",
+        GetTrace,
+        get_payment_trace,
+        Right.LOOK,
+        TraceView,
+    ),
+)

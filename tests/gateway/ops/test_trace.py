@@ -1,0 +1,78 @@
+"""A payment's trace: every turn that touched it, on whichever shards, and nobody else's."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from gateway.ops.operators import Role
+from tests.gateway.ops.guarded import Guarded
+from tests.gateway.ops.test_look import OPENING, ORDER, PAYER, WHY, pay
+
+PATH = f"/ops/payments/M1/{ORDER}/trace"
+
+
+async def opened(guarded: Guarded) -> None:
+    """Have two payments made, and the first one refunded in part."""
+    refund = {"command": "refund_payment", "merchant_no": "M1", "order_no": ORDER,
+              "refund_no": "R1", "amount_minor": 200}  # fmt: skip
+    answers = await guarded.commands(*OPENING, pay(), pay("O2", 50), refund)
+    assert {each["status"] for each in answers} == {201}
+
+
+async def test_trace_has_each_turn_of_the_payment_in_order(guarded: Guarded) -> None:
+    await opened(guarded)
+    seen = await guarded.look(PATH)
+    assert (seen["state"], seen["amount_minor"], seen["refunded_minor"]) == ("SUCCEEDED", 700, 200)
+    assert seen["complete"] is True
+    assert [(each["address"], each["message"]) for each in seen["turns"]] == [
+        ("merchant/M1", "CreatePayment"),
+        ("account/••••7890", "DebitPayment"),
+        ("merchant/M1", "PaymentDebited"),
+        ("merchant/M1", "RefundPayment"),
+        ("account/••••7890", "CreditRefund"),
+        ("merchant/M1", "RefundCredited"),
+    ]
+    node = guarded.ops.running.node
+    owners = {
+        "merchant": node.shard_of("merchant/M1"),
+        "account": node.shard_of(f"account/{PAYER}"),
+    }
+    for turn in seen["turns"]:
+        assert turn["shard"] == owners[turn["address"].partition("/")[0]].stage.number
+        assert (turn["outcome"], turn["durable"]) == ("ok", True)
+    times = [datetime.fromisoformat(each["at"]) for each in seen["turns"]]
+    assert times == sorted(times)
+    in_turns = {(each["shard"], each["sequence"]) for each in seen["turns"]}
+    assert {(each["shard"], each["sequence"]) for each in seen["commits"]} == in_turns
+    assert all(each["commit_ns"] > 0 for each in seen["commits"])
+    assert sorted((each["account"], each["amount_minor"]) for each in seen["postings"]) == [
+        ("merchant/M1/receivable", 700),
+        ("••••7890", -700),
+    ]
+
+
+async def test_masked_trace_does_not_say_who_paid(guarded: Guarded) -> None:
+    await opened(guarded)
+    assert PAYER not in json.dumps(await guarded.look(PATH))
+    seen = await guarded.look(PATH + WHY, Role.ADMIN)
+    assert (seen["payer"], seen["masked"]) == (PAYER, False)
+    assert seen["turns"][1]["address"] == f"account/{PAYER}"
+    assert {each["account"] for each in seen["postings"]} == {"merchant/M1/receivable", PAYER}
+    await guarded.look(PATH + WHY, Role.OPERATOR, 403)
+
+
+async def test_trace_whose_turns_are_forgotten_says_so(guarded: Guarded) -> None:
+    """After a restart, or when the ring has gone round; the payment is there all the same."""
+    await opened(guarded)
+    for shard in guarded.ops.running.node.shards:
+        shard.stage.history.clear()
+    seen = await guarded.look(PATH)
+    assert (seen["complete"], seen["turns"], seen["postings"]) == (False, [], [])
+    assert (seen["state"], seen["payer"]) == ("SUCCEEDED", "••••7890")
+
+
+async def test_payment_that_there_is_not_has_no_trace(guarded: Guarded) -> None:
+    await opened(guarded)
+    for path in ("/ops/payments/M1/O9/trace", f"/ops/payments/M9/{ORDER}/trace"):
+        problem: Any = await guarded.look(path, status=404)
+        assert problem["code"] == "NO_SUCH_PAYMENT"
