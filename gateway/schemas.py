@@ -78,9 +78,9 @@ class Schemas:
             types += [each for each in (row.answers, row.body) if each is not None]
             types += [field.type for field in _asked(row)]
         schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-        self.components = {_name(name): _tidy(each) for name, each in components.items()}
+        self.components = {_name(name): tidied_schema(each) for name, each in components.items()}
         self._schemas = {
-            _key(type_): _tidy(each) for type_, each in zip(types, schemas, strict=True)
+            _key(type_): tidied_schema(each) for type_, each in zip(types, schemas, strict=True)
         }
         for name, more in _MORE.items():
             self.components[name].update(more)
@@ -108,7 +108,7 @@ class Schemas:
         in_path = numbers_in(row.path)
         found = []
         for field in _asked(row):
-            schema = _without_null(self.of(field.type))
+            schema = without_null(self.of(field.type))
             if field.default not in {msgspec.NODEFAULT, UNSET, None}:
                 schema["default"] = field.default
             parameter: Json = {
@@ -151,13 +151,13 @@ def _name(name: str) -> str:
     return re.sub(r"^Page_(.+?)(?:View)?_$", r"\1Page", name)
 
 
-def _tidy(schema: Any) -> Any:
+def tidied_schema(schema: Any) -> Any:
     """Return a schema of msgspec's as other people's tools read it."""
     if isinstance(schema, list):
-        return [_tidy(each) for each in schema]
+        return [tidied_schema(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    tidied = {key: _tidy(value) for key, value in schema.items()}
+    tidied = {key: tidied_schema(value) for key, value in schema.items()}
     if isinstance(tidied.get("$ref"), str):
         start, slash, name = tidied["$ref"].rpartition("/")
         tidied["$ref"] = start + slash + _name(name)
@@ -205,7 +205,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].removesuffix(".") + "."
 
 
-def _without_null(schema: Json) -> Json:
+def without_null(schema: Json) -> Json:
     """Return the schema of a parameter: what is not given is not null."""
     found = dict(schema)
     given = [each for each in found.get("anyOf", ()) if each != {"type": "null"}]

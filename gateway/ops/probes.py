@@ -54,7 +54,7 @@ async def get_metrics(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer
 
 
 ROWS: Final = (
-    read("/healthz", Nothing, get_liveness, None, LivenessView),
-    read("/readyz", Nothing, get_readiness, None, ReadinessView),
+    read("/healthz", Nothing, get_liveness, None, LivenessView, also=(503,)),
+    read("/readyz", Nothing, get_readiness, None, ReadinessView, also=(503,)),
     read("/metrics", Nothing, get_metrics, None, None, media_type=CONTENT_TYPE),
 )

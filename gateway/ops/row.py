@@ -38,6 +38,7 @@ class Row(Struct, frozen=True):
         codes: of its own refusals.
         media_type: of the body.
         status: where it goes well.
+        also: other statuses that come with the same body.
         body_bytes_max: larger bodies are refused.
     """
 
@@ -53,6 +54,7 @@ class Row(Struct, frozen=True):
     codes: tuple[OpsCode, ...] = ()
     media_type: str = JSON
     status: int = 200
+    also: tuple[int, ...] = ()
     body_bytes_max: int = BODY_BYTES
 
 
@@ -64,6 +66,7 @@ def read(
     answers: Any,
     *codes: OpsCode,
     media_type: str = JSON,
+    also: tuple[int, ...] = (),
 ) -> Row:
     """Return a GET row: its request comes from path and query."""
     return Row(
@@ -78,6 +81,7 @@ def read(
         inspect.getdoc(handle) or "",
         codes,
         media_type,
+        also=also,
     )
 
 

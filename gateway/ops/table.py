@@ -7,19 +7,23 @@ from gateway.ops import (
     actor_row,
     audit_rows,
     dead_letters,
+    documents,
     probes,
     session_rows,
     shard_rows,
     trace_row,
 )
 
-ROWS: Final = (
-    *probes.ROWS,
-    *session_rows.ROWS,
-    *audit_rows.ROWS,
-    *shard_rows.ROWS,
-    *dead_letters.ROWS,
-    *actor_list.ROWS,
-    *actor_row.ROWS,
-    *trace_row.ROWS,
+ROWS: Final = documents.described(
+    (
+        *probes.ROWS,
+        *session_rows.ROWS,
+        *audit_rows.ROWS,
+        *shard_rows.ROWS,
+        *dead_letters.ROWS,
+        *actor_list.ROWS,
+        *actor_row.ROWS,
+        *trace_row.ROWS,
+        documents.CODES,
+    )
 )
