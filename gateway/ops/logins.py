@@ -83,7 +83,7 @@ class Logins:
         right = passwords.fits(operator.password_hash or nobodys, password)
         step = self._step(operator, code, now_ns)
         right = right and step is not None and not operator.disabled
-        counted = self._office.cabinet.write(
+        counted, right = self._office.cabinet.write(
             partial(_count, operator, step if right else None, now_ns, held is not None)
         )
         if held is None:
@@ -117,15 +117,16 @@ def _stranger(name: str) -> Operator:
 
 def _count(
     operator: Operator, step: int | None, now_ns: int, known: bool, writing: Writing
-) -> Operator:
-    """Write what came of a try; returns the operator as it is now.
+) -> tuple[Operator, bool]:
+    """Write what came of a try; returns the operator as it is now, and whether the try was right.
 
     Args:
         step: of the one-time code; None where the try was wrong.
         known: there is an operator of that name.
     """
-    # A shell may have changed the row while the password was hashed.
     now = (operator_of(writing, operator.name) or operator) if known else operator
+    if now.password_hash != operator.password_hash or now.disabled:
+        step = None  # a shell has changed the row while the old password was hashed
     if step is not None:
         now, outcome = replace(now, tries=0, locked_until_ns=0, totp_step=step), "OK"
     elif now.tries + 1 < TRIES_MAX:
@@ -137,4 +138,4 @@ def _count(
         writing.put(OPERATORS, now.name.encode(), encode(now))
     role = str(now.role) if known else ""
     audit_log.append(writing, now_ns, now.name, role, "log_in", outcome=outcome)
-    return now
+    return now, step is not None

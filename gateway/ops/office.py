@@ -6,6 +6,7 @@ transaction with its entry in the audit log. Nothing here waits or knows of sess
 in threads, or where nobody else waits.
 """
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -96,6 +97,7 @@ class Office:
         self.now_ns = now_ns
         self._path = data / FOLDER
         self._cabinet: Cabinet | None = None
+        self._opening = threading.Lock()
 
     @property
     def cabinet(self) -> Cabinet:
@@ -104,9 +106,10 @@ class Office:
         Raises:
             StorageError: it cannot be opened.
         """
-        if self._cabinet is None:
-            self._cabinet = Cabinet(self._path)
-        return self._cabinet
+        with self._opening:  # LMDB forbids to open an environment twice in one process
+            if self._cabinet is None:
+                self._cabinet = Cabinet(self._path)
+            return self._cabinet
 
     def close(self) -> None:
         """Close the cabinet if it is open."""

@@ -1,5 +1,6 @@
 """Logins: who is let in, what wrong tries come to, and what nobody learns from being refused."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,23 @@ async def test_who_was_sent_away_is_let_in_again_by_a_reset(door: Door) -> None:
     assert await door.answer("viewer", "another password") == Role.VIEWER
 
 
+@pytest.mark.parametrize("reset", [True, False])
+async def test_password_that_is_taken_back_while_it_is_tried_lets_nobody_in(
+    door: Door, monkeypatch: pytest.MonkeyPatch, reset: bool
+) -> None:
+    """Hashing takes a tenth of a second, and a shell may be quicker."""
+    fits = passwords.fits
+
+    def slowly(password_hash: str, password: str) -> bool:
+        asked = ResetOperator("viewer", QUICK.hash("another password"), b"")
+        door.house.office.administer(asked if reset else DisableOperator("viewer"), SHELL)
+        return fits(password_hash, password)
+
+    monkeypatch.setattr(passwords, "fits", slowly)
+    assert await door.answer("viewer") == REFUSED
+    assert door.house.log()[-1].outcome == REFUSED
+
+
 async def test_reset_ends_a_lock(door: Door) -> None:
     await door.fail("viewer", TRIES_MAX)
     door.house.office.administer(ResetOperator("viewer", QUICK.hash(PASSWORD), b""), SHELL)
@@ -214,3 +232,17 @@ async def test_nobody_is_let_in_whose_entry_cannot_be_written(
     monkeypatch.setattr(Cabinet, "write", fails)
     assert await door.answer("viewer") == OpsCode.AUDIT_UNAVAILABLE
     assert not door.sessions._by_hash
+
+
+def test_cabinet_that_two_threads_want_first_is_opened_once(tmp_path: Path) -> None:
+    with house(tmp_path) as at:
+        found: list[Cabinet] = []
+        threads = [
+            threading.Thread(target=lambda: found.append(at.office.cabinet)) for _ in range(8)
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert len(found) == 8
+        assert len({*map(id, found)}) == 1
