@@ -8,14 +8,15 @@ again (see `storage.lmdb_store`).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import lmdb
 
 from storage.errors import CabinetError, CorruptRowError, StorageError, StoreVersionError
-from storage.lmdb_store import FORMAT_KEY, MAP_BYTES, LmdbSnapshot
+from storage.lmdb_store import FORMAT_KEY, MAP_BYTES, LmdbSnapshot, check_file
 from storage.row import CABINET_TABLES, META, seal
 
 FOLDER: Final = "ops"
@@ -62,14 +63,15 @@ class Cabinet:
         except (OSError, lmdb.Error) as error:
             raise CabinetError(f"cannot open {path}: {error}") from error
         try:
+            check_file(path, self._env)
             self._tables = {table: self._env.open_db(table.encode()) for table in CABINET_TABLES}
             self._check_format()
-        except lmdb.Error as error:
-            self._env.close()
-            raise CabinetError(f"cannot use {path}: {error}") from error
-        except StorageError:
+        except (CabinetError, StoreVersionError):
             self._env.close()
             raise
+        except (OSError, lmdb.Error, StorageError) as error:
+            self._env.close()
+            raise CabinetError(f"cannot use {path}: {error}") from error
 
     def _check_format(self) -> None:
         snapshot = self.snapshot()
@@ -83,8 +85,24 @@ class Cabinet:
             raise StoreVersionError(f"{self.path} is of another version than this program")
 
     def snapshot(self) -> LmdbSnapshot:
-        """Open a read transaction. Short ones only, and never across an `await`."""
+        """Open a read transaction; see `reading`."""
         return LmdbSnapshot(self._env, self._tables)
+
+    @contextmanager
+    def reading(self) -> Iterator[LmdbSnapshot]:
+        """Open a read transaction for the length of a block: a short one, without an `await`.
+
+        Raises:
+            CabinetError: it cannot be read. A shard that cannot ends the node; this one does not.
+            CorruptRowError: a row of its own is damaged.
+        """
+        try:
+            with closing(self.snapshot()) as snapshot:
+                yield snapshot
+        except CorruptRowError:
+            raise
+        except StorageError as error:
+            raise CabinetError(f"{self.path}: {error}") from error
 
     def write(self, change: Callable[[Writing], T]) -> T:
         """Change something in one transaction; returns what `change` returned, once durable.
@@ -109,7 +127,7 @@ class Cabinet:
                 self._failed = True
                 txn.abort()
                 raise
-            except lmdb.Error as error:
+            except (lmdb.Error, StorageError) as error:
                 txn.abort()
                 raise CabinetError(f"{self.path}: {error}") from error
             except BaseException:

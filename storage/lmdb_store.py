@@ -474,7 +474,14 @@ def _check_length(path: Path, env: lmdb.Environment) -> None:
         raise StorageError(f"cannot open the store in {path}: data.mdb is cut short")
 
 
-def _check_transactions(path: Path) -> None:
+def check_file(path: Path, env: lmdb.Environment) -> None:
+    """Check what LMDB would believe, before anything of the file is read through its map.
+
+    Raises:
+        StorageError: it is cut short, or its newest transaction is not whole.
+        OSError: it cannot be read.
+    """
+    _check_length(path, env)
     for fault in transaction_faults(path):
         raise StorageError(f"cannot open the store in {path}: {fault}")
 
@@ -524,8 +531,7 @@ def open_store(path: Path, map_bytes: int = MAP_BYTES) -> LmdbStore:
     except lmdb.Error as error:
         raise StorageError(f"cannot open the store in {path}: {error}") from error
     try:
-        _check_length(path, env)
-        _check_transactions(path)
+        check_file(path, env)
         return LmdbStore(path, env, map_bytes)
     except (lmdb.Error, OSError) as error:
         env.close()

@@ -62,8 +62,7 @@ async def list_audit_entries(desk: OpsDesk, visitor: Visitor, asked: ListEntries
     """Return what operators have seen and done, newest first."""
     items: list[EntryView] = []
     next_cursor = None
-    snapshot = desk.office.cabinet.snapshot()
-    try:
+    with desk.office.cabinet.reading() as snapshot:
         below = _BEYOND if asked.cursor is None else asked.cursor
         for number, entry in enumerate(audit_log.entries(snapshot, below), 1):
             if len(items) == asked.limit or number > READ_MAX:
@@ -71,8 +70,6 @@ async def list_audit_entries(desk: OpsDesk, visitor: Visitor, asked: ListEntries
                 break
             if asked.operator is None or entry.operator == asked.operator:
                 items.append(_view(entry))
-    finally:
-        snapshot.close()
     return Answer(200, EntryPage(items, next_cursor))
 
 

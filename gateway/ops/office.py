@@ -119,11 +119,8 @@ class Office:
 
     def operator(self, name: str) -> Operator | None:
         """Return an operator as stored, None where there is nobody of that name."""
-        snapshot = self.cabinet.snapshot()
-        try:
+        with self.cabinet.reading() as snapshot:
             return operator_of(snapshot, name)
-        finally:
-            snapshot.close()
 
     def administer(self, asked: Asked, shell: str) -> OperatorView | OperatorList | Audited:
         """Do what a shell asks for; in a thread where others wait.
@@ -136,13 +133,10 @@ class Office:
             StorageError: it could not be made durable.
         """
         if isinstance(asked, ListOperators | VerifyAudit):
-            snapshot = self.cabinet.snapshot()
-            try:
+            with self.cabinet.reading() as snapshot:
                 if isinstance(asked, VerifyAudit):
                     return audit_log.verify(snapshot, asked.kept)
                 return OperatorList([view_of(each) for each in all_operators(snapshot)])
-            finally:
-                snapshot.close()
         now_ns = self.now_ns()
 
         def change(writing: Writing) -> Operator:

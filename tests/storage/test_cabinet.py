@@ -1,13 +1,15 @@
 """The cabinet: what is written is durable or not there, and after a failure nothing more is."""
 
+import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from storage.cabinet import Cabinet, Writing
-from storage.errors import CorruptRowError, StorageError, StoreVersionError
+from storage.errors import CabinetError, CorruptRowError, StorageError, StoreVersionError
 from storage.row import META, OPERATORS
 
 
@@ -103,3 +105,42 @@ def test_place_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ops").write_text("no folder")
     with pytest.raises(StorageError, match="cannot open"):
         Cabinet(tmp_path / "ops")
+
+
+def test_cabinet_that_is_cut_short_is_refused(cabinet: Cabinet) -> None:
+    """LMDB would read behind the file's end, and the process would die of SIGBUS."""
+    for number in range(50):
+        cabinet.write(partial(put, value=bytes([number]) * 1_000))
+    cabinet.close()
+    file = cabinet.path / "data.mdb"
+    for pages in (3, 5):
+        os.truncate(file, pages * 4096)
+        with pytest.raises(CabinetError, match="cut short"):
+            Cabinet(cabinet.path)
+
+
+def test_cabinet_whose_own_row_is_damaged_is_refused(cabinet: Cabinet) -> None:
+    with cabinet._env.begin(write=True) as txn:
+        txn.put(b"format", b"\0\0\0\0damaged", db=cabinet._tables[META])
+    cabinet.close()
+    with pytest.raises(CabinetError, match="checksum"):
+        Cabinet(cabinet.path)
+
+
+def test_failure_to_read_is_the_cabinets_own(cabinet: Cabinet) -> None:
+    """Else whoever hears of it would take it for a shard's, which ends the node."""
+
+    def look() -> None:
+        with cabinet.reading() as snapshot:
+            snapshot.close()
+            snapshot.get(OPERATORS, b"li.wei")
+
+    with pytest.raises(CabinetError, match="cannot read operators"):
+        look()
+
+    def read(writing: Writing) -> None:
+        writing._txn.abort()
+        writing.get(OPERATORS, b"li.wei")
+
+    with pytest.raises(CabinetError, match="cannot read operators"):
+        cabinet.write(read)

@@ -9,7 +9,7 @@ from gateway.ops.office import DisableOperator
 from gateway.ops.operators import RIGHTS, Role
 from gateway.ops.table import ROWS
 from storage.cabinet import Cabinet
-from storage.errors import CabinetError
+from storage.errors import CabinetError, StorageError
 from tests.gateway.ops.guarded import Guarded, filled, row_of
 from tests.gateway.ops.house import PASSWORD
 
@@ -133,3 +133,19 @@ def test_codes_of_the_ops_listener_are_on_its_page() -> None:
     page = (Path(__file__).parents[3] / "docs/ops/README.md").read_text("utf-8")
     for code, meaning in OPS_CODES.items():
         assert f"| `{code}` | {meaning.status} | {meaning.title} | {meaning.advice} |" in page
+
+
+async def test_cabinet_that_cannot_be_read_ends_looking_and_not_the_node(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of LMDB's places for readers may be taken, say by programs that died."""
+
+    def full(self: Cabinet) -> None:
+        raise StorageError("cannot begin to read: MDB_READERS_FULL")
+
+    monkeypatch.setattr(Cabinet, "snapshot", full)
+    answer = await guarded.ask(row_of("get_session"), Role.VIEWER)
+    assert (answer.status_code, answer.json()["code"]) == (503, OpsCode.AUDIT_UNAVAILABLE)
+    assert (await guarded.ops.get("/readyz"))[0] == 200
+    monkeypatch.undo()
+    assert (await guarded.ask(row_of("get_session"), Role.VIEWER)).status_code == 200
