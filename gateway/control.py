@@ -30,7 +30,7 @@ from gateway.errors import CODES
 from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
 from gateway.operations import Acting, Call, Called, Reading, ShowVitals
-from gateway.ops.office import Asked, Office, shell_of
+from gateway.ops.office import Asked, Office, VerifyAudit, shell_of
 from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
 from storage.lmdb_store import LmdbStore
@@ -169,6 +169,8 @@ class ControlSocket:
                 shards = self._node.shards
                 after = (*asked.after, *(0 for _ in shards))
                 result = [vital_signs(*each) for each in zip(shards, after, strict=False)]
+            elif isinstance(asked, VerifyAudit):
+                result = await self._office.verify(asked.kept)
             elif isinstance(asked, Asked):
                 result = await trio.to_thread.run_sync(
                     self._office.administer, asked, shell_of(_user_of(stream))

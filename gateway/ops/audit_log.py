@@ -10,6 +10,7 @@ head (`Audited`) finds it, and whoever has not trusts the file. The same holds f
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -102,29 +103,51 @@ def entries(snapshot: Snapshot, below: int) -> Iterator[Entry]:
         yield _decode(payload[_CHAIN_BYTES:])
 
 
-def verify(snapshot: Snapshot, kept: Kept | None = None) -> Audited:
-    """Check every entry and the chain; may run in any thread.
+class Verification:
+    """A check of every entry and the chain, in as many pieces as one likes.
+
+    Entries are never changed, so each piece may see the log as it is by then.
 
     Args:
         kept: from an earlier verification: the log has to have passed through there.
     """
-    chain, rows = START, 0
-    if kept is not None and kept.rows == 0 and kept.head != START.hex():
-        return Audited(False, 0, chain.hex(), _OTHER.format(0))
-    try:
-        for key, payload in snapshot.scan(AUDIT):
-            fault = _fault(rows + 1, key, payload, chain)
-            if fault:
-                return Audited(False, rows, chain.hex(), fault)
-            chain, rows = payload[:_CHAIN_BYTES], rows + 1
-            if kept is not None and kept.rows == rows and kept.head != chain.hex():
-                return Audited(False, rows, chain.hex(), _OTHER.format(rows))
-    except CorruptRowError as error:
-        return Audited(False, rows, chain.hex(), f"after entry {rows}: {error}")
-    if kept is not None and kept.rows > rows:
-        fault = f"there were {kept.rows} entries once, and {rows} are left"
-        return Audited(False, rows, chain.hex(), fault)
-    return Audited(True, rows, chain.hex())
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self._kept = kept
+        self._chain = START
+        self._rows = 0
+
+    def go_on(self, snapshot: Snapshot, rows_max: int | None = None) -> Audited | None:
+        """Check the next entries, all that are left by default; None while there are more."""
+        kept = self._kept
+        if kept is not None and kept.rows == 0 and kept.head != START.hex():
+            return self._broken(_OTHER.format(0))
+        try:
+            rows = snapshot.scan(AUDIT, _key(self._rows + 1) if self._rows else b"")
+            for key, payload in islice(rows, rows_max):
+                fault = _fault(self._rows + 1, key, payload, self._chain)
+                if fault:
+                    return self._broken(fault)
+                self._chain, self._rows = payload[:_CHAIN_BYTES], self._rows + 1
+                if kept is not None and kept.rows == self._rows and kept.head != self._chain.hex():
+                    return self._broken(_OTHER.format(self._rows))
+            if next(rows, None) is not None:
+                return None
+        except CorruptRowError as error:
+            return self._broken(f"after entry {self._rows}: {error}")
+        if kept is not None and kept.rows > self._rows:
+            return self._broken(f"there were {kept.rows} entries once, and {self._rows} are left")
+        return Audited(True, self._rows, self._chain.hex())
+
+    def _broken(self, fault: str) -> Audited:
+        return Audited(False, self._rows, self._chain.hex(), fault)
+
+
+def verify(snapshot: Snapshot, kept: Kept | None = None) -> Audited:
+    """Check every entry and the chain in one go, where nobody else waits; see `Verification`."""
+    found = Verification(kept).go_on(snapshot)
+    assert found is not None
+    return found
 
 
 _OTHER: Final = "up to entry {} it is not the log that it was"

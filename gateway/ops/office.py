@@ -2,8 +2,9 @@
 
 Operators are taken on, sent away and helped by commands in a shell (`piaohao operator`), whether a
 node runs or not; whoever can read the data folder could read everything anyway. Each change is one
-transaction with its entry in the audit log. Nothing here waits or knows of sessions: calls are made
-in threads, or where nobody else waits.
+transaction with its entry in the audit log. Nothing here knows of sessions. Calls are made in
+threads, or where nobody else waits; but the log, which only grows, a node checks in its event loop,
+piece by piece: a thread at it would keep the GIL from whoever commits payments.
 """
 
 import threading
@@ -11,17 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.exits import INPUT, CommandError
 from gateway.ops import audit_log
-from gateway.ops.audit_log import Audited, Kept
+from gateway.ops.audit_log import Audited, Kept, Verification
 from gateway.ops.operators import Operator, Role, all_operators, encode, operator_of
 from storage.cabinet import FOLDER, Cabinet, Writing
 from storage.row import OPERATORS
 
 OPERATORS_MAX: Final = 1_000
+ENTRIES_AT_ONCE: Final = 300
+"""Entries of the audit log that are checked before others have their turn: a millisecond."""
 
 
 class Administration(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
@@ -98,6 +102,7 @@ class Office:
         self._path = data / FOLDER
         self._cabinet: Cabinet | None = None
         self._opening = threading.Lock()
+        self._verifying = trio.Lock()
 
     @property
     def cabinet(self) -> Cabinet:
@@ -121,6 +126,21 @@ class Office:
         """Return an operator as stored, None where there is nobody of that name."""
         with self.cabinet.reading() as snapshot:
             return operator_of(snapshot, name)
+
+    async def verify(self, kept: Kept | None = None) -> Audited:
+        """Check the audit log beside whatever else the event loop does; one check at a time.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        async with self._verifying:
+            verification = Verification(kept)
+            while True:
+                with self.cabinet.reading() as snapshot:
+                    found = verification.go_on(snapshot, ENTRIES_AT_ONCE)
+                if found is not None:
+                    return found
+                await trio.lowlevel.checkpoint()
 
     def administer(self, asked: Asked, shell: str) -> OperatorView | OperatorList | Audited:
         """Do what a shell asks for; in a thread where others wait.

@@ -7,9 +7,11 @@ from pathlib import Path
 import lmdb
 import msgspec
 import pytest
+import trio
 
 from gateway.ops import audit_log
 from gateway.ops.audit_log import START, Audited, Kept, append, verify
+from gateway.ops.office import ENTRIES_AT_ONCE, Office
 from storage.cabinet import Cabinet, Writing
 from storage.row import AUDIT
 from tests.gateway.ops.tampering import Rows, tamper
@@ -151,3 +153,31 @@ def test_row_whose_checksum_is_wrong_is_named(tmp_path: Path) -> None:
     assert (found.ok, found.rows) == (False, 4)
     assert "checksum" in found.fault
     cabinet.close()
+
+
+async def test_node_checks_a_long_log_in_pieces(tmp_path: Path) -> None:
+    """Others have their turns between them, and no view is held: a log may be checked for long."""
+    office = Office(tmp_path, lambda: 1)
+    pieces = 7
+    office.cabinet.write(lambda writing: _many(writing, ENTRIES_AT_ONCE * pieces))
+    views: list[str] = []
+
+    async def others() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            views.append(office.cabinet._env.readers())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        found = await office.verify()
+        assert len(views) >= pieces - 2
+        nursery.cancel_scope.cancel()
+    assert {each.split()[-1] for each in views} == {"-"}, "a place for a reader, and no view"
+    assert found == check(office.cabinet)
+    assert (found.ok, found.rows) == (True, ENTRIES_AT_ONCE * pieces)
+    office.close()
+
+
+def _many(writing: Writing, count: int) -> None:
+    for number in range(count):
+        write_one(writing, number)
