@@ -65,15 +65,17 @@ class Logins:
         async with self._one:
             # Whoever leaves now has been counted all the same: threads are not cancelled.
             try:
-                operator = await trio.to_thread.run_sync(self._try, name, password, code)
+                tried = await trio.to_thread.run_sync(self._try, name, password, code)
             except StorageError as error:
                 log.critical("nobody can log in: %s", error)
                 raise OpsError(OpsCode.AUDIT_UNAVAILABLE) from None
-        return self._sessions.begin(operator.name, operator.role, self._office.now_ns())
+        operator, tried_ns = tried
+        # From when it was tried: a reset that came between is later, and ends the session too.
+        return self._sessions.begin(operator.name, operator.role, tried_ns)
 
-    def _try(self, name: str, password: str, code: str) -> Operator:
-        now_ns = self._office.now_ns()
+    def _try(self, name: str, password: str, code: str) -> tuple[Operator, int]:
         held = self._office.operator(name)
+        now_ns = self._office.now_ns()
         operator = held or self._strangers.get(name) or _stranger(name)
         if operator.locked_until_ns > now_ns:
             log.warning("a login is locked, and was tried")
@@ -93,7 +95,7 @@ class Logins:
                 self._strangers.popitem(last=False)
         if not right:
             raise OpsError(OpsCode.LOGIN_REFUSED)
-        return counted
+        return counted, now_ns
 
     def _step(self, operator: Operator, code: str, now_ns: int) -> int | None:
         """Return the step whose one-time code was given, None where it is wrong; viewers need

@@ -187,6 +187,26 @@ async def test_password_that_is_taken_back_while_it_is_tried_lets_nobody_in(
     assert door.house.log()[-1].outcome == REFUSED
 
 
+async def test_reset_just_after_a_right_try_ends_its_session(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The try is written in a thread, and the session begins in the event loop, somewhat later."""
+    write = Cabinet.write
+
+    def then_reset(self: Cabinet, change: Any) -> Any:
+        written = write(self, change)
+        monkeypatch.undo()
+        door.house.now_ns += SECOND
+        asked = ResetOperator("viewer", QUICK.hash("another password"), b"")
+        door.house.office.administer(asked, SHELL)
+        door.house.now_ns += SECOND
+        return written
+
+    monkeypatch.setattr(Cabinet, "write", then_reset)
+    begun = await door.logins.log_in("viewer", PASSWORD, "")
+    assert door.sessions.find(begun.token, door.house.now_ns) is None
+
+
 async def test_reset_ends_a_lock(door: Door) -> None:
     await door.fail("viewer", TRIES_MAX)
     door.house.office.administer(ResetOperator("viewer", QUICK.hash(PASSWORD), b""), SHELL)
