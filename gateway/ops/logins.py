@@ -78,7 +78,6 @@ class Logins:
         now_ns = self._office.now_ns()
         operator = held or self._strangers.get(name) or _stranger(name)
         if operator.locked_until_ns > now_ns:
-            log.warning("a login is locked, and was tried")
             left_s = math.ceil((operator.locked_until_ns - now_ns) / 1e9)
             raise OpsError(OpsCode.LOGIN_LOCKED, retry_after_s=left_s)
         nobodys = passwords.nobodys_hash()  # made once, and not by whoever has the first wrong name
@@ -93,6 +92,9 @@ class Logins:
             self._strangers.move_to_end(name)
             while len(self._strangers) > STRANGERS_MAX:
                 self._strangers.popitem(last=False)
+        if counted.locked_until_ns > now_ns:
+            # Once a lock: a line a try would let anybody on the machine fill the disk.
+            log.warning("a login is locked for %d minutes", LOCKED_NS // 60_000_000_000)
         if not right:
             raise OpsError(OpsCode.LOGIN_REFUSED)
         return counted, now_ns

@@ -131,7 +131,7 @@ async def test_lock_holds_for_one_name_alone(door: Door) -> None:
 
 
 async def test_locked_tries_are_neither_tried_nor_written(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else whoever knows a name could fill the disk and keep the processor busy."""
     await door.fail("viewer", TRIES_MAX)
@@ -141,6 +141,7 @@ async def test_locked_tries_are_neither_tried_nor_written(
     for _ in range(5):
         assert await door.answer("viewer") == LOCKED
     assert len(door.house.log()) == len(Role) + TRIES_MAX
+    assert len(caplog.records) == 1
     assert door.house.verified().ok
 
 
