@@ -8,6 +8,7 @@ shown. What goes wrong is answered with problem details (RFC 9457).
 
 import logging
 import re
+import string
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
@@ -36,6 +37,7 @@ log = logging.getLogger("piaohao.ops")
 
 SUBJECT_MAX: Final = 512
 """Characters of what was asked for that the audit log keeps."""
+_PLAIN: Final = frozenset(string.ascii_letters + string.digits + "-._~:@")
 _BEARER: Final = re.compile(r"[Bb]earer ([A-Za-z0-9_-]{43})")
 
 
@@ -158,11 +160,22 @@ class OpsCounter:
             at_ns=self._desk.office.now_ns(),
             session=session,
             action=row.name,
-            subject=subject[:SUBJECT_MAX],
+            subject=_as_others_write_it(subject)[:SUBJECT_MAX],
             reason=reason,
             outcome=body.code if isinstance(body, Problem) else str(answer.status),
         )
         await trio.to_thread.run_sync(self._desk.office.cabinet.write, append)
+
+
+def _as_others_write_it(target: str) -> str:
+    """Return a target with nothing encoded that need not be (RFC 3986, section 6.2.2.2): whoever
+    searches the log for an actor finds all who looked, however they wrote it and however long."""
+
+    def plain(found: re.Match[str]) -> str:
+        character = chr(int(found[1], 16))
+        return character if character in _PLAIN else found[0].upper()
+
+    return re.sub(r"%([0-9A-Fa-f]{2})", plain, target)
 
 
 def _is_cabinets(error: StorageError) -> bool:

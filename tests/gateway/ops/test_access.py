@@ -116,6 +116,17 @@ async def test_refused_requests_are_written_with_their_code(guarded: Guarded) ->
     assert (entry["outcome"], entry["subject"]) == ("INVALID_REQUEST", f"/ops/audit{asked}")
 
 
+async def test_address_that_is_written_otherwise_is_found_in_the_log(guarded: Guarded) -> None:
+    """Or behind something long, where what the log keeps would end before it."""
+    other = "".join(f"%{ord(each):x}" for each in "6217001234567890")
+    await guarded.look(f"/ops/actors/account/{other}", Role.VIEWER, 404)
+    cursor = "".join(f"%{ord(each):x}" for each in "A" * 160)
+    await guarded.look(f"/ops/actors?cursor={cursor}&prefix={other}&only=%77aiting", status=422)
+    first, second = (each["subject"] for each in await guarded.entries("?limit=2"))
+    assert first == "/ops/actors/account/6217001234567890"
+    assert second == f"/ops/actors?cursor={'A' * 160}&prefix=6217001234567890&only=waiting"
+
+
 async def test_log_of_everything_verifies_and_has_no_secret(guarded: Guarded) -> None:
     wrong = {"name": "admin", "password": "a wrong password", "code": "000000"}
     for given in (wrong, {**wrong, "name": "zhao.liu"}):
