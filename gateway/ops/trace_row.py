@@ -6,10 +6,11 @@ found again, and the trace says so; the payment itself, and who it was between, 
 """
 
 import time
-from collections.abc import Iterator
-from itertools import takewhile
+from contextlib import closing
+from itertools import islice
 from typing import Annotated, Final
 
+import trio
 from msgspec import Meta, Struct
 
 from actors.answers import instant, instant_if
@@ -36,6 +37,8 @@ Number = Annotated[str, Meta(pattern=NUMBER_PATTERN + r"(?!\n)")]
 
 COMMITS_MAX: Final = 50
 """Commits whose postings are looked through; a payment and its refunds have few."""
+PAGES_AT_ONCE: Final = 25
+"""Pages of a commit's postings that are read before others have their turn: a millisecond."""
 
 
 class GetTrace(Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +128,6 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
     if payment is None:
         return failed(problem(Refusal.NO_SUCH_PAYMENT))
     taken = _taken(node, merchant, asked.order_no)
-    commits, postings = _durable(node, taken, asked)
     began = time.time_ns() - time.perf_counter_ns()
     turns = [
         TracedTurn(
@@ -141,6 +143,7 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
         for shard, turn in taken
     ]
     complete = any(each.message == CreatePayment.__name__ for each in turns)
+    commits, postings = await _durable(taken, asked)
     return Answer(200, _view(asked, payment, eyes, complete, turns, commits, postings))
 
 
@@ -189,45 +192,45 @@ def _taken(node: Node, merchant: str, order_no: str) -> list[tuple[Shard, TurnTa
     return sorted(found, key=lambda each: each[1].begun_ns)
 
 
-def _durable(
-    node: Node, taken: list[tuple[Shard, TurnTaken]], asked: GetTrace
+async def _durable(
+    taken: list[tuple[Shard, TurnTaken]], asked: GetTrace
 ) -> tuple[list[TracedCommit], list[tuple[int, int, Posting]]]:
-    """Return the durable commits of turns, and what was posted in them for the payment."""
+    """Return the durable commits of turns, and what was posted in them for the payment.
+
+    A commit may hold thousands of payments' postings: others have their turn between its pages.
+    """
     of_payment = {
         f"{what}/{asked.merchant_no}/{asked.order_no}" for what in ("payment", "reversal")
     }
     commits: list[TracedCommit] = []
     postings: list[tuple[int, int, Posting]] = []
-    for shard in node.shards:
-        number = shard.stage.number
+    shards = {shard.stage.number: shard for shard, _ in taken}
+    for number, shard in sorted(shards.items()):
         sequences = sorted({turn.sequence for on, turn in taken if on is shard})[:COMMITS_MAX]
         times = {each.sequence: each.total_ns for each in shard.vitals.recent}
-        snapshot = shard.store.snapshot()
-        try:
-            for sequence in sequences:
-                key = sequence_key(sequence)
+        for sequence in sequences:
+            key = sequence_key(sequence)
+            with closing(shard.store.snapshot()) as snapshot:
                 payload = snapshot.get(COMMITS, key)
-                if payload is None:
-                    continue  # not durable yet
-                commit = open_commit(key, payload)
-                at = instant(commit.now_ns)
-                commits.append(TracedCommit(number, sequence, at, times.get(sequence)))
-                postings += (
-                    (number, *each)
-                    for each in _postings(snapshot, commit.posting_first, commit.postings)
-                    if each[1].reference in of_payment
-                )
-        finally:
-            snapshot.close()
+            if payload is None:
+                continue  # not durable yet
+            commit = open_commit(key, payload)
+            at = instant(commit.now_ns)
+            commits.append(TracedCommit(number, sequence, at, times.get(sequence)))
+            following, end = commit.posting_first, commit.posting_first + commit.postings
+            while following < end:
+                rows = _postings(shard.store.snapshot(), following, end)
+                postings += ((number, *row) for row in rows if row[1].reference in of_payment)
+                following = rows[-1][0] + 1 if rows else end
+                await trio.lowlevel.checkpoint()
     return commits, postings
 
 
-def _postings(snapshot: Snapshot, first: int, count: int) -> Iterator[tuple[int, Posting]]:
-    """Yield the postings of a commit, which begin on a page of their own."""
-    if count:
-        pages = snapshot.scan(JOURNAL, sequence_key(first), sequence_key(first + count))
-        rows = (row for page in pages for row in open_page(*page))
-        yield from takewhile(lambda row: row[0] < first + count, rows)
+def _postings(snapshot: Snapshot, first: int, end: int) -> list[tuple[int, Posting]]:
+    """Return what is on the next pages of a commit, which begin with its postings."""
+    with closing(snapshot):
+        pages = snapshot.scan(JOURNAL, sequence_key(first), sequence_key(end))
+        return [row for page in islice(pages, PAGES_AT_ONCE) for row in open_page(*page)]
 
 
 ROWS: Final = (

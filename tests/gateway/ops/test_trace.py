@@ -4,6 +4,9 @@ import json
 from datetime import datetime
 from typing import Any
 
+import pytest
+
+from gateway.ops import trace_row
 from gateway.ops.operators import Role
 from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.test_look import OPENING, ORDER, PAYER, WHY, pay
@@ -69,6 +72,29 @@ async def test_trace_whose_turns_are_forgotten_says_so(guarded: Guarded) -> None
     seen = await guarded.look(PATH)
     assert (seen["complete"], seen["turns"], seen["postings"]) == (False, [], [])
     assert (seen["state"], seen["payer"]) == ("SUCCEEDED", "••••7890")
+
+
+async def test_large_commit_is_looked_through_in_pieces(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more pages at once than take a millisecond; what is behind them is found all the same."""
+    await guarded.commands(*OPENING)
+    others = [pay(f"A{number}", 1) for number in range(90)]
+    await guarded.commands(*others, pay())
+    pieces: list[int] = []
+    postings = trace_row._postings
+
+    def counted(*arguments: Any) -> Any:
+        rows = postings(*arguments)
+        pieces.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(trace_row, "_postings", counted)
+    monkeypatch.setattr(trace_row, "PAGES_AT_ONCE", 1)
+    seen = await guarded.look(PATH)
+    assert sorted(each["amount_minor"] for each in seen["postings"]) == [-700, 700]
+    assert len(pieces) > len(seen["commits"])
+    assert max(pieces) < sum(pieces)
 
 
 async def test_payment_that_there_is_not_has_no_trace(guarded: Guarded) -> None:
