@@ -6,6 +6,7 @@ found again, and the trace says so; the payment itself, and who it was between, 
 """
 
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from itertools import islice
 from typing import Annotated, Final
@@ -16,10 +17,11 @@ from msgspec import Meta, Struct
 from actors.answers import instant, instant_if
 from actors.commands import CreatePayment
 from actors.kinds import MERCHANT
+from actors.messages import PaymentDebited
 from actors.payment import PAYMENTS, Payment
 from actors.refusal import Refusal
 from engine.address import NUMBER_PATTERN
-from engine.history import TurnTaken
+from engine.history import History, TurnTaken
 from engine.node import Node
 from engine.shard import Shard
 from gateway.answer import Answer, failed
@@ -32,6 +34,9 @@ from gateway.ops.row import read
 from storage.journal import Posting, open_commit, open_page, sequence_key
 from storage.row import COMMITS, JOURNAL
 from storage.store import Snapshot
+
+_DEBITED: Final = frozenset({"SUCCEEDED", "REVERSED"})
+"""States of a payment to which its payer's account has said yes."""
 
 Number = Annotated[str, Meta(pattern=NUMBER_PATTERN + r"(?!\n)")]
 
@@ -142,7 +147,8 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
         )
         for shard, turn in taken
     ]
-    complete = any(each.message == CreatePayment.__name__ for each in turns)
+    rings = [shard.stage.history for shard in node.shards]
+    complete = _is_complete(payment, [turn for _, turn in taken], rings)
     commits, postings = await _durable(taken, asked)
     return Answer(200, _view(asked, payment, eyes, complete, turns, commits, postings))
 
@@ -183,6 +189,18 @@ def _view(
             for shard, sequence, each in postings
         ],
     )
+
+
+def _is_complete(payment: Payment, turns: list[TurnTaken], rings: Iterable[History]) -> bool:
+    """Return whether no ring can have forgotten a turn of a payment, its turns given in order."""
+    known = {turn.message for turn in turns}
+    begun_ns = next((each.begun_ns for each in turns if each.message == CreatePayment.__name__), 0)
+    if not begun_ns:
+        return False
+    if payment.state in _DEBITED and PaymentDebited.__name__ not in known:
+        return False  # what is known is a command that was repeated later
+    # One shard may have forgotten what came later on it, while a quiet one has the first turn.
+    return all(len(ring) < (ring.maxlen or 0) or ring[0][0] <= begun_ns for ring in rings)
 
 
 def _taken(node: Node, merchant: str, order_no: str) -> list[tuple[Shard, TurnTaken]]:

@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
+from actors.commands import CreatePayment
+from actors.payment import PAYMENTS
+from engine.history import History, shown
+from gateway.lookup import record_of
 from gateway.ops import trace_row
 from gateway.ops.operators import Role
+from gateway.ops.trace_row import _is_complete
 from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.test_look import OPENING, ORDER, PAYER, WHY, pay
 
@@ -95,6 +100,38 @@ async def test_large_commit_is_looked_through_in_pieces(
     assert sorted(each["amount_minor"] for each in seen["postings"]) == [-700, 700]
     assert len(pieces) > len(seen["commits"])
     assert max(pieces) < sum(pieces)
+
+
+async def test_trace_is_incomplete_where_one_shard_has_forgotten_more(guarded: Guarded) -> None:
+    """A merchant's shard may be quiet, and still have the first turn, and the payer's not."""
+    await opened(guarded)
+    node = guarded.ops.running.node
+    stage = node.shard_of("merchant/M1").stage
+    payment = record_of(node, "merchant/M1", PAYMENTS, ORDER)
+    assert payment is not None
+    turns = [shown(turn) for turn in stage.history if turn[6] is not None]
+    turns = [each for each in turns if each.address == "merchant/M1"]
+    first = next(each for each in turns if each.message == "CreatePayment")
+    turns = turns[turns.index(first) :]
+    busy = History(2)
+    for begun_ns in (1, first.begun_ns):
+        busy.append((begun_ns, 1, "account/A", CreatePayment, "ok", 1, None))
+        assert _is_complete(payment, turns, [stage.history, busy])
+    busy.append((first.begun_ns + 1, 1, "account/A", CreatePayment, "ok", 1, None))
+    assert _is_complete(payment, turns, [stage.history, busy])
+    busy.append((first.begun_ns + 2, 1, "account/A", CreatePayment, "ok", 1, None))
+    assert not _is_complete(payment, turns, [stage.history, busy])
+
+
+async def test_trace_of_a_repetition_alone_is_incomplete(guarded: Guarded) -> None:
+    await opened(guarded)
+    for shard in guarded.ops.running.node.shards:
+        shard.stage.history.clear()
+        shard.stage.beginnings.clear()
+    await guarded.commands(pay())
+    seen = await guarded.look(PATH)
+    assert [each["message"] for each in seen["turns"]] == ["CreatePayment"]
+    assert seen["complete"] is False
 
 
 async def test_payment_that_there_is_not_has_no_trace(guarded: Guarded) -> None:
