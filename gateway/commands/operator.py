@@ -191,11 +191,18 @@ def _password(file: Path | None) -> str:
     from gateway.ops.passwords import PasswordError, hashed
 
     if file is not None:
-        lines = private_files.read(file, follow=True).decode("utf-8", "replace").splitlines()
-        password = lines[0] if lines else ""
+        first, _, _ = private_files.read(file, follow=True).partition(b"\n")
+        try:
+            password = first.removesuffix(b"\r").decode()
+        except UnicodeDecodeError:
+            raise CommandError(INPUT, f"{file} is not UTF-8") from None
     elif sys.stdin.isatty():
-        password = getpass.getpass("Password: ")
-        if getpass.getpass("The same again: ") != password:
+        try:
+            password = getpass.getpass("Password: ")
+            again = getpass.getpass("The same again: ")
+        except EOFError:
+            raise CommandError(INPUT, "no password was given") from None
+        if again != password:
             raise CommandError(INPUT, "the two are not the same")
     else:
         raise CommandError(INPUT, "there is no terminal to ask at; give --password-file FILE")

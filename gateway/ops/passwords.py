@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.ca.master_key import MasterKey
+from gateway.strict_json import text_blemish
 
 PASSWORD_MIN: Final = 12
 PASSWORD_MAX: Final = 256
@@ -40,11 +41,15 @@ def hashed(password: str) -> str:
     """Return what is stored of a password; takes a tenth of a second and 64 MiB.
 
     Raises:
-        PasswordError: it is too short, or too long.
+        PasswordError: it is too short, or too long, or has what a login's body may not have.
     """
+    password = _normal(password)
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         raise PasswordError(f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters")
-    return _HASHER.hash(_normal(password))
+    blemish = text_blemish(password)
+    if blemish is not None:
+        raise PasswordError(f"{blemish.about}: nobody could log in with this password")
+    return _HASHER.hash(password)
 
 
 def fits(password_hash: str, password: str) -> bool:
