@@ -118,6 +118,9 @@ class Cabinet:
             if self._failed:
                 raise CabinetError(f"{self.path}: an earlier write failed; start the node again")
             try:
+                # Of programs that died while they read: LMDB would keep every page for them, and
+                # a look that replaces five of them would have the file grow by five.
+                self._env.reader_check()
                 txn = self._env.begin(write=True)
             except lmdb.Error as error:
                 raise CabinetError(f"{self.path}: {error}") from error

@@ -1,6 +1,8 @@
 """The cabinet: what is written is durable or not there, and after a failure nothing more is."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -62,6 +64,9 @@ class FailingCommit:
     def begin(self, write: bool) -> "FailingCommit":
         self.txn = self._env.begin(write=write)
         return self
+
+    def reader_check(self) -> int:
+        return self._env.reader_check()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.txn, name)
@@ -144,3 +149,20 @@ def test_failure_to_read_is_the_cabinets_own(cabinet: Cabinet) -> None:
 
     with pytest.raises(CabinetError, match="cannot read operators"):
         cabinet.write(read)
+
+
+def test_reader_that_is_gone_keeps_nothing_back(cabinet: Cabinet) -> None:
+    """The documented copy, `mdb_copy` beside a node, may be killed half-way."""
+    cabinet.write(put)
+    reads = (
+        "import lmdb, sys; env = lmdb.open(sys.argv[1], map_size=1 << 40, max_dbs=3); "
+        "txn = env.begin(); print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", reads, str(cabinet.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reading:
+        assert reading.stdout is not None
+        assert reading.stdout.readline() == b"\n"
+        reading.kill()
+    assert str(reading.pid) in cabinet._env.readers()
+    cabinet.write(put)
+    assert str(reading.pid) not in cabinet._env.readers()
