@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from actors.account import is_internal
-from actors.kinds import ACCOUNT
+from actors.kinds import ACCOUNT, MERCHANT
 from gateway.ops.desk import Visitor
 from gateway.ops.errors import OpsCode, OpsError
 from gateway.ops.operators import Right
@@ -47,11 +47,14 @@ class Eyes(Struct, frozen=True):
         return f"{MASK}{number[-_LAST:] if len(number) >= _LONG else ''}"
 
     def address(self, address: str, own: str = "") -> str:
-        """Return an address whom `own` deals with; merchants and the bank's own are no secret."""
+        """Return an address whom `own` deals with; merchants are no secret but to accounts' views,
+        and the bank's own are none."""
         kind, _, number = address.partition("/")
-        if address == own or kind != ACCOUNT.name:
+        if address == own:
             return address
-        return f"{kind}/{self.account(number)}"
+        if kind == MERCHANT.name and own.startswith(f"{ACCOUNT.name}/"):
+            return f"{kind}/{self.text(number)}"
+        return f"{kind}/{self.account(number)}" if kind == ACCOUNT.name else address
 
     def text(self, text: str) -> str:
         """Return a text that may say something of somebody."""

@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from actors import payment as payments
-from actors.kinds import MERCHANT
-from actors.messages import PaymentDebited
+from actors.kinds import ACCOUNT, MERCHANT
+from actors.messages import DebitPayment, PaymentDebited
 from gateway.ops.operators import Role
 from storage.journal import open_commit, sequence_key
 from storage.row import COMMITS
@@ -173,6 +173,28 @@ async def test_quarantined_actor_shows_up_with_its_dead_letters(
         value for (name, _), value in samples.items() if name == "piaohao_messages_parked"
     ) == len(page["items"])
     monkeypatch.setitem(handlers, PaymentDebited, payments.payment_debited)
+
+
+async def test_dead_letter_of_an_account_does_not_say_which_merchant_sent_it(
+    shop: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what of its own is under way: where somebody buys is theirs."""
+
+    def fails(turn: Any, message: Any) -> None:
+        raise RuntimeError
+
+    handlers: dict[Any, Any] = ACCOUNT.handlers
+    debit = handlers[DebitPayment]
+    monkeypatch.setitem(handlers, DebitPayment, fails)
+    await shop.commands(pay("O2", 300))
+    page = await shop.look("/ops/dead-letters")
+    account = await shop.look(f"/ops/actors/account/{PAYER}")
+    assert [each["sender"] for each in page["items"]] == ["merchant/••••"]
+    assert [each["sender"] for each in account["dead_letters"]] == ["merchant/••••"]
+    assert "M1" not in json.dumps([page, account])
+    whole = await shop.look(f"/ops/dead-letters{WHY}", Role.ADMIN)
+    assert [each["sender"] for each in whole["items"]] == ["merchant/M1"]
+    monkeypatch.setitem(handlers, DebitPayment, debit)
 
 
 async def test_commits_are_listed_back_to_the_first(shop: Guarded) -> None:
