@@ -1,15 +1,23 @@
 """Activity: which actors of a shard have something waiting, have had turns, or are stuck.
 
-It is gathered when somebody asks, in one pass over what is in memory: commands and messages before
-their turn, the ring of the last turns, quarantined actors. All of these are bounded, whatever the
-number of actors, so a pass takes a few milliseconds at most; idle actors are not in it.
+It is gathered when somebody asks, from what is in memory: commands and messages before their turn,
+the ring of the last turns, quarantined actors. All of these are bounded, whatever the number of
+actors, but there may be tens of thousands: they are copied in one go, 1 ms at most, and counted in
+pieces. Idle actors are not in it.
 """
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
 
 import trio
 from msgspec import Struct
 
 from engine.inspection import waiting_messages
 from engine.shard import Shard
+
+AT_ONCE: Final = 1_000
+
+T = TypeVar("T")
 
 
 class Activity(Struct):
@@ -30,10 +38,12 @@ class Activity(Struct):
     parked: int = 0
 
 
-def activity(shard: Shard) -> dict[str, Activity]:
-    """Return what goes on at a shard's actors, by address; in the event loop."""
+async def activity(shard: Shard) -> dict[str, Activity]:
+    """Return what goes on at a shard's actors, by address, as of the call's begin."""
     stage = shard.stage
     now = trio.current_time()
+    asks, messages, turns = list(shard.waiting()), list(waiting_messages(shard)), [*stage.history]
+    parked = [*stage.parking.by_actor.items()]
     found: dict[str, Activity] = {}
 
     def of(address: str) -> Activity:
@@ -42,22 +52,32 @@ def activity(shard: Shard) -> dict[str, Activity]:
             there = found[address] = Activity()
         return there
 
-    for ask in shard.waiting():
-        waiting = of(ask.to)
-        waiting.depth += 1
-        waiting.head_age_s = max(waiting.head_age_s, now - ask.since)
-    for message in waiting_messages(shard):
-        waiting = of(message.to)
-        waiting.depth += 1
-        behind = stage.ask_of(message.token)
-        if behind is not None:
-            waiting.head_age_s = max(waiting.head_age_s, now - behind.since)
-    for turn in stage.history:
-        taken = of(turn[2])
-        taken.turns += 1
-        taken.turn_ns_max = max(taken.turn_ns_max, turn[1])
-        taken.failures += turn[4] != "ok"
-    for address, count in stage.parking.by_actor.items():
-        if count:
-            of(address).parked = count
+    for some_asks in _pieces(asks):
+        for ask in some_asks:
+            waiting = of(ask.to)
+            waiting.depth += 1
+            waiting.head_age_s = max(waiting.head_age_s, now - ask.since)
+        await trio.lowlevel.checkpoint()
+    for some_messages in _pieces(messages):
+        for message in some_messages:
+            waiting = of(message.to)
+            waiting.depth += 1
+            behind = stage.ask_of(message.token)
+            if behind is not None:
+                waiting.head_age_s = max(waiting.head_age_s, now - behind.since)
+        await trio.lowlevel.checkpoint()
+    for some_turns in _pieces(turns):
+        for _, duration_ns, to, _, outcome, _, _ in some_turns:
+            taken = of(to)
+            taken.turns += 1
+            taken.turn_ns_max = max(taken.turn_ns_max, duration_ns)
+            taken.failures += outcome != "ok"
+        await trio.lowlevel.checkpoint()
+    for address, count in parked:
+        of(address).parked = count
     return found
+
+
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield items by the thousand: a millisecond's work before others have their turn."""
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))

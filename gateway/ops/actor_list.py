@@ -111,11 +111,10 @@ async def list_actors(desk: OpsDesk, visitor: Visitor, asked: ListActors) -> Ans
 
 
 async def _activities(node: Node) -> dict[str, Activity]:
-    """Return what goes on at all actors; other work has its turn between two shards."""
+    """Return what goes on at all actors; other work has its turn meanwhile."""
     found: dict[str, Activity] = {}
     for shard in node.shards:
-        found |= activity(shard)
-        await trio.lowlevel.checkpoint()
+        found |= await activity(shard)
     return found
 
 
