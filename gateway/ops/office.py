@@ -134,6 +134,7 @@ class Office:
             StorageError: it cannot be read.
         """
         async with self._verifying:
+            await trio.to_thread.run_sync(lambda: self.cabinet)  # which may have to be made
             verification = Verification(kept)
             while True:
                 with self.cabinet.reading() as snapshot:
