@@ -93,14 +93,12 @@ class Cabinet:
         """Open a read transaction for the length of a block: a short one, without an `await`.
 
         Raises:
-            CabinetError: it cannot be read. A shard that cannot ends the node; this one does not.
-            CorruptRowError: a row of its own is damaged.
+            CabinetError: it cannot be read, or a row is damaged. A shard's would end the node, and
+                have an operator restore the bank from a backup, which this is no part of.
         """
         try:
             with closing(self.snapshot()) as snapshot:
                 yield snapshot
-        except CorruptRowError:
-            raise
         except StorageError as error:
             raise CabinetError(f"{self.path}: {error}") from error
 
@@ -111,8 +109,8 @@ class Cabinet:
             change: called in this thread; if it raises nothing is changed.
 
         Raises:
-            CabinetError: it could not be made durable, or an earlier change could not.
-            CorruptRowError: a row of its own is damaged.
+            CabinetError: it could not be made durable, or an earlier change could not, or a row is
+                damaged.
         """
         with self._lock:
             if self._failed:
@@ -126,10 +124,10 @@ class Cabinet:
                 raise CabinetError(f"{self.path}: {error}") from error
             try:
                 result = change(Writing(txn, self._tables))
-            except CorruptRowError:
+            except CorruptRowError as error:
                 self._failed = True
                 txn.abort()
-                raise
+                raise CabinetError(f"{self.path}: {error}") from error
             except (lmdb.Error, StorageError) as error:
                 txn.abort()
                 raise CabinetError(f"{self.path}: {error}") from error

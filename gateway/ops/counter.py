@@ -30,8 +30,7 @@ from gateway.ops.row import Row
 from gateway.ops.sessions import Session
 from gateway.paths import Paths
 from storage.cabinet import Writing
-from storage.errors import CabinetError, CorruptRowError, StorageError
-from storage.row import AUDIT, OPERATORS
+from storage.errors import CabinetError, StorageError
 
 log = logging.getLogger("piaohao.ops")
 
@@ -98,7 +97,7 @@ class OpsCounter:
 
     def _unusable(self, error: StorageError) -> Answer:
         """Return the answer where a store cannot be used; a shard's ends the node by its name."""
-        if isinstance(error, CabinetError) or _is_cabinets(error):
+        if isinstance(error, CabinetError):
             log.critical("operators get nothing: %s", error)
             return failed(OpsError(OpsCode.AUDIT_UNAVAILABLE).problem)
         self._desk.node.fail(error)
@@ -176,10 +175,6 @@ def _as_others_write_it(target: str) -> str:
         return character if character in _PLAIN else found[0].upper()
 
     return re.sub(r"%([0-9A-Fa-f]{2})", plain, target)
-
-
-def _is_cabinets(error: StorageError) -> bool:
-    return isinstance(error, CorruptRowError) and error.table in (OPERATORS, AUDIT)
 
 
 def _may(visitor: Visitor, right: Right) -> bool:
