@@ -7,14 +7,14 @@ something does (`engine.activity`), the most of it first; those are few.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal
 
 import trio
 from msgspec import Meta, Struct
 
-from engine.activity import Activity, activity
+from engine.activity import AT_ONCE, Activity, activity
 from engine.address import SLOTS, row_key
 from engine.address import split as split_address
 from engine.kind import ActorKind
@@ -105,7 +105,7 @@ async def list_actors(desk: OpsDesk, visitor: Visitor, asked: ListActors) -> Ans
     if asked.sort == "address" and asked.only is None:
         found, cursor = await _by_address(desk.node, kinds, asked)
     else:
-        found, cursor = _by_activity(live, kinds, asked)
+        found, cursor = await _by_activity(live, kinds, asked)
     items = [_item(desk.node, address, live.get(address, _IDLE)) for address in found]
     return Answer(200, ActorPage(items, cursor))
 
@@ -163,7 +163,7 @@ def _address(key: bytes) -> str:
     return key[3:].decode("ascii")
 
 
-def _by_activity(
+async def _by_activity(
     live: dict[str, Activity], kinds: Sequence[ActorKind], asked: ListActors
 ) -> tuple[list[str], str | None]:
     """Return the addresses at which the most goes on, and where to go on."""
@@ -172,8 +172,8 @@ def _by_activity(
     measure = _MEASURE[asked.sort] if asked.sort != "address" else lambda _: 0.0
     after = None if asked.cursor is None else _opened_rank(asked.cursor)
 
-    def ranks() -> Iterator[tuple[float, str]]:
-        for address, each in live.items():
+    def ranks(some: Iterable[tuple[str, Activity]]) -> Iterator[tuple[float, str]]:
+        for address, each in some:
             kind, number = split_address(address)
             wanted = kind in names and number.startswith(asked.prefix or "") and passes(each)
             rank = (-measure(each), address)
@@ -181,7 +181,11 @@ def _by_activity(
             if wanted and (rank[0] or asked.sort == "address") and (after is None or rank > after):
                 yield rank
 
-    page = heapq.nsmallest(asked.limit + 1, ranks())
+    page: list[tuple[float, str]] = []
+    actors = iter(live.items())
+    while some := [*islice(actors, AT_ONCE)]:
+        page = heapq.nsmallest(asked.limit + 1, chain(page, ranks(some)))
+        await trio.lowlevel.checkpoint()
     more = len(page) > asked.limit
     page = page[: asked.limit]
     cursor = sealed_cursor(f"{page[-1][0]!r} {page[-1][1]}".encode("ascii")) if more else None
