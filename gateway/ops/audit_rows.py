@@ -15,8 +15,8 @@ from gateway.ops.office import ListOperators, OperatorList
 from gateway.ops.operators import Name, Right
 from gateway.ops.row import read
 
-READ_MAX: Final = 2_000
-"""Entries that are looked through for a page: some ms of the event loop."""
+READ_MAX: Final = 500
+"""Entries that are looked through for a page: a millisecond or so of the event loop."""
 _BEYOND: Final = (1 << 63) - 1
 
 

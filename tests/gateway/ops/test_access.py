@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ops import audit_rows
 from gateway.ops.errors import OPS_CODES, OpsCode
 from gateway.ops.office import DisableOperator
 from gateway.ops.operators import RIGHTS, Role
@@ -105,6 +106,24 @@ async def test_log_is_read_page_by_page_without_a_gap(guarded: Guarded) -> None:
     assert seen == list(range(newest["items"][0]["sequence"], 0, -1))
     own = (await guarded.ask(listing, Role.AUDITOR, "?operator=viewer&limit=200")).json()
     assert [each["action"] for each in own["items"]] == ["get_session"] * 12 + ["log_in"]
+
+
+async def test_entries_of_one_who_is_rare_are_found_over_short_pages(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No page looks through more entries than a millisecond allows: some pages are empty."""
+    monkeypatch.setattr(audit_rows, "READ_MAX", 3)
+    for _ in range(10):
+        await guarded.ask(row_of("get_session"), Role.OPERATOR)
+    listing = row_of("list_audit_entries")
+    pages, cursor = [], 1 << 40
+    while cursor is not None:
+        query = f"?operator=viewer&cursor={cursor}"
+        page = (await guarded.ask(listing, Role.AUDITOR, query)).json()
+        pages.append([each["action"] for each in page["items"]])
+        cursor = page["next_cursor"]
+    assert [] in pages
+    assert [each for page in pages for each in page] == ["log_in"]
 
 
 async def test_refused_requests_are_written_with_their_code(guarded: Guarded) -> None:
