@@ -42,7 +42,7 @@ def add(
     The password is asked for, or read from a file. All but viewers get a secret for one-time codes:
     it is shown once, for the operator's authenticator app.
 
-    Example: piaohao operator add li.wei --role admin --data bank --master-key master.key
+    Example: piaohao operator add duty-1 --role admin --data bank --master-key master.key
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def reset(
 
     It lets an operator in again who was sent away.
 
-    Example: piaohao operator reset li.wei --data bank --master-key master.key
+    Example: piaohao operator reset duty-1 --data bank --master-key master.key
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def reset(
 def disable(name: str, /, *, data: Path, json: Flag = False) -> None:
     """Let an operator in no more; sessions end at once.
 
-    Example: piaohao operator disable li.wei --data bank
+    Example: piaohao operator disable duty-1 --data bank
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ async def test_operator_is_taken_on_logs_in_and_is_written_down(tmp_path: Path) 
     new_master_key().write(key)
     private_files.write_new(secret, b"a password of some length\n")
     given = ("--data", data, "--password-file", secret, "--master-key", key, "--json")
-    run = await piaohao("operator", "add", "li.wei", "--role", "admin", *given)
+    run = await piaohao("operator", "add", "duty-1", "--role", "admin", *given)
     assert run.returncode == 0, run.stderr
     codes = pyotp.parse_uri(json.loads(run.stdout)["totp_uri"])
     assert isinstance(codes, pyotp.TOTP)
@@ -97,19 +97,19 @@ async def test_operator_is_taken_on_logs_in_and_is_written_down(tmp_path: Path) 
         httpx2.AsyncClient(timeout=LIMIT_S, base_url=running.ops_address) as client,
     ):
         # Over the control socket, as the command line does it.
-        second = AddOperator("zhao.liu", Role.VIEWER, "no hash", b"")
+        second = AddOperator("duty-2", Role.VIEWER, "no hash", b"")
         await trio.to_thread.run_sync(administer, data, second)
-        login = {"name": "li.wei", "password": "a password of some length", "code": codes.now()}
+        login = {"name": "duty-1", "password": "a password of some length", "code": codes.now()}
         begun = await client.post("/ops/sessions", json=login)
         assert begun.status_code == 201, begun.text
         headers = {"authorization": f"Bearer {begun.json()['token']}"}
         listed = await client.get("/ops/operators", headers=headers)
-        assert [each["name"] for each in listed.json()["operators"]] == ["li.wei", "zhao.liu"]
+        assert [each["name"] for each in listed.json()["operators"]] == ["duty-1", "duty-2"]
         page = (await client.get("/ops/audit", headers=headers)).json()
         shell = f"shell/uid-{os.getuid()}"
         assert [(each["operator"], each["action"]) for each in page["items"]] == [
-            ("li.wei", "list_operators"),
-            ("li.wei", "log_in"),
+            ("duty-1", "list_operators"),
+            ("duty-1", "log_in"),
             (shell, "add_operator"),
             (shell, "add_operator"),
         ]

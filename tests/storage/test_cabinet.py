@@ -24,12 +24,12 @@ def cabinet(tmp_path: Path) -> Iterator[Cabinet]:
 
 
 def put(writing: Writing, value: bytes = b"1") -> None:
-    writing.put(OPERATORS, b"li.wei", value)
+    writing.put(OPERATORS, b"duty-1", value)
 
 
 def get(cabinet: Cabinet) -> bytes | None:
     with cabinet.reading() as snapshot:
-        return snapshot.get(OPERATORS, b"li.wei")
+        return snapshot.get(OPERATORS, b"duty-1")
 
 
 def test_write_is_there_after_reopening(cabinet: Cabinet) -> None:
@@ -43,7 +43,7 @@ def test_write_is_there_after_reopening(cabinet: Cabinet) -> None:
 def test_change_that_raises_changes_nothing(cabinet: Cabinet) -> None:
     def change(writing: Writing) -> None:
         put(writing)
-        assert writing.get(OPERATORS, b"li.wei") == b"1"
+        assert writing.get(OPERATORS, b"duty-1") == b"1"
         raise LookupError
 
     with pytest.raises(LookupError):
@@ -90,9 +90,9 @@ def test_nothing_is_written_after_a_commit_that_failed(
 
 def test_damaged_row_met_in_a_write_ends_writing(cabinet: Cabinet) -> None:
     with cabinet._env.begin(write=True) as txn:
-        txn.put(b"li.wei", b"\0\0\0\0damaged", db=cabinet._tables[OPERATORS])
+        txn.put(b"duty-1", b"\0\0\0\0damaged", db=cabinet._tables[OPERATORS])
     with pytest.raises(CabinetError, match="checksum"):
-        cabinet.write(lambda writing: writing.get(OPERATORS, b"li.wei"))
+        cabinet.write(lambda writing: writing.get(OPERATORS, b"duty-1"))
     with pytest.raises(StorageError, match="an earlier write failed"):
         cabinet.write(put)
 
@@ -136,14 +136,14 @@ def test_failure_to_read_is_the_cabinets_own(cabinet: Cabinet) -> None:
     def look() -> None:
         with cabinet.reading() as snapshot:
             snapshot.close()
-            snapshot.get(OPERATORS, b"li.wei")
+            snapshot.get(OPERATORS, b"duty-1")
 
     with pytest.raises(CabinetError, match="cannot read operators"):
         look()
 
     def read(writing: Writing) -> None:
         writing._txn.abort()
-        writing.get(OPERATORS, b"li.wei")
+        writing.get(OPERATORS, b"duty-1")
 
     with pytest.raises(CabinetError, match="cannot read operators"):
         cabinet.write(read)
@@ -169,7 +169,7 @@ def test_reader_that_is_gone_keeps_nothing_back(cabinet: Cabinet) -> None:
 def test_damaged_row_is_not_taken_for_one_of_the_banks(cabinet: Cabinet) -> None:
     """Whose damage has an operator restore it from a backup: what was paid since would be gone."""
     with cabinet._env.begin(write=True) as txn:
-        txn.put(b"li.wei", b"\0\0\0\0damaged", db=cabinet._tables[OPERATORS])
+        txn.put(b"duty-1", b"\0\0\0\0damaged", db=cabinet._tables[OPERATORS])
     with pytest.raises(CabinetError) as damaged:
         get(cabinet)
     failure = failure_of(damaged.value)

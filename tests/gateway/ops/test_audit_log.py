@@ -20,7 +20,7 @@ ENTRIES = 7
 
 
 def write_one(writing: Writing, number: int) -> None:
-    append(writing, number, "li.wei", "admin", "get_actor", subject="x", outcome="200")
+    append(writing, number, "duty-1", "admin", "get_actor", subject="x", outcome="200")
 
 
 def write(cabinet: Cabinet, count: int = ENTRIES) -> None:
@@ -55,7 +55,7 @@ def test_log_that_nobody_touched_verifies(tmp_path: Path) -> None:
 def _change(rows: Rows) -> None:
     key = (4).to_bytes(8, "big")
     entry = msgspec.msgpack.decode(rows[key][32:], type=audit_log.Entry)
-    other = msgspec.structs.replace(entry, operator="zhao.liu")
+    other = msgspec.structs.replace(entry, operator="duty-2")
     rows[key] = rows[key][:32] + msgspec.msgpack.encode(other)
 
 
