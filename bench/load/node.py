@@ -8,6 +8,7 @@ it has ended: every merchant's balance is what they were told was paid, and the 
 import secrets
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
@@ -163,6 +164,9 @@ async def running(place: Place, *, express: bool) -> AsyncIterator[Running]:
             "express": host_ports[-1],
             "websocket": host_ports[0],
         }
+        # A read that is signed in the second in which a node has started could be one that the
+        # process before it has answered, and is refused (`engine.marks`).
+        await trio.sleep(1 - time.time() % 1)
         yield Running(place, process.pid, addresses)
         process.terminate()
         with trio.move_on_after(_STOPS_WITHIN_S):
