@@ -25,6 +25,7 @@ from gateway.exits import CHECK_FAILED, FAIL_STOP, STORE
 from gateway.verification import verify
 from storage import row
 from storage.folder import look
+from storage.journal import open_commit
 from storage.lmdb_store import LmdbStore
 from storage.memory import MemorySnapshot
 from tests.e2e.process import LIMIT_S, node, piaohao
@@ -101,7 +102,8 @@ async def test_any_lost_write_is_found(scratch: Path) -> None:
     """A row as it was at noon, a new one that is gone, an old one that is back: each by itself.
 
     Only an outbox row whose message the receiver has taken may be lost, as it waits to be trimmed,
-    and a mark: nothing else says that it was there, and in ten minutes it is over.
+    and a mark: nothing else says that it was there, and in ten minutes it is over. Nor does
+    anything come after the newest commit, so where that has no postings its row is not missed.
     """
     noon: list[Tables] = []
 
@@ -136,6 +138,10 @@ async def test_any_lost_write_is_found(scratch: Path) -> None:
                     rows[key] = new
                 if report.ok and (table, how) in ((row.OUTBOX, "gone"), (row.MARKS, "gone")):
                     continue
+                if table == row.COMMITS and key == max(rows):
+                    newest = open_commit(key, row.unseal(table, key, rows[key]))
+                    if report.ok and not newest.postings:
+                        continue
                 assert not report.ok, f"{table} {key!r} {how}: not found"
                 found[table, how] += 1
     print(dict(found))
