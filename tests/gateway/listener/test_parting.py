@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -48,6 +49,24 @@ async def _narrow(running: Serving) -> trio.SocketStream:
     host, _, port = host_of(running).decode().rpartition(":")
     await sock.connect((host, int(port)))
     return trio.SocketStream(sock)
+
+
+async def test_request_of_a_client_that_has_reset_its_connection_is_not_begun(
+    tmp_path: Path,
+) -> None:
+    """On the main listener, where it would take 2 ms for nobody."""
+    async with serving(tmp_path) as running:
+        host, _, port = host_of(running).decode().rpartition(":")
+        with socket.create_connection((host, int(port))) as leaving:
+            await trio.testing.wait_all_tasks_blocked(0.03)  # it is accepted and listened to
+            leaving.sendall(addressed(running, OPEN_MERCHANT))
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.testing.wait_all_tasks_blocked(0.03)
+        async with await connect(running) as other:
+            await other.send_all(addressed(running, OPEN_MERCHANT))
+            answer = await read_answer(other)
+    assert answer.status == 200
+    assert b'"replayed"' not in answer.body
 
 
 @pytest.mark.parametrize("turns", range(8))
