@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
-from gateway.commands.whole import Whole
+from gateway.commands.whole import Whole, whole
+
+Pairs = Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=2))]
 
 app = App(name="compare", help_format="plaintext", version_flags=())
 
@@ -18,6 +20,7 @@ def postgres(
     url: str | None = None,
     data: Path | None = None,
     seed: Whole = 1,
+    pairs: Pairs | None = None,
     out: Path | None = None,
     profile: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -45,9 +48,12 @@ def postgres(
         leaves its store of 10,000,000 accounts there (9 GB) for the next one.
     seed:
         Seeds the choice of payers.
+    pairs:
+        Rounds of each side, at least 2: fewer take less time and give wider intervals. 10 if not
+        given, 4 with --quick.
     out:
         Write everything to this file, as JSON: the rows, each round with what others took of the
-        machine meanwhile, machine, versions, settings.
+        machine meanwhile, machine, versions, settings. It is written again after each part.
     profile:
         Keep a flame graph of ours for each row in this folder, from a round that does not count.
     json:
@@ -59,5 +65,5 @@ def postgres(
     from bench.peers import compare
     from bench.peers.plan import settings
 
-    chosen = settings(quick=quick, seed=seed)
+    chosen = settings(quick=quick, seed=seed, pairs=pairs)
     return compare.run(chosen, url, data, strict=strict, json=json, out=out, profiles=profile)

@@ -4,6 +4,7 @@ The large store is used by one after the other. In the end it must verify, and h
 callers were told, no more and no less.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.peers.cold_rows import cold_rows
@@ -22,32 +23,41 @@ from gateway.operator import perform
 
 
 async def alone_rows(
-    parent: Path, store: Path, settings: Settings, observer: Observer, *, keep: bool
-) -> list[Row]:
+    parent: Path,
+    store: Path,
+    settings: Settings,
+    observer: Observer,
+    told: Callable[[list[Row]], None],
+    *,
+    keep: bool,
+) -> None:
     """Measure them.
 
     Args:
         parent: where the large store is, or is to be.
         store: a folder for all others.
+        told: called with rows as soon as there are some.
         keep: leave the large store there.
 
     Raises:
         CommandError: money was lost or made.
     """
-    rows = await open_rows(made(store / "open"), settings, observer)
+    told(await open_rows(made(store / "open"), settings, observer))
     if not settings.large:
-        return rows
+        return
     with large_store(parent, settings.large, MERCHANTS, keep=keep, say=observer.note) as large:
         if large is None:
             observer.leave_out(
                 f"cold, and memory: the disk has no room for {settings.large:,} accounts"
             )
-            return rows
+            return
         before = total_minor(large, MERCHANTS)
         cold, paid = await cold_rows(large, store, settings, observer)
-        memory, told, unknown = await memory_rows(large, made(store / "keys"), settings, observer)
-        more = total_minor(large, MERCHANTS) - before - paid * AMOUNT_MINOR - told
+        told(cold)
+        memory, minor, unknown = await memory_rows(large, made(store / "keys"), settings, observer)
+        told(memory)
+        observer.note("everything is measured; the large store is verified now")
+        more = total_minor(large, MERCHANTS) - before - paid * AMOUNT_MINOR - minor
         if not 0 <= more <= unknown or not perform(large, Verify())["ok"]:
             detail = f"the large store holds {more} minor units that nobody was told of, or lacks "
             raise CommandError(exits.CHECK_FAILED, f"{detail}them, or does not verify")
-    return rows + cold + memory

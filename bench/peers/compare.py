@@ -1,7 +1,8 @@
 """The comparison: a server is found or made, everything is measured, and all of it goes again.
 
 Both sides have their folders on one disk, which is none in memory. Whatever ends the run, Ctrl-C
-and SIGTERM included, nothing of it stays.
+and SIGTERM included, nothing of it stays but what `--out` was told by then: it is written again
+after each part, so that what goes wrong in the second hour does not cost the first.
 """
 
 import os
@@ -10,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -60,7 +61,7 @@ def run(
         url: of a server to use; None for a cluster of our own.
         data: the folder in which both sides' temporary folders are made, and in which the large
             store is left, or found; None for the usual one, in which nothing is left.
-        out: a file for the whole result; None for none.
+        out: a file for the whole result, as far as there is one; None for none.
         profiles: a folder for a profile of ours for each row; None for none.
 
     Raises:
@@ -84,33 +85,51 @@ def run(
         observer = Observer(store, settings.repeats, _SERVER if url else (), say, profiler)
         for line in left_out(settings):
             observer.leave_out(line)
-        measure = partial(_measured, peer, store, settings, observer)
-        rows = measure(parent, keep=data is not None)
-    result = _result(settings, now, time.monotonic() - begun, has, rows, observer)
-    for line in disturbance_lines(result):
+        rows: list[Row] = []
+        result = partial(_result, settings, now, begun, has, rows, observer)
+
+        def told(more: list[Row]) -> None:
+            rows.extend(more)
+            if out is not None:
+                _write(out, result(unfinished=True))
+
+        try:
+            _measure(peer, store, settings, observer, parent, told, keep=data is not None)
+        except CommandError:
+            if rows:
+                say(as_table(rows))
+            raise
+    done = result(unfinished=False)
+    for line in disturbance_lines(done):
         say(line)
     if out is not None:
-        _write(out, result)
+        _write(out, done)
     sys.stdout.write(as_json(rows) if json else as_table(rows))
     missed = any(each.passed is False for each in rows)
     return exits.CHECK_FAILED if strict and missed else exits.OK
 
 
-def _measured(
-    peer: Peer, store: Path, settings: Settings, observer: Observer, parent: Path, *, keep: bool
-) -> list[Row]:
-    rows: list[Row] = []
+def _measure(
+    peer: Peer,
+    store: Path,
+    settings: Settings,
+    observer: Observer,
+    parent: Path,
+    told: Callable[[list[Row]], None],
+    *,
+    keep: bool,
+) -> None:
     failures: list[psycopg.Error] = []
     interrupted = False
     try:
         for accounts in settings.sizes:
             for mix in settings.mixes:
-                rows += trio.run(engine_rows, peer, store, settings, accounts, mix, observer)
+                told(trio.run(engine_rows, peer, store, settings, accounts, mix, observer))
         if settings.gateway:
-            rows += trio.run(gateway_rows, peer, store, settings, observer)
+            told(trio.run(gateway_rows, peer, store, settings, observer))
         if settings.alone:
-            alone = partial(alone_rows, parent, store, settings, observer, keep=keep)
-            rows += trio.run(alone)
+            alone = partial(alone_rows, parent, store, settings, observer, told, keep=keep)
+            trio.run(alone)
     except* psycopg.Error as errors:
         failures = list(_leaves(errors))
     except* KeyboardInterrupt:
@@ -120,22 +139,23 @@ def _measured(
     if failures:
         said = " ".join(str(failures[0]).split())
         raise CommandError(exits.CHECK_FAILED, f"PostgreSQL: {said}")
-    return rows
 
 
 def _result(
     settings: Settings,
     now: datetime,
-    seconds: float,
+    begun: float,
     has: dict[str, str],
     rows: list[Row],
     observer: Observer,
+    *,
+    unfinished: bool,
 ) -> Comparison:
     return Comparison(
         format=FORMAT,
         peer="PostgreSQL",
         begun=now.isoformat(timespec="seconds"),
-        seconds=round(seconds, 1),
+        seconds=round(time.monotonic() - begun, 1),
         settings=settings,
         machine=this_machine(*NEEDED),
         peer_settings=has,
@@ -146,6 +166,7 @@ def _result(
         left_out=observer.left_out,
         repeated=sum(not each.kept for each in observer.rounds),
         disturbed=sum(each.kept and each.disturbed for each in observer.rounds),
+        unfinished=unfinished,
     )
 
 

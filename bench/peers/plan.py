@@ -97,11 +97,15 @@ class Settings(Struct, frozen=True):
         return ACCOUNTS_TARGET if ACCOUNTS_TARGET in self.sizes else self.sizes[-1]
 
 
-def settings(*, quick: bool, seed: int) -> Settings:
-    """Return a full run's settings, or a quick one's."""
+def settings(*, quick: bool, seed: int, pairs: int | None = None) -> Settings:
+    """Return a full run's settings, or a quick one's.
+
+    Args:
+        pairs: rounds of each side; None for as many as is usual.
+    """
     if quick:
-        return Settings(True, (ACCOUNTS_QUICK,), 4, 1, 1.5, seed, repeats=8)
-    return Settings(False, ACCOUNTS, 10, 3, 4.0, seed, repeats=60, large=LARGE_ACCOUNTS)
+        return Settings(True, (ACCOUNTS_QUICK,), pairs or 4, 1, 1.5, seed, repeats=8)
+    return Settings(False, ACCOUNTS, pairs or 10, 3, 4.0, seed, repeats=60, large=LARGE_ACCOUNTS)
 
 
 def left_out(settings: Settings) -> list[str]:

@@ -123,6 +123,8 @@ class Comparison(Struct, frozen=True, tag_field="kind", tag="comparison"):
         left_out: what was not measured, and why.
         repeated: rounds that were measured again because others disturbed them.
         disturbed: rounds that count although others disturbed them.
+        unfinished: whether rows may be missing, and the large store has not been verified: the
+            file of a run that is under way, or was broken off.
     """
 
     format: int
@@ -139,6 +141,7 @@ class Comparison(Struct, frozen=True, tag_field="kind", tag="comparison"):
     left_out: list[str]
     repeated: int
     disturbed: int
+    unfinished: bool = False
 
 
 def row(

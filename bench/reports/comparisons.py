@@ -61,6 +61,8 @@ def _notes(comparison: Comparison) -> list[Note]:
         Note(f"{row.measure}: the interval begins below the target, so it is met just so", "warn")
         for row in unclear
     ]
+    if comparison.unfinished:
+        notes.append(Note("the run was broken off: rows may be missing, others unchecked", "warn"))
     if comparison.disturbed:
         what = f"others disturbed {comparison.disturbed} of the rounds that count"
         notes.append(Note(f"{what}: they took more than a tenth of the machine", "warn"))

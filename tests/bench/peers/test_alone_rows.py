@@ -14,7 +14,7 @@ from bench.peers.large_store import drop_pages, large_store, read_pages, total_m
 from bench.peers.observer import Observer
 from bench.peers.open_rows import p99_ms
 from bench.peers.plan import Settings
-from bench.peers.result import bound_row
+from bench.peers.result import Row, bound_row
 from gateway.exits import CommandError
 
 _SMALL = 2_000
@@ -28,8 +28,9 @@ def test_rows_without_a_peer_are_measured_and_their_money_is_there(
     settings = Settings(False, (200,), 1, 1, 0.5, 7, connections=4, large=_SMALL)
     observer = Observer(tmp_path, 0, say=lambda _: None)
     (tmp_path / "own").mkdir()
-    measure = partial(alone_rows, tmp_path, tmp_path / "own", settings, observer, keep=False)
-    rows = trio.run(measure)
+    rows: list[Row] = []
+    own = tmp_path / "own"
+    trio.run(partial(alone_rows, tmp_path, own, settings, observer, rows.extend, keep=False))
     assert [each.measure.partition(":")[0] for each in rows] == [
         "gateway, open loop",
         *("engine, cold", "engine, cold"),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from bench.peers.engine_rows import Peer
 from bench.peers.observer import Observer
 from bench.peers.plan import Settings, Target, left_out, settings
 from bench.peers.report import as_table
-from bench.peers.result import Comparison, row
+from bench.peers.result import Comparison, Row, row
+from gateway import exits
 from gateway.cli import run
+from gateway.exits import CommandError
 
 _TINY = Settings(
     False,
@@ -134,7 +136,7 @@ def test_interruption_among_tasks_is_one_by_itself(
     monkeypatch.setattr(compare, "engine_rows", interrupted)
     peer = Peer("", place)
     with pytest.raises(KeyboardInterrupt):
-        compare._measured(peer, place, _TINY, Observer(place, 0), place, keep=False)
+        compare._measure(peer, place, _TINY, Observer(place, 0), place, list[Row]().extend, keep=False)
 
 
 def test_comparison_without_its_packages_says_what_to_install(
@@ -165,7 +167,8 @@ def test_comparison_without_postgresql_says_what_to_install(
         (["--data", "/no/such/folder"], "there is no such folder"),
         (["--data", "/dev/shm"], "is in memory"),
         (["--url", "postgres://127.0.0.1:1/x"], "does not serve"),
-        (["--pairs", "3"], "Unknown option"),
+        (["--rounds", "3"], "Unknown option"),
+        (["--pairs", "1"], "Must be >= 2"),
         (["--seed", "x"], "seed"),
         (["--out", "/"], "--out / is a folder"),
         (["--out", "/no/such/folder/file"], "cannot be written"),
@@ -197,8 +200,37 @@ def test_strict_comparison_fails_where_a_target_is_missed(
         row("met", [300, 300], [100, 100], [0.1, 0.1], Target(2, 4)),
         row("missed", [199, 199], [100, 100], [0.1, 0.1], Target(2, 4)),
     ]
-    monkeypatch.setattr(compare, "_measured", lambda *_, **__: rows)
+    monkeypatch.setattr(compare, "_measure", _telling(rows))
     assert compare.run(_TINY, server, place, strict=strict, json=True) == code
+
+
+def test_comparison_that_fails_at_its_end_leaves_what_it_measured(
+    place: Path, monkeypatch: pytest.MonkeyPatch, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rows are printed and in the file, which says that it is not the whole."""
+    rows = [row("measured", [300, 300], [100, 100], [0.1, 0.1], Target(2, 4))]
+    failing = CommandError(exits.CHECK_FAILED, "the large store does not verify")
+    monkeypatch.setattr(compare, "_measure", _telling(rows, failing))
+    out = place / "out.json"
+    with pytest.raises(CommandError):
+        compare.run(_TINY, server, place, strict=False, json=False, out=out)
+    left = msgspec.json.decode(out.read_bytes(), type=Comparison)
+    assert [each.measure for each in left.rows] == ["measured"]
+    assert left.unfinished
+    assert "measured" in capsys.readouterr().out
+
+
+def _telling(rows: list[Row], failing: CommandError | None = None) -> Callable[..., None]:
+    """Return what stands in for measuring: it tells the rows, and fails if it is to."""
+
+    def measure(*arguments: object, **_: object) -> None:
+        told = arguments[-1]
+        assert callable(told)
+        told(rows)
+        if failing is not None:
+            raise failing
+
+    return measure
 
 
 def test_quick_comparison_says_that_it_is_one() -> None:
