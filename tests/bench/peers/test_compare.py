@@ -136,7 +136,9 @@ def test_interruption_among_tasks_is_one_by_itself(
     monkeypatch.setattr(compare, "engine_rows", interrupted)
     peer = Peer("", place)
     with pytest.raises(KeyboardInterrupt):
-        compare._measure(peer, place, _TINY, Observer(place, 0), place, list[Row]().extend, keep=False)
+        compare._measure(
+            peer, place, _TINY, Observer(place, 0), place, list[Row]().extend, keep=False
+        )
 
 
 def test_comparison_without_its_packages_says_what_to_install(
