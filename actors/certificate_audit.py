@@ -5,29 +5,44 @@ by what one side has told and the other has not yet. A certificate to or from wh
 its way may differ from its registration.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+
+from msgspec import Struct
 
 from actors.certificate import Certificate
-from actors.registration import Named, Registered, Roster
-from actors.tally import Tally, Violation
-
-_Figures = tuple[int | str, ...]
+from actors.flight_audit import FlightAudit
+from actors.registration import Bank, Named, Registered, Roster
+from actors.tally import Sides, Tally, Violation
 
 
 class CertificateAudit:
     """Compares certificates with their holders' records.
 
     Args:
-        in_flight: (address, "") of every certificate that a message goes to or comes from; complete
-            before the first row is told.
+        flight: what is on its way.
+        counts: takes what holders have under way.
     """
 
-    def __init__(self, in_flight: set[tuple[str, str]]) -> None:
-        self._in_flight = in_flight
+    def __init__(self, flight: FlightAudit, counts: Tally) -> None:
+        self._flight = flight
+        self._counts = counts
         self._serials = Tally("certificate", "records", "registrations by their serials")
-        self._sides: dict[str, tuple[str, _Figures]] = {}
+        self._sides = Sides("certificate", flight.things)
         self._live: dict[tuple[str, str], tuple[str, int]] = {}
         self._rosters: dict[str, int] = {}
+
+    def records(self) -> Mapping[type[Struct], Callable[..., Iterator[Violation]]]:
+        """Return what takes each type of record: `(address, name, record, key)`."""
+        return {
+            Registered: self._registered,
+            Named: self._named,
+            Roster: self._roster,
+        }
+
+    def bank(self, address: str, bank: Bank) -> Iterator[Violation]:
+        """Take the state of the bank, a holder as merchants are."""
+        self._counts.add(address, bank.in_flight, 0)
+        yield from ()
 
     def certificate(self, address: str, certificate: Certificate) -> Iterator[Violation]:
         """Take a certificate actor's state."""
@@ -41,12 +56,23 @@ class CertificateAudit:
             certificate.revoked_ns,
             certificate.reason,
         )
-        yield from self._agree(address, address, "actors", figures)
+        return self._sides.tell((address, ""), "actors", address, figures)
 
-    def registered(
+    def left(self) -> Iterator[Violation]:
+        """Yield what only one side knows; a roster may have forgotten what had ended."""
+        yield from self._sides.left()
+        for (holder, name), (side, ends_ns) in self._live.items():
+            if side == "roster" or ends_ns > self._rosters.get(holder, 0):
+                detail = f"only the {side} says that it is valid until {ends_ns}"
+                yield Violation("live-certificates", "records", f"{holder} {name}", detail)
+        yield from self._serials.left()
+
+    def _registered(
         self, holder: str, name: str, registered: Registered, key: str
     ) -> Iterator[Violation]:
-        """Take a holder's registration."""
+        if registered.state == "PROCESSING":
+            self._counts.take(holder, 1, 0)
+            yield from self._flight.waits(holder, name, key)
         if registered.state in {"PROCESSING", "ACTIVE"}:
             yield from self._lives(holder, name, "registration", registered.ends_ns)
         if registered.state in {"ACTIVE", "REVOKED"}:
@@ -61,39 +87,17 @@ class CertificateAudit:
                 registered.revoked_ns,
                 registered.reason,
             )
-            yield from self._agree(f"certificate/{registered.serial}", key, "records", figures)
+            certificate = f"certificate/{registered.serial}"
+            yield from self._sides.tell((certificate, ""), "records", key, figures)
 
-    def named(self, holder: str, serial: str, named: Named) -> Iterator[Violation]:
-        """Take what a holder knows a serial by."""
+    def _named(self, holder: str, serial: str, named: Named, key: str) -> Iterator[Violation]:
         self._serials.take(f"{holder} {serial} {named.certificate_no}", 1)
         yield from ()
 
-    def roster(self, holder: str, roster: Roster) -> Iterator[Violation]:
-        """Take what a holder says is valid."""
+    def _roster(self, holder: str, _: str, roster: Roster, key: str) -> Iterator[Violation]:
         self._rosters[holder] = roster.at_ns
         for name, ends_ns in roster.live:
             yield from self._lives(holder, name, "roster", ends_ns)
-
-    def left(self) -> Iterator[Violation]:
-        """Yield what only one side knows; a roster may have forgotten what had ended."""
-        for certificate, (key, _) in self._sides.items():
-            if (certificate, "") not in self._in_flight:
-                yield Violation("certificate", "actors", key, "has no other side")
-        for (holder, name), (side, ends_ns) in self._live.items():
-            if side == "roster" or ends_ns > self._rosters.get(holder, 0):
-                detail = f"only the {side} says that it is valid until {ends_ns}"
-                yield Violation("live-certificates", "records", f"{holder} {name}", detail)
-        yield from self._serials.left()
-
-    def _agree(
-        self, certificate: str, key: str, table: str, figures: _Figures
-    ) -> Iterator[Violation]:
-        other = self._sides.pop(certificate, None)
-        if other is None:
-            self._sides[certificate] = (key, figures)
-        elif other[1] != figures and (certificate, "") not in self._in_flight:
-            detail = f"{figures}, but {other[0]} says {other[1]}"
-            yield Violation("certificate", table, key, detail)
 
     def _lives(self, holder: str, name: str, side: str, ends_ns: int) -> Iterator[Violation]:
         other = self._live.pop((holder, name), None)

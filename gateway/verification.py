@@ -13,7 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from actors.account import Account
-from actors.audit import PostingRow, StoreView, audit
+from actors.audit import StoreView, audit
+from actors.ledger_audit import PostingRow
 from actors.merchant import Merchant
 from engine.message import Envelope
 from gateway import stored

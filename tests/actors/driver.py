@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from actors import commands
 from actors.account import Account
 from actors.answers import Outcome, Refused, Replayed
-from actors.audit import PostingRow, StoreView, audit
+from actors.audit import StoreView, audit
 from actors.kinds import KINDS
+from actors.ledger_audit import PostingRow
 from actors.merchant import Merchant
 from actors.refusable import REFUSALS
 from engine.actor import Actor

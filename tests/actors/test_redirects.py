@@ -4,11 +4,12 @@ import pytest
 
 from actors import commands
 from actors.answers import Refused, RemedyView, Replayed
+from actors.audit import audit
 from actors.payment import PAYMENTS
 from actors.refund import REFUNDS
 from actors.remedy import ALLOWED
 from actors.states import REFUND as MACHINE
-from tests.actors.driver import MERCHANT, Bank, payment, shop, table
+from tests.actors.driver import MERCHANT, Bank, authorization, payment, shop, table
 
 
 def _refund(number: str, amount_minor: int = 600, *, waits: bool = False) -> commands.RefundPayment:
@@ -50,6 +51,18 @@ def test_refund_to_closed_account_is_told_as_abnormal() -> None:
     refund = view.outcome
     assert (refund.state, refund.code, refund.settled_at) == ("ABNORMAL", "ACCOUNT_CLOSED", None)  # type: ignore[union-attr]
     assert _figures(bank) == ("ABNORMAL", 0, 600, 1_000)
+
+
+def test_refund_of_an_authorization_that_goes_astray_balances() -> None:
+    """Its events are told by the authorization's name, and the redirect does not know that."""
+    bank = shop(funds_minor=1_000)
+    bank.do(authorization("H1", 1_000))
+    bank.do(commands.CaptureAuthorization("M1", "H1", "C1", 1_000))
+    bank.do(commands.CloseAccount("A1"))
+    refund = bank.do(commands.RefundAuthorization("M1", "R1", "H1", 600))
+    assert refund.state == "ABNORMAL"
+    bank.ask(_redirect("D1", "A9"))
+    assert list(audit(bank.view())) == []
 
 
 def test_redirect_sends_the_money_to_another_account() -> None:

@@ -24,6 +24,7 @@ HARD = {
     "capture-forgets-earlier-ones",
     "daily-limit-never-ends",
     "merchant-closes-over-a-payment",
+    "new-agreement-forgets-the-day",
     "over-capture-needs-no-funds",
 }
 """Bugs that take hundreds of examples to show themselves."""

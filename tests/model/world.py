@@ -22,13 +22,14 @@ from actors import commands
 from actors.account import Account
 from actors.agreement import Allowance
 from actors.answers import Replayed
-from actors.audit import PostingRow, StoreView, audit
+from actors.audit import StoreView, audit
 from actors.authorization import Authorization
 from actors.certificate import Certificate
 from actors.event import PAGE_EVENTS, Event, EventPage, open_events, tail_of, view_event
 from actors.freeze import Freeze, Unfreeze
 from actors.hold import Hold
 from actors.kinds import KINDS
+from actors.ledger_audit import PostingRow
 from actors.lifecycle import Profile
 from actors.limits import LimitsChange
 from actors.merchant import Merchant
