@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
+from xml.sax.saxutils import escape
 
 import trio
 
@@ -22,6 +23,7 @@ from gateway.exits import CommandError
 
 _PROGRAM: Final = Path(sys.executable).with_name("py-spy")
 _WRITES_WITHIN_S: Final = 30.0
+_TITLE: Final = re.compile(r'(<text id="title"[^>]*>)[^<]*')
 
 
 class Profiler:
@@ -65,4 +67,9 @@ class Profiler:
                 spy.send_signal(signal.SIGINT)  # it writes what it has, and ends
             with trio.move_on_after(_WRITES_WITHIN_S):
                 await spy.wait()
-        return name if path.exists() else None
+        if not path.exists():
+            return None
+        # Its title is the command, whose paths are nobody's business where a profile is published.
+        drawn = path.read_text("utf-8")
+        path.write_text(_TITLE.sub(lambda found: found[1] + escape(what), drawn, count=1), "utf-8")
+        return name

@@ -80,6 +80,7 @@ def _notes(comparison: Comparison) -> list[Note]:
 
 def _rows(title: str, rows: Sequence[Row]) -> Table:
     verdicts = {True: "ok", False: "MISSED", None: "–"}
+    profiled = any(row.profile for row in rows)
     return Table(
         title,
         [
@@ -94,6 +95,7 @@ def _rows(title: str, rows: Sequence[Row]) -> Table:
             "met",
             "pairs",
             "disturbed",
+            *(["profile"] if profiled else []),
         ],
         [
             [
@@ -108,6 +110,7 @@ def _rows(title: str, rows: Sequence[Row]) -> Table:
                 verdicts[row.passed],
                 str(len(row.pairs)),
                 str(row.disturbed),
+                *([row.profile or "–"] if profiled else []),
             ]
             for row in rows
         ],

@@ -118,7 +118,10 @@ def test_profile_shows_what_a_process_does(tmp_path: Path) -> None:
         assert "could not look" in said[0]
         return
     assert name == "uniform-10000-accounts.svg"
-    assert "module" in (tmp_path / "profiles" / name).read_text()
+    drawn = (tmp_path / "profiles" / name).read_text()
+    assert "module" in drawn
+    assert ">uniform, 10,000 accounts</text>" in drawn
+    assert str(tmp_path) not in drawn
 
 
 def test_no_profile_takes_no_round(tmp_path: Path) -> None:
