@@ -18,6 +18,7 @@ from msgspec import Struct
 from bench.peers.result import Load
 
 _PROC: Final = Path("/proc")
+_LOOKS_MAX: Final = 50
 _KERNEL_THREADS: Final = 2
 """Process id of the parent of all of them, where they are seen at all."""
 
@@ -57,7 +58,7 @@ def reading(names: Collection[str] = ()) -> Reading:
         OSError: this system has no such files.
     """
     hz = os.sysconf("SC_CLK_TCK")
-    processes = _processes()
+    processes = _settled()
     at_s = time.monotonic()
     # user nice system idle iowait irq softirq steal; a guest's time is in user's already.
     ticks = list(map(int, (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]))
@@ -80,6 +81,21 @@ def load(before: Reading, after: Reading) -> Load:
     kernel_s = max(0.0, after.kernel_s - before.kernel_s)
     others_s = max(0.0, after.busy_s - before.busy_s - ours_s - kernel_s) + stolen_s
     return Load(*(round(each / there_s, 3) for each in (ours_s, others_s, stolen_s)))
+
+
+def _settled() -> dict[int, _Process]:
+    """Return all processes, as they are while none comes or goes.
+
+    Files are read one by one: of a process that is waited for meanwhile, its time would be its own
+    and its parent's as well, or neither's. A server's clients all end right after a round.
+    """
+    before = _processes()
+    for _ in range(_LOOKS_MAX):
+        after = _processes()
+        if after.keys() == before.keys():
+            return after  # the first of the two may have seen less, or more
+        before = after
+    return before
 
 
 def _processes() -> dict[int, _Process]:

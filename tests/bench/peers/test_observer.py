@@ -1,5 +1,6 @@
 """The observer: whom it blames for what the machine did, and which rounds count."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import pytest
 import trio
 
 from bench.load.processes import started
+from bench.peers import machine_time
 from bench.peers import observer as observing
 from bench.peers.machine_time import Reading, load, reading
 from bench.peers.observer import Measured, Observer
@@ -91,6 +93,23 @@ def test_children_are_ours_and_what_they_took_stays_so() -> None:
     found = load(before, reading())
     assert found.ours > 0
     assert reading().ours_s - before.ours_s >= 0.4
+
+
+@pytest.mark.parametrize("seen_too_often", [True, False])
+def test_process_that_ends_while_we_look_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch, *, seen_too_often: bool
+) -> None:
+    """Its parent was read after it had waited for it, or before: 5 s twice, or not at all."""
+    hz = os.sysconf("SC_CLK_TCK")
+    me, child = os.getpid(), 1 << 22
+    waited = {me: machine_time._Process(1, "parent", 7 * hz)}
+    looks = iter(
+        [waited | {child: machine_time._Process(me, "child", 5 * hz)}, waited, waited]
+        if seen_too_often
+        else [{me: machine_time._Process(1, "parent", 2 * hz)}, waited]
+    )
+    monkeypatch.setattr(machine_time, "_processes", lambda: next(looks))
+    assert reading().ours_s == 7
 
 
 def test_load_shares_out_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
