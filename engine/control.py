@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from engine import dates, parking
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
 from engine.message import Envelope, StoredEnvelope
+from engine.parking import ParkedId
 from storage.row import DATES
 
 if TYPE_CHECKING:
@@ -30,16 +31,22 @@ _encode = msgspec.msgpack.Encoder().encode
 class ReleaseParked(Struct, frozen=True):
     """Give parked messages of an actor their turns again, first in, first out, up to a hundred.
 
-    It ends at the first that fails again; later ones stay behind it.
+    It ends at the first that fails again; later ones stay behind it. With `only` it is that one
+    alone, if it is the first.
     """
 
     address: str
+    only: ParkedId | None = None
 
 
 class DiscardParked(Struct, frozen=True):
-    """Drop the first parked message of an actor; money in it goes to a suspense account."""
+    """Drop the first parked message of an actor; money in it goes to a suspense account.
+
+    With `only` it is that one, or none: repeated, it drops nothing more.
+    """
 
     address: str
+    only: ParkedId | None = None
 
 
 class ParkedLeft(Struct, frozen=True):
@@ -49,6 +56,14 @@ class ParkedLeft(Struct, frozen=True):
     taken: int
     left: int
     error: str = ""
+
+
+class ParkedNotFirst(Struct, frozen=True):
+    """The answer where one was named that is not the first of its actor, or not parked any
+    more; nothing happened. `left` are parked."""
+
+    address: str
+    left: int
 
 
 class MoveClock(Struct, frozen=True):
@@ -70,13 +85,16 @@ def run_control(stage: Stage, control: Control) -> Struct:
     """Run one action and return its answer; its effects are in the shard's batch."""
     if isinstance(control, CutDay):
         return _cut_day(stage, control.business_date)
-    if isinstance(control, ReleaseParked):
-        return _release(stage, control.address)
     if isinstance(control, MoveClock):
         stage.clock.advance_to(control.to_ns)
         stage.batch.forced = True
         return ClockMoved(stage.clock.now_ns())
-    return _discard(stage, control.address)
+    only, address = control.only, control.address
+    if only is not None and not _is_first(stage, address, only):
+        return ParkedNotFirst(address, stage.parking.by_actor[address])
+    if isinstance(control, ReleaseParked):
+        return _release(stage, address, RELEASED_AT_ONCE if only is None else 1)
+    return _discard(stage, address)
 
 
 def closed_date(stage: Stage, business_date: str) -> ClosedDate | None:
@@ -141,9 +159,9 @@ def close_dates(stage: Stage) -> None:
         stage.closing.remove(business_date)
 
 
-def _release(stage: Stage, address: str) -> ParkedLeft:
+def _release(stage: Stage, address: str, limit: int) -> ParkedLeft:
     taken = 0
-    for key, row in _parked(stage, address, RELEASED_AT_ONCE):
+    for key, row in _parked(stage, address, limit):
         envelope = stage.kinds.opened(row)
         error = stage.try_turn(envelope)
         if error is not None:
@@ -168,6 +186,10 @@ def _discard(stage: Stage, address: str) -> ParkedLeft:
             return ParkedLeft(address, 0, stage.parking.by_actor[address], error)
     _unpark(stage, key, row, envelope)
     return ParkedLeft(address, 1, stage.parking.by_actor[address])
+
+
+def _is_first(stage: Stage, address: str, only: ParkedId) -> bool:
+    return any(only == parking.parked_id(*each) for each in _parked(stage, address, 1))
 
 
 def _parked(stage: Stage, address: str, limit: int) -> list[tuple[bytes, StoredEnvelope]]:

@@ -5,10 +5,12 @@ and external commands are refused at once. The rows are few (an operator looks a
 their keys' owners and dates are counted in memory.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.address import row_key
@@ -22,6 +24,25 @@ encode = msgspec.msgpack.Encoder().encode
 decode_stored = msgspec.msgpack.Decoder(StoredEnvelope).decode
 
 _ERROR_CHARACTERS_MAX = 500
+
+
+class ParkedId(Struct, frozen=True):
+    """Names one parked message for good.
+
+    Attributes:
+        key: of its row. After a restart another message may have it: keys go on from what is
+            parked then.
+        content: the digest of what it says (`parked_id`).
+    """
+
+    key: bytes
+    content: bytes
+
+
+def parked_id(key: bytes, row: StoredEnvelope) -> ParkedId:
+    """Return what names a parked message, however often it was tried since."""
+    said = encode(replace(row, token=None, attempts=0, error=""))
+    return ParkedId(key, hashlib.sha256(said).digest())
 
 
 def failed(row: StoredEnvelope, error: str) -> bytes:

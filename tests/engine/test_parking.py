@@ -5,12 +5,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.control import RELEASED_AT_ONCE, DiscardParked, ParkedLeft, ReleaseParked
+from engine.control import (
+    RELEASED_AT_ONCE,
+    DiscardParked,
+    ParkedLeft,
+    ParkedNotFirst,
+    ReleaseParked,
+)
 from engine.dates import CutDay, DateState, open_date
 from engine.fault import ACTOR_QUARANTINED, OUTCOME_UNKNOWN
 from engine.limits import Limits
 from engine.message import StoredEnvelope
-from engine.parking import decode_stored
+from engine.parking import ParkedId, decode_stored, parked_id
 from storage.memory import MemoryStore
 from storage.row import DATES, OUTBOX, PARKED, TIMERS
 from storage.store import Store
@@ -271,3 +277,50 @@ async def test_suspense_that_fails_keeps_the_message(monkeypatch: pytest.MonkeyP
         assert "Given" in answer.error
         assert len(parked(store)) == 1
     check_books(store)
+
+
+def named(store: Store) -> list[ParkedId]:
+    return [parked_id(key, decode_stored(row)) for key, row in store.snapshot().scan(PARKED)]
+
+
+def both(only: ParkedId) -> tuple[ReleaseParked | DiscardParked, ...]:
+    """Return all that can be asked for one message that is parked for `purse/broken`."""
+    return ReleaseParked("purse/broken", only), DiscardParked("purse/broken", only)
+
+
+async def test_message_that_is_named_is_the_only_one_that_is_touched() -> None:
+    """Whoever says it twice, or of one that is not first, changes nothing."""
+    store = await quarantined("1", "2")
+    async with running(store) as shard:
+        first, second = named(store)
+        answer = await shard.ask_control(ReleaseParked("purse/broken", first))
+        assert (answer.taken, answer.left) == (0, 2)
+        assert named(store) == [first, second], "it goes by the same name though it was tried"
+        for asked in both(second):
+            assert await shard.ask_control(asked) == ParkedNotFirst("purse/broken", 2)
+        Mending.mended = True
+        answer = await shard.ask_control(ReleaseParked("purse/broken", first))
+        assert answer == ParkedLeft("purse/broken", 1, 1)
+        for asked in both(first):
+            assert await shard.ask_control(asked) == ParkedNotFirst("purse/broken", 1)
+        discard = DiscardParked("purse/broken", second)
+        assert await shard.ask_control(discard) == ParkedLeft("purse/broken", 1, 0)
+        assert await shard.ask_control(discard) == ParkedNotFirst("purse/broken", 0)
+    assert balances(store) == {"bank": -10, "broken": 5, "suspense-CNY": 5}
+    check_books(store)
+
+
+async def test_message_is_not_the_one_that_has_its_key_after_a_restart() -> None:
+    store = await quarantined("1")
+    async with running(store) as shard:
+        (gone,) = named(store)
+        assert (await shard.ask_control(DiscardParked("purse/broken", gone))).taken == 1
+    store.close(clean=True)
+    again = await quarantined("2", store=store.reopened())
+    async with running(again) as shard:
+        (other,) = named(again)
+        assert other.key == gone.key
+        for asked in both(gone):
+            assert await shard.ask_control(asked) == ParkedNotFirst("purse/broken", 1)
+        assert named(again) == [other]
+    check_books(again)
