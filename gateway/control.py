@@ -162,7 +162,7 @@ class ControlSocket:
             return {"error": Failure(INPUT, f"not an operation: {error}")}
         try:
             if isinstance(asked, Reading):
-                result: Any = await self._read(asked)
+                result: Any = await read_beside(self._node, self._stores, asked)
             elif isinstance(asked, Call):
                 result = await self._call(asked)
             elif isinstance(asked, ShowVitals):
@@ -184,13 +184,6 @@ class ControlSocket:
             return {"error": failure}
         return {"result": result}
 
-    async def _read(self, asked: Reading) -> Any:
-        with operations.closing_all(await self._node.snapshots()) as snapshots:
-            check = trio.from_thread.check_cancelled
-            return await trio.to_thread.run_sync(
-                partial(operations.read, self._stores, snapshots, asked, check)
-            )
-
     async def _call(self, asked: Call) -> Called:
         path, _, query = asked.path.partition("?")
         response = await self._counter.answer_operator(
@@ -208,6 +201,19 @@ class ControlSocket:
             detail = f"{outcome.business_date} is not open: the current date is {outcome.current}"
             raise CommandError(INPUT, detail)
         return view_day_cut(outcome) if isinstance(outcome, ClosedDate) else outcome
+
+
+async def read_beside(node: Node, stores: Sequence[LmdbStore], asked: Reading) -> Any:
+    """Perform an operation that only reads, in a worker thread, while the node goes on serving.
+
+    Raises:
+        StorageError, OSError: see `gateway.operations.read`.
+    """
+    with operations.closing_all(await node.snapshots()) as snapshots:
+        check = trio.from_thread.check_cancelled
+        return await trio.to_thread.run_sync(
+            partial(operations.read, stores, snapshots, asked, check)
+        )
 
 
 def _user_of(stream: trio.SocketStream) -> int:

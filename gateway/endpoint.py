@@ -130,6 +130,30 @@ def act(
     Args:
         codes: of its own problems, beside a command's refusals.
     """
+    body_type, decode = posted(path, request)
+    name, tells = handle.__name__, inspect.getdoc(handle)
+    if issubclass(request, Command):
+        name, tells = str(request.__struct_config__.tag), inspect.getdoc(request)
+        codes = (*REFUSALS[request], *codes)
+    return Endpoint(
+        "POST",
+        path,
+        request,
+        handle,
+        decode,
+        access,
+        answers,
+        name,
+        tells or "",
+        body=body_type,
+        status=STATUS.get(request, 201),
+        codes=codes,
+        takes_slots=takes_slots,
+    )
+
+
+def posted(path: str, request: type[Struct]) -> tuple[type[Struct], Decode]:
+    """Return the type of a POST's body, and what makes the request of it and the path's numbers."""
     in_path = numbers_in(path)
     fields = [field for field in msgspec.structs.fields(request) if field.name not in in_path]
     numbers_type = msgspec.defstruct(
@@ -157,25 +181,7 @@ def act(
             convert(numbers, numbers_type)
         return request(**numbers, **{name: getattr(given, name) for name in names})
 
-    name, tells = handle.__name__, inspect.getdoc(handle)
-    if issubclass(request, Command):
-        name, tells = str(request.__struct_config__.tag), inspect.getdoc(request)
-        codes = (*REFUSALS[request], *codes)
-    return Endpoint(
-        "POST",
-        path,
-        request,
-        handle,
-        decode,
-        access,
-        answers,
-        name,
-        tells or "",
-        body=body_type,
-        status=STATUS.get(request, 201),
-        codes=codes,
-        takes_slots=takes_slots,
-    )
+    return body_type, decode
 
 
 def query_decoder(request: type[Struct]) -> Decode:

@@ -118,10 +118,19 @@ async def command_webhook(
 
 async def redeliver_events(desk: Desk, caller: Caller, command: RedeliverEvents) -> Answer:
     """Send events once more, one or many."""
-    if not 0 <= command.last - command.first < REDELIVERED_MAX:
+    check_redelivered(command.first, command.last)
+    return await desk.execute(caller, command)
+
+
+def check_redelivered(first: int, last: int) -> None:
+    """Refuse what is no range of events, or too long a one.
+
+    Raises:
+        RequestError: INVALID_REQUEST.
+    """
+    if not 0 <= last - first < REDELIVERED_MAX:
         detail = f"`last` is not before `first`, and no more than {REDELIVERED_MAX - 1} behind it"
         raise RequestError(RequestCode.INVALID_REQUEST, detail)
-    return await desk.execute(caller, command)
 
 
 async def get_delivery(desk: Desk, caller: Caller, key: DeliveryKey) -> Answer:

@@ -35,8 +35,8 @@ def document(rows: Iterable[Row], version: str) -> Json:
     rows = tuple(rows)
     types: list[Any] = [Problem]
     for row in rows:
-        types += [row.request] if row.method == "POST" else _types(row)
-        types += [] if row.answers is None else [row.answers]
+        types += _types(row)
+        types += [each for each in (row.body, row.answers) if each is not None]
     made, components = msgspec.json.schema_components(types, ref_template=_REF)
     schemas = {repr(type_): tidied_schema(each) for type_, each in zip(types, made, strict=True)}
     paths: dict[str, Json] = {}
@@ -55,7 +55,14 @@ def document(rows: Iterable[Row], version: str) -> Json:
 
 
 def _types(row: Row) -> list[Any]:
-    return [field.type for field in msgspec.structs.fields(row.request)]
+    return [field.type for field in _asked(row)]
+
+
+def _asked(row: Row) -> list[msgspec.structs.FieldInfo]:
+    """Return the fields that path and query give."""
+    in_path = numbers_in(row.path)
+    fields = msgspec.structs.fields(row.request)
+    return [field for field in fields if row.body is None or field.name in in_path]
 
 
 def _operation(row: Row, schemas: Json) -> Json:
@@ -70,7 +77,7 @@ def _operation(row: Row, schemas: Json) -> Json:
         "summary": re.split(r"[.;:](?:\s|$)", about, maxsplit=1)[0],
         "description": f"{about}\n\n{right}",
         "security": [] if row.right is None else [{"session": []}],
-        "parameters": [] if row.method == "POST" else _parameters(row, schemas),
+        "parameters": _parameters(row, schemas),
         "responses": {
             str(row.status): success,
             **{str(status): success for status in row.also},
@@ -80,9 +87,9 @@ def _operation(row: Row, schemas: Json) -> Json:
             },
         },
     }
-    if row.method == "POST":
-        required = any(each.required for each in msgspec.structs.fields(row.request))
-        schema = schemas[repr(row.request)]
+    if row.body is not None:
+        required = any(each.required for each in msgspec.structs.fields(row.body))
+        schema = schemas[repr(row.body)]
         operation["requestBody"] = {"required": required, "content": {JSON: {"schema": schema}}}
     return operation
 
@@ -93,7 +100,7 @@ def _parameters(row: Row, schemas: Json) -> list[Json]:
     doc = inspect.getdoc(row.request) or ""
     said = dict(re.findall(r"^    (\w+): (.+)$", doc, re.MULTILINE))
     found: list[Json] = []
-    for field in msgspec.structs.fields(row.request):
+    for field in _asked(row):
         parameter: Json = {
             "name": field.encode_name,
             "in": "path" if field.name in in_path else "query",

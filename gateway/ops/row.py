@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.answer import JSON, Answer
 from gateway.body import BodyDecoder
-from gateway.endpoint import Decode, query_decoder
+from gateway.endpoint import Decode, numbers_in, posted, query_decoder
 from gateway.ops.desk import OpsDesk, Visitor
 from gateway.ops.errors import OpsCode
 from gateway.ops.operators import Right
@@ -39,6 +39,7 @@ class Row(Struct, frozen=True):
         media_type: of the body.
         status: where it goes well.
         also: other statuses that come with the same body.
+        body: type of the JSON body; None for a GET.
         body_bytes_max: larger bodies are refused.
     """
 
@@ -55,6 +56,7 @@ class Row(Struct, frozen=True):
     media_type: str = JSON
     status: int = 200
     also: tuple[int, ...] = ()
+    body: type[Struct] | None = None
     body_bytes_max: int = BODY_BYTES
 
 
@@ -93,13 +95,15 @@ def act(
     answers: Any,
     *codes: OpsCode,
     status: int = 200,
+    also: tuple[int, ...] = (),
 ) -> Row:
-    """Return a POST row: its request is its body, none standing for one without members."""
-    decoder = BodyDecoder[Any](request)
+    """Return a POST row: its request is its body, none standing for one without members, and what
+    stands in the path.
 
-    def decode(_: dict[str, str], body: bytes) -> Any:
-        return decoder.decode(body or b"{}")
-
+    Where the path has names no other such row may have the same request: the body's type is named
+    after it.
+    """
+    body, decode = posted(path, request) if numbers_in(path) else (request, _decoder(request))
     return Row(
         "POST",
         path,
@@ -112,4 +116,15 @@ def act(
         inspect.getdoc(handle) or "",
         codes,
         status=status,
+        also=also,
+        body=body,
     )
+
+
+def _decoder(request: type[Struct]) -> Decode:
+    decoder = BodyDecoder[Any](request)
+
+    def decode(_: dict[str, str], body: bytes) -> Any:
+        return decoder.decode(body or b"{}")
+
+    return decode
