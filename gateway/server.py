@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("piaohao.gateway")
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
+BACKUPS: Final = "backups"
+"""The folder of backups in a data folder, where no other was named."""
 RATE_PER_S: Final = 500.0
 """Requests a second that a merchant may send where nothing else was said."""
 
@@ -90,6 +93,7 @@ async def serve(
     limits: Limits | None = None,
     webhook_allow: Sequence[str] = (),
     master_key: MasterKey | None = None,
+    backups: Path | None = None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the store in a folder until stopped: `serving = await nursery.start(serve, folder)`.
@@ -122,6 +126,8 @@ async def serve(
             Without the bank's keys there are no webhooks.
         master_key: under which the secrets of operators' one-time codes are; without, only those
             who need none can log in.
+        backups: the folder for those that operators have taken; by default `backups` in the data
+            folder, and so on the disk of the store itself.
 
     Raises:
         CommandError: `webhook_allow` has something else in it.
@@ -154,7 +160,16 @@ async def serve(
             ops = None
             if opened.ops is not None:
                 ops = _ops(
-                    opened.ops, node, stores, health, counter, front, listening, office, master_key
+                    opened.ops,
+                    node,
+                    stores,
+                    health,
+                    counter,
+                    front,
+                    listening,
+                    office,
+                    master_key,
+                    backups or folder.path / BACKUPS,
                 )
             over = trio.Event()
             stop = trio.Event()
@@ -209,18 +224,24 @@ def _ops(
     bounds: Bounds,
     office: Office,
     master_key: MasterKey | None,
+    backups: Path,
 ) -> "OpsListener":
     # Prometheus' library and argon2 take 0.2 s, which who has no such listener does without.
+    from gateway.ops.clerk import Clerk  # noqa: PLC0415
     from gateway.ops.counter import OpsCounter  # noqa: PLC0415
     from gateway.ops.desk import OpsDesk  # noqa: PLC0415
+    from gateway.ops.hands import Hands  # noqa: PLC0415
     from gateway.ops.listener import OpsListener  # noqa: PLC0415
     from gateway.ops.logins import Logins  # noqa: PLC0415
     from gateway.ops.metrics import Metrics, NodeMetrics  # noqa: PLC0415
+    from gateway.ops.proposals import Proposals  # noqa: PLC0415
     from gateway.ops.sessions import Sessions  # noqa: PLC0415
     from gateway.ops.table import ROWS  # noqa: PLC0415
 
     most = bounds.connections()
     sessions = Sessions(office.operator)
+    proposals = Proposals(office)
+    clerk = Clerk(office, proposals, Hands(node, stores, counter, backups))
     desk = OpsDesk(
         node,
         health,
@@ -228,8 +249,10 @@ def _ops(
         office,
         Logins(office, sessions, master_key),
         sessions,
+        proposals,
+        clerk,
     )
-    return OpsListener(OpsCounter(desk, ROWS), port)
+    return OpsListener(OpsCounter(desk, ROWS), port, clerk)
 
 
 def _counter(

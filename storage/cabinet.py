@@ -1,10 +1,10 @@
 """The cabinet: a small store beside the shards, for what belongs to the house and not to the bank.
 
-It holds operators and their audit log (`gateway.ops`). It is an LMDB environment of its own, so
-that whoever looks never waits for payments, nor payments for them. Synced in full as every store
-is; one process has it open, whoever holds the data folder's lock. A write is one transaction in one
-thread, durable when it returns; after one that failed nothing more is written until it is opened
-again (see `storage.lmdb_store`).
+It holds operators, what they propose and their audit log (`gateway.ops`). It is an LMDB environment
+of its own, so that whoever looks never waits for payments, nor payments for them. Synced in full as
+every store is; one process has it open, whoever holds the data folder's lock. A write is one
+transaction in one thread, durable when it returns; after one that failed nothing more is written
+until it is opened again (see `storage.lmdb_store`).
 """
 
 import threading
@@ -38,6 +38,10 @@ class Writing(LmdbSnapshot):
     def put(self, table: str, key: bytes, payload: bytes) -> None:
         """Write a row, whether it is there or not."""
         self._txn.put(key, seal(table, key, payload), db=self._tables[table])
+
+    def drop(self, table: str, key: bytes) -> None:
+        """Delete a row, if it is there."""
+        self._txn.delete(key, db=self._tables[table])
 
 
 class Cabinet:

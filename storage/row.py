@@ -45,7 +45,9 @@ MARK_KEY_BYTES: Final = 20
 """A mark is its key alone: four bytes of seconds, big-endian, sixteen that stand for a request."""
 OPERATORS: Final = "operators"
 AUDIT: Final = "audit"
-CABINET_TABLES: Final = (META, OPERATORS, AUDIT)
+PROPOSALS: Final = "proposals"
+OPEN_PROPOSALS: Final = "open_proposals"
+CABINET_TABLES: Final = (META, OPERATORS, AUDIT, PROPOSALS, OPEN_PROPOSALS)
 """Tables of the cabinet (`storage.cabinet`)."""
 
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in (*TABLES, *CABINET_TABLES)}

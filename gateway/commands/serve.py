@@ -31,6 +31,7 @@ def serve(
     listen: str = "127.0.0.1:8080",
     express_listen: str | None = None,
     ops_listen: str | None = None,
+    backups: Path | None = None,
     name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
@@ -75,6 +76,9 @@ def serve(
     ops_listen:
         The same for a port on loopback by which operators and their tools look at the node:
         /healthz, /readyz and /metrics (docs/ops/). It answers while the node still recovers.
+    backups:
+        Folder for backups that operators take by the ops port; `backups` in the store's folder if
+        absent, and so on the same disk.
     name:
         HOST or HOST:PORT by which callers may address the node, as often as it has names; without
         any it goes by the address that it listens on. The express port goes by the same hosts.
@@ -161,6 +165,7 @@ def serve(
                 bounds=bounds,
                 webhook_allow=webhook_allow,
                 master_key=codes,
+                backups=backups,
                 clock=clock,
                 timeout_s=timeout_s,
             )

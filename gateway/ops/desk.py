@@ -3,10 +3,12 @@
 from msgspec import Struct
 
 from engine.node import Node
+from gateway.ops.clerk import Clerk
 from gateway.ops.health import Health
 from gateway.ops.logins import Logins
 from gateway.ops.metrics import Metrics
 from gateway.ops.office import Office
+from gateway.ops.proposals import Proposals
 from gateway.ops.sessions import Session, Sessions
 
 
@@ -19,6 +21,8 @@ class OpsDesk(Struct, frozen=True):
         metrics: its figures.
         office: operators and the audit log, as they are stored.
         logins, sessions: how operators get in, and who is.
+        proposals: what operators have proposed.
+        clerk: has it carried out once it is approved.
     """
 
     node: Node
@@ -27,6 +31,8 @@ class OpsDesk(Struct, frozen=True):
     office: Office
     logins: Logins
     sessions: Sessions
+    proposals: Proposals
+    clerk: Clerk
 
 
 class Visitor(Struct, frozen=True):

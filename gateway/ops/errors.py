@@ -19,6 +19,16 @@ class OpsCode(StrEnum):
     LOGINS_BUSY = "LOGINS_BUSY"
     RIGHT_MISSING = "RIGHT_MISSING"
     AUDIT_UNAVAILABLE = "AUDIT_UNAVAILABLE"
+    NO_SUCH_PROPOSAL = "NO_SUCH_PROPOSAL"
+    OWN_PROPOSAL = "OWN_PROPOSAL"
+    ANOTHERS_PROPOSAL = "ANOTHERS_PROPOSAL"
+    PROPOSAL_EXPIRED = "PROPOSAL_EXPIRED"
+    PROPOSAL_DECIDED = "PROPOSAL_DECIDED"
+    PROPOSAL_DIGEST_WRONG = "PROPOSAL_DIGEST_WRONG"
+    PROPOSER_GONE = "PROPOSER_GONE"
+    PROPOSALS_OPEN = "PROPOSALS_OPEN"
+    NO_SUCH_DEAD_LETTER = "NO_SUCH_DEAD_LETTER"
+    NODE_NOT_SERVING = "NODE_NOT_SERVING"
 
 
 OPS_CODES: Final[Mapping[OpsCode, Meaning]] = {
@@ -47,6 +57,46 @@ OPS_CODES: Final[Mapping[OpsCode, Meaning]] = {
         503,
         "The audit log cannot be written, and nothing is shown that is not written there.",
         "See the node's log: the disk of its data folder is full, or failing.",
+    ),
+    OpsCode.NO_SUCH_PROPOSAL: Meaning(
+        404, "No proposal goes by this number.", "Look for it: GET /ops/proposals."
+    ),
+    OpsCode.OWN_PROPOSAL: Meaning(
+        403,
+        "Nobody approves or rejects what they have proposed themselves.",
+        "Have another operator decide, or withdraw it.",
+    ),
+    OpsCode.ANOTHERS_PROPOSAL: Meaning(
+        403, "Only who has proposed it can withdraw it.", "Reject it."
+    ),
+    OpsCode.PROPOSAL_EXPIRED: Meaning(
+        409, "Nobody has approved it in time.", "Propose it again, if it is still to be done."
+    ),
+    OpsCode.PROPOSAL_DECIDED: Meaning(
+        409, "It was decided before.", "Look at the proposal: it says by whom and what came of it."
+    ),
+    OpsCode.PROPOSAL_DIGEST_WRONG: Meaning(
+        409,
+        "The digest is not that of this proposal's action.",
+        "Look at the proposal, and approve what it says.",
+    ),
+    OpsCode.PROPOSER_GONE: Meaning(
+        409,
+        "Who has proposed it is no operator any more who may act.",
+        "Reject it; propose it anew, if it is still to be done.",
+    ),
+    OpsCode.PROPOSALS_OPEN: Meaning(
+        409,
+        "So many proposals of one operator are undecided that there may be no more.",
+        "Have some decided, or withdraw them.",
+    ),
+    OpsCode.NO_SUCH_DEAD_LETTER: Meaning(
+        404, "No dead letter goes by this id.", "Look for it: GET /ops/dead-letters."
+    ),
+    OpsCode.NODE_NOT_SERVING: Meaning(
+        503,
+        "The node recovers, or is about to end; nothing was approved.",
+        "Try again once /readyz says 200.",
     ),
 }
 

@@ -116,6 +116,10 @@ class Office:
                 self._cabinet = Cabinet(self._path)
             return self._cabinet
 
+    def exists(self) -> bool:
+        """Return whether there ever was a cabinet; opening it would make one."""
+        return self._path.exists()
+
     def close(self) -> None:
         """Close the cabinet if it is open."""
         if self._cabinet is not None:

@@ -43,6 +43,16 @@ class Session(Struct):
         return min(self.begun_ns + LONGEST_NS, self.used_ns + IDLE_NS)
 
 
+def stands(session: Session, operator: Operator | None) -> bool:
+    """Return whether a session is still good, by its operator's row as it is now."""
+    return (
+        operator is not None
+        and not operator.disabled
+        and operator.role is session.role
+        and session.begun_ns > operator.sessions_after_ns
+    )
+
+
 class Begun(Struct, frozen=True):
     """A session that has just begun, and its token, which is told once."""
 
@@ -85,13 +95,7 @@ class Sessions:
         if session is None:
             return None
         operator = self._operator_of(session.operator)
-        stands = (
-            operator is not None
-            and not operator.disabled
-            and operator.role is session.role
-            and session.begun_ns > operator.sessions_after_ns
-        )
-        if not stands or now_ns >= session.ends_ns():
+        if not stands(session, operator) or now_ns >= session.ends_ns():
             del self._by_hash[key]
             return None
         session.used_ns = now_ns

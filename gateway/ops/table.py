@@ -9,6 +9,7 @@ from gateway.ops import (
     dead_letters,
     documents,
     probes,
+    proposal_rows,
     session_rows,
     shard_rows,
     trace_row,
@@ -24,6 +25,7 @@ ROWS: Final = documents.described(
         *actor_list.ROWS,
         *actor_row.ROWS,
         *trace_row.ROWS,
+        *proposal_rows.ROWS,
         documents.CODES,
     )
 )

@@ -13,7 +13,14 @@ import pytest
 from gateway.control import failure_of
 from storage.cabinet import Cabinet, Writing
 from storage.errors import CabinetError, StorageError, StoreVersionError
-from storage.row import META, OPERATORS
+from storage.row import (
+    AUDIT,
+    CABINET_TABLES,
+    META,
+    OPEN_PROPOSALS,
+    OPERATORS,
+    PROPOSALS,
+)
 
 
 @pytest.fixture
@@ -51,6 +58,39 @@ def test_change_that_raises_changes_nothing(cabinet: Cabinet) -> None:
     assert get(cabinet) is None
     cabinet.write(put)
     assert get(cabinet) == b"1"
+
+
+def test_row_that_is_dropped_is_gone(cabinet: Cabinet) -> None:
+    """Also in the transaction itself; one that is not there may be dropped."""
+
+    def change(writing: Writing) -> bytes | None:
+        writing.drop(OPERATORS, b"duty-1")
+        return writing.get(OPERATORS, b"duty-1")
+
+    cabinet.write(put)
+    for _ in range(2):
+        assert cabinet.write(change) is None
+        assert get(cabinet) is None
+
+
+def test_cabinet_of_an_earlier_program_gets_the_tables_that_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("storage.cabinet.CABINET_TABLES", (META, OPERATORS, AUDIT))
+        cabinet = Cabinet(tmp_path / "ops")
+        cabinet.write(put)
+        cabinet.close()
+    cabinet = Cabinet(tmp_path / "ops")
+    assert get(cabinet) == b"1"
+    with cabinet.reading() as snapshot:
+        assert {table: snapshot.count(table) for table in CABINET_TABLES if table != META} == {
+            OPERATORS: 1,
+            AUDIT: 0,
+            PROPOSALS: 0,
+            OPEN_PROPOSALS: 0,
+        }
+    cabinet.close()
 
 
 class FailingCommit:

@@ -23,22 +23,22 @@ class Guarded:
     """A node with an operator of each role, of the same name.
 
     Attributes:
-        tokens: role → token of a session.
+        tokens: name → token of a session.
     """
 
     def __init__(self, ops: Ops, data: Path, master_key: MasterKey) -> None:
         self.ops = ops
         self.data = data
         self.master_key = master_key
-        self.tokens: dict[Role, str] = {}
+        self.tokens: dict[str, str] = {}
 
     async def shell(self, asked: Any) -> Any:
         """Do something as a shell does, over the control socket."""
         return await trio.to_thread.run_sync(administer, self.data, asked)
 
-    async def take_on(self, role: Role) -> None:
-        """Take an operator on and log in."""
-        name, secret, sealed = str(role), passwords.new_secret(), b""
+    async def take_on(self, role: Role, name: str = "") -> None:
+        """Take an operator on, by the role's name unless there is another, and log in."""
+        name, secret, sealed = name or str(role), passwords.new_secret(), b""
         if role is not Role.VIEWER:
             sealed = passwords.sealed(self.master_key, name, secret)
         await self.shell(AddOperator(name, role, QUICK.hash(PASSWORD), sealed))
@@ -48,7 +48,7 @@ class Guarded:
         answer = await self.ops.client.post(f"{self.address}/ops/sessions", json=given)
         assert answer.status_code == 201, answer.text
         assert answer.json()["session"]["rights"] == sorted(RIGHTS[role])
-        self.tokens[role] = answer.json()["token"]
+        self.tokens[name] = answer.json()["token"]
 
     @property
     def address(self) -> str:

@@ -12,6 +12,7 @@ from gateway.ops.operators import Role
 from gateway.ops.table import ROWS
 from tests.gateway.ops.guarded import Guarded, filled
 from tests.gateway.ops.test_look import OPENING, ORDER, PAYER, pay
+from tests.gateway.ops.two import Two
 
 pytestmark = pytest.mark.one_shard
 
@@ -54,11 +55,17 @@ async def test_answers_are_as_the_description_says(guarded: Guarded) -> None:
     assert {each["status"] for each in answers} == {201}
     served = await guarded.ops.client.get(f"{guarded.address}/ops/openapi.json")
     assert json.loads(served.text)["paths"].keys() == DOCUMENT["paths"].keys()
+    two = Two(guarded)
+    made = await two.propose("freeze_account", account_no=PAYER)
+    check(_content("/ops/proposals", "post", "201"), made)
+    told = await two.approve(made)
+    check(_content("/ops/proposals/{proposal_id}/approve", "post", "200"), told)
+    named = {**NAMED, "proposal_id": made["proposal_id"]}
     headers = {"authorization": f"Bearer {guarded.tokens[Role.ADMIN]}"}
     for row in ROWS:
         if row.method == "POST" or row.answers is None:
             continue
-        path = row.path.format(**NAMED)
+        path = row.path.format(**named)
         responses = DOCUMENT["paths"][row.path]["get"]["responses"]
         answer = await guarded.ops.client.get(f"{guarded.address}{path}", headers=headers)
         assert answer.status_code == 200, row.name
@@ -74,3 +81,8 @@ def check(schema: dict[str, Any], body: Any) -> None:
     whole = {**schema, "components": DOCUMENT["components"]}
     validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
     assert [error.message for error in validator.iter_errors(body)] == []
+
+
+def _content(path: str, method: str, status: str) -> dict[str, Any]:
+    (content,) = DOCUMENT["paths"][path][method]["responses"][status]["content"].values()
+    return dict(content["schema"])
