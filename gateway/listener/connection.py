@@ -50,6 +50,7 @@ class House(Struct, frozen=True):
         config: Hypercorn's.
         context: Hypercorn's; once it is terminated, answered connections close.
         take_over: serves connections that become streams; None where none may.
+        streams_at: the path where they do.
     """
 
     app: AppWrapper
@@ -60,6 +61,7 @@ class House(Struct, frozen=True):
     census: Census[Guest]
     tls: ssl.SSLContext | None
     take_over: TakeOver | None
+    streams_at: str
 
 
 class Connection:
@@ -253,7 +255,7 @@ class Connection:
         if house.take_over is None or not whole or not framing.upgrade or framing.in_body:
             return False
         try:
-            self._upgrade = upgrade(sound, house.names, framing.host)
+            self._upgrade = upgrade(sound, house.names, framing.host, house.streams_at)
         except RequestError as error:
             await self._refuse(error.problem)
             return True

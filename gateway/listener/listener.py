@@ -16,6 +16,7 @@ from gateway.listener.connection import Connection, House
 from gateway.listener.names import Names
 from gateway.listener.places import Application, Keeps, Places
 from gateway.listener.upgrade import TakeOver
+from gateway.stream.handshake import PATH
 
 log = logging.getLogger("piaohao.gateway")
 
@@ -35,6 +36,7 @@ class Listener:
         keeps: whose bodies are kept as they come in (`gateway.listener.places`).
         census: where a node's listeners count their connections together.
         take_over: serves connections that become streams; without, none do.
+        streams_at: the path where they do.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Listener:
         keeps: Keeps = lambda _: True,
         census: Census[Guest] | None = None,
         take_over: TakeOver | None = None,
+        streams_at: str = PATH,
     ) -> None:
         config = Config()
         config.errorlog = log
@@ -66,6 +69,7 @@ class Listener:
             Census(bounds) if census is None else census,
             tls,
             take_over,
+            streams_at,
         )
         self._accepting = trio.CancelScope()
 

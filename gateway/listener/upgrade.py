@@ -10,20 +10,21 @@ from collections.abc import Awaitable, Callable
 from gateway.counter import Request
 from gateway.listener.names import Names
 from gateway.listener.tls import Stream
-from gateway.stream.handshake import asks_for_stream
+from gateway.stream.handshake import PATH, asks_for_stream
 
 TakeOver = Callable[[Request, Stream, bytes], Awaitable[None]]
 """Serves a connection from now on: the request, the connection, what came in behind it. The
 connection is closed after that."""
 
 
-def upgrade(head: bytes, names: Names, host: bytes) -> Request | None:
+def upgrade(head: bytes, names: Names, host: bytes, at: str = PATH) -> Request | None:
     """Return the request for a stream that a header block is, None for any other.
 
     Args:
         head: whole, and checked by `framing`.
         names: those of the listener.
         host: what it says in Host.
+        at: the path of the listener's streams.
 
     Raises:
         RequestError: MALFORMED_REQUEST, MISDIRECTED_REQUEST: it is for somebody else.
@@ -40,4 +41,5 @@ def upgrade(head: bytes, names: Names, host: bytes) -> Request | None:
     request = Request(
         method.decode("ascii"), path.decode("ascii"), query, headers, b"", names.scheme
     )
-    return request if asks_for_stream(request.method, request.path, version, headers) else None
+    asks = asks_for_stream(request.method, request.path, version, headers, at)
+    return request if asks else None

@@ -18,7 +18,9 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _KEY_BYTES: Final = 16
 
 
-def asks_for_stream(method: str, path: str, version: bytes, headers: Mapping[str, str]) -> bool:
+def asks_for_stream(
+    method: str, path: str, version: bytes, headers: Mapping[str, str], at: str = PATH
+) -> bool:
     """Return whether a request asks for a WebSocket here, well or badly.
 
     Any other upgrade is not heard, nor is one by HTTP/1.0 (RFC 9110, section 7.8).
@@ -26,20 +28,22 @@ def asks_for_stream(method: str, path: str, version: bytes, headers: Mapping[str
     Args:
         version: as it stands in the request's first line.
         headers: names in lower case.
+        at: the path that is one.
     """
     return (
         method == "GET"
-        and path == PATH
+        and path == at
         and version == b"HTTP/1.1"
         and "websocket" in _tokens(headers.get("upgrade", ""))
     )
 
 
-def accepted(headers: Mapping[str, str]) -> dict[str, str]:
+def accepted(headers: Mapping[str, str], subprotocol: str = SUBPROTOCOL) -> dict[str, str]:
     """Return the headers of the answer that makes the connection a WebSocket.
 
     Args:
         headers: of the request, names in lower case, joined by commas where one came twice.
+        subprotocol: that it has to offer; empty for none.
 
     Raises:
         RequestError: UPGRADE_REQUIRED, no WebSocket of version 13 is asked for; HANDSHAKE_REFUSED.
@@ -56,16 +60,17 @@ def accepted(headers: Mapping[str, str]) -> dict[str, str]:
             RequestCode.HANDSHAKE_REFUSED, "Sec-WebSocket-Key is 16 bytes in base64, once"
         )
     offered = headers.get("sec-websocket-protocol", "").split(",")
-    if SUBPROTOCOL not in (each.strip(" \t") for each in offered):
+    if subprotocol and subprotocol not in (each.strip(" \t") for each in offered):
         raise RequestError(
-            RequestCode.HANDSHAKE_REFUSED, f"Sec-WebSocket-Protocol has to offer {SUBPROTOCOL}"
+            RequestCode.HANDSHAKE_REFUSED, f"Sec-WebSocket-Protocol has to offer {subprotocol}"
         )
     proof = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
+    own = {"sec-websocket-protocol": subprotocol} if subprotocol else {}
     return {
         "upgrade": "websocket",
         "connection": "Upgrade",
         "sec-websocket-accept": proof.decode(),
-        "sec-websocket-protocol": SUBPROTOCOL,
+        **own,
     }
 
 

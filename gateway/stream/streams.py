@@ -9,22 +9,20 @@ of a merchant hold for it is bounded together; those of the bank, or of nobody, 
 
 import math
 from collections import Counter as Tally
-from contextlib import AbstractContextManager, nullcontext, suppress
-from http import HTTPStatus
+from contextlib import AbstractContextManager, nullcontext
 
 import trio
 
 from engine.fault import NODE_BUSY, STOPPING
 from gateway.counter import Counter, Opened, Request, Response
 from gateway.errors import RequestCode, RequestError
-from gateway.listener.answer import written
 from gateway.stream.backlog import Backlog
 from gateway.stream.bounds import StreamBounds
 from gateway.stream.closing import Close, CloseCode
 from gateway.stream.pump import Pump
+from gateway.stream.reception import say, turn_away
 from gateway.stream.session import Session
 
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 _STOPPING = Close(CloseCode.GOING_AWAY, "the node stops")
 _FULL_S = 10
 """When a merchant that has all its streams may look again: they end when it ends them."""
@@ -82,12 +80,12 @@ class Streams:
                 error = RequestError(
                     RequestCode.HANDSHAKE_REFUSED, "nothing is sent before the answer has come"
                 )
-                await self._refuse(stream, self._counter.refuse(error))
+                await turn_away(stream, self._counter.refuse(error), self._bounds)
                 return
             opened = self._counter.open_stream(request, take_place)
             if isinstance(opened, Response):
-                await self._refuse(stream, opened)
-            elif await self._say(stream, opened.response):
+                await turn_away(stream, opened, self._bounds)
+            elif await say(stream, opened.response, self._bounds):
                 await self._serve(opened, stream)
         finally:
             for merchant_no in places:
@@ -121,28 +119,6 @@ class Streams:
             if not self._pumps:
                 self._none.set()
                 self._none = trio.Event()
-
-    async def _say(self, stream: trio.abc.Stream, response: Response) -> bool:
-        """Send an answer of HTTP; returns whether it was taken."""
-        with trio.move_on_after(self._bounds.send_s), suppress(*_GONE):
-            lasts = response.status == HTTPStatus.SWITCHING_PROTOCOLS
-            await stream.send_all(written(response, lasts=lasts, bodiless=False))
-            return True
-        return False
-
-    async def _refuse(self, stream: trio.abc.Stream, response: Response) -> None:
-        """Say why there is no stream, and let the client read it.
-
-        A connection that is closed with bytes in it that nobody has read is reset, and its client
-        may lose what it has not read yet (RFC 9112, section 9.6).
-        """
-        if not await self._say(stream, response):
-            return
-        with trio.move_on_after(self._bounds.linger_s), suppress(*_GONE):
-            if isinstance(stream, trio.SocketStream):
-                await stream.send_eof()
-            while await stream.receive_some(1 << 16):
-                pass
 
     def _take_place(self, merchant_no: str) -> None:
         """Take a place for a stream of a merchant's, or of the bank's (empty).
