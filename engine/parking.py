@@ -24,6 +24,8 @@ encode = msgspec.msgpack.Encoder().encode
 decode_stored = msgspec.msgpack.Decoder(StoredEnvelope).decode
 
 _ERROR_CHARACTERS_MAX = 500
+_SUFFIX_BYTES = 9
+"""What a parked row's key has behind its actor's: a zero byte and the sequence."""
 
 
 class ParkedId(Struct, frozen=True):
@@ -79,6 +81,23 @@ def parked(
     start = row_key(address) + b"\0"
     for key, payload in overlaid(snapshot, PARKED, overlays, start, start + b"\xff" * 9):
         yield key, open_row(PARKED, key, payload)
+
+
+def quarantined(snapshot: Snapshot, limit: int) -> list[str]:
+    """Return the first actors that have something parked, durably, in the order of their keys.
+
+    However much is parked for one, it takes one seek.
+    """
+    found: list[str] = []
+    start = b""
+    while len(found) < limit:
+        row = next(snapshot.scan(PARKED, start), None)
+        if row is None:
+            break
+        own = row[0][:-_SUFFIX_BYTES]
+        found.append(own[2:].decode("ascii"))
+        start = own + b"\0" + b"\xff" * 9
+    return found
 
 
 class Parking:

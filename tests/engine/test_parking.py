@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from engine import parking
+from engine.address import row_key
 from engine.control import (
     RELEASED_AT_ONCE,
     DiscardParked,
@@ -72,6 +74,19 @@ async def test_later_turn_that_fails_parks_and_quarantines() -> None:
     assert row.token is None, "its caller has been told"
     assert [(each.postings_minor, each.messages_minor) for each in store.last.sums] == [(-5, 5)]
     check_books(store)
+
+
+async def test_quarantined_actors_are_listed_once_each_in_the_order_of_their_rows() -> None:
+    """Also those whose number begins as another's does."""
+    store = memory_store()
+    numbers = ("broken", "broken1", "broken10", "broken2")
+    async with running(store) as shard:
+        for number in numbers:
+            for gift_no in "123":
+                await shard.ask("purse/bank", Give(f"purse/{number}", 5, number + gift_no))
+    there = sorted((f"purse/{number}" for number in numbers), key=row_key)
+    assert parking.quarantined(store.snapshot(), 10) == there
+    assert parking.quarantined(store.snapshot(), 2) == there[:2]
 
 
 async def test_messages_and_timers_queue_behind_and_are_released_in_order() -> None:
