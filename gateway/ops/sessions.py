@@ -85,7 +85,18 @@ class Sessions:
         return Begun(token, session)
 
     def find(self, token: str, now_ns: int) -> Session | None:
-        """Return the session of a token, None where there is none, or it is over.
+        """Return the session of a token that is used now, None where there is none, or it is over.
+
+        Raises:
+            StorageError: its operator's row cannot be read.
+        """
+        session = self.standing(token, now_ns)
+        if session is not None:
+            session.used_ns = now_ns
+        return session
+
+    def standing(self, token: str, now_ns: int) -> Session | None:
+        """Return the same without its being used: what goes on by itself keeps no session alive.
 
         Raises:
             StorageError: its operator's row cannot be read.
@@ -98,7 +109,6 @@ class Sessions:
         if not stands(session, operator) or now_ns >= session.ends_ns():
             del self._by_hash[key]
             return None
-        session.used_ns = now_ns
         return session
 
     def end(self, token: str) -> None:

@@ -54,3 +54,10 @@ def test_ninth_session_ends_the_oldest_of_the_same_operator(sessions: Sessions) 
     assert sessions.find(first.token, NOW) is None
     assert all(sessions.find(each.token, NOW) for each in (others, *rest))
     assert len({first.token, others.token, *(each.token for each in rest)}) == PER_OPERATOR_MAX + 2
+
+
+def test_session_that_is_only_looked_at_goes_by(sessions: Sessions) -> None:
+    begun = sessions.begin("duty-1", Role.VIEWER, NOW)
+    for now in range(NOW, NOW + IDLE_NS, IDLE_NS // 4):
+        assert sessions.standing(begun.token, now) is begun.session
+    assert sessions.standing(begun.token, NOW + IDLE_NS) is None
