@@ -8,7 +8,8 @@ listener frames what it is given and knows nothing of payments; nothing here kno
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -68,6 +69,8 @@ class Response(Struct, frozen=True):
         busy_s: seconds after which a caller may come again who was refused because there is too
             much to do; None for any other answer.
         proven: whether it is known who has asked, or nobody has to say.
+        flow: makes what is sent in place of the body where that goes on as things happen; None for
+            an answer that is whole.
     """
 
     status: int
@@ -75,6 +78,7 @@ class Response(Struct, frozen=True):
     body: bytes
     busy_s: int | None = None
     proven: bool = True
+    flow: Callable[[], AsyncIterator[bytes]] | None = None
 
 
 class Place(Struct, frozen=True):
@@ -131,6 +135,8 @@ class Counter:
 
     Attributes:
         served: what was asked and answered since the start; what goes over streams is not in it.
+        timed: `(when it was answered, how long that took)` of its last answers, in seconds of the
+            performance counter; None until somebody wants to know.
     """
 
     def __init__(
@@ -143,6 +149,7 @@ class Counter:
         log_requests: bool = False,
     ) -> None:
         self.served: Served = {}
+        self.timed: deque[tuple[float, float]] | None = None
         self._log_requests = log_requests
         self._desk = desk
         self._router = router
@@ -179,6 +186,9 @@ class Counter:
         # 0.1 µs a request.
         key = ("" if place.endpoint is None else place.endpoint.name, response.status)
         self.served[key] = self.served.get(key, 0) + 1
+        if self.timed is not None:
+            ended = time.perf_counter()
+            self.timed.append((ended, ended - begun))
         if self._log_requests:
             _log_request(place, request, response, visit, time.perf_counter() - begun)
         return response
