@@ -43,6 +43,7 @@ from storage.folder import Folder
 from storage.lmdb_store import LmdbStore
 
 if TYPE_CHECKING:
+    from gateway.ops.feeds import FeedBounds
     from gateway.ops.listener import OpsListener
 
 log = logging.getLogger("piaohao.gateway")
@@ -88,6 +89,7 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     bounds: Bounds | None = None,
     stream_bounds: StreamBounds | None = None,
+    feed_bounds: "FeedBounds | None" = None,
     clock: ClockKind = "wall",
     timeout_s: float = 10.0,
     limits: Limits | None = None,
@@ -118,6 +120,7 @@ async def serve(
         tls: the server's context (`gateway.listener.tls`), for a node that is reached by https.
         bounds: of the listeners.
         stream_bounds: of streams; by default they take three quarters of the connections at most.
+        feed_bounds: of operators' feeds.
         clock: `wall`, or `domain`, which stands where the store's last commit left it until
             commands move it.
         timeout_s: what a caller waits who says nothing about it.
@@ -170,6 +173,7 @@ async def serve(
                     office,
                     master_key,
                     backups or folder.path / BACKUPS,
+                    feed_bounds,
                 )
             over = trio.Event()
             stop = trio.Event()
@@ -196,6 +200,8 @@ async def serve(
                 await stop.wait()
                 health.end()
                 front.stop_accepting()
+                if ops is not None:
+                    ops.end_feeds()
                 if webhooks is not None:
                     await webhooks.drain()
                 node.stop()
@@ -205,6 +211,8 @@ async def serve(
                 # Clients are to read what they were sent: most have, and are gone in no time.
                 with trio.move_on_after(listening.linger_s):
                     await front.over()
+                    if ops is not None:
+                        await ops.feeds_over()
                 front.hang_up()
                 nursery.cancel_scope.cancel()
             clean = True
@@ -225,12 +233,14 @@ def _ops(
     office: Office,
     master_key: MasterKey | None,
     backups: Path,
+    feed_bounds: "FeedBounds | None",
 ) -> "OpsListener":
     # Prometheus' library and argon2 take 0.2 s, which who has no such listener does without.
     from gateway.ops.clerk import Clerk  # noqa: PLC0415
     from gateway.ops.counter import OpsCounter  # noqa: PLC0415
     from gateway.ops.desk import OpsDesk  # noqa: PLC0415
     from gateway.ops.hands import Hands  # noqa: PLC0415
+    from gateway.ops.feeds import Feeds  # noqa: PLC0415
     from gateway.ops.listener import OpsListener  # noqa: PLC0415
     from gateway.ops.logins import Logins  # noqa: PLC0415
     from gateway.ops.metrics import Metrics, NodeMetrics  # noqa: PLC0415
@@ -242,6 +252,7 @@ def _ops(
     sessions = Sessions(office.operator)
     proposals = Proposals(office)
     clerk = Clerk(office, proposals, Hands(node, stores, counter, backups))
+    feeds = Feeds(node, counter, sessions, office.now_ns, feed_bounds)
     desk = OpsDesk(
         node,
         health,
@@ -251,8 +262,9 @@ def _ops(
         sessions,
         proposals,
         clerk,
+        feeds,
     )
-    return OpsListener(OpsCounter(desk, ROWS), port, clerk)
+    return OpsListener(OpsCounter(desk, ROWS), feeds, clerk, port)
 
 
 def _counter(

@@ -58,8 +58,10 @@ def web_app(counter: Answering[P]) -> QuartTrio:
     async def answer() -> WebResponse:
         response = await _answer(counter, request)
         _tell_patience(request, response)
-        framed = WebResponse(response.body, response.status, response.headers)
-        if response.status == HTTPStatus.NOT_MODIFIED:
+        flow = None if request.method == "HEAD" else response.flow
+        body = response.body if flow is None else flow()
+        framed = WebResponse(body, response.status, response.headers)
+        if response.status == HTTPStatus.NOT_MODIFIED or response.flow is not flow:
             # It would be the length of the text that is not sent (RFC 9110, section 8.6).
             del framed.headers["content-length"]
         return framed

@@ -25,10 +25,13 @@ from gateway.errors import Problem, RequestCode, RequestError, problem
 from gateway.ops import audit_log
 from gateway.ops.desk import OpsDesk, Visitor
 from gateway.ops.errors import OpsCode, OpsError
+from gateway.ops.event_stream import EventStream
+from gateway.ops.feed import Feed
 from gateway.ops.operators import Right
 from gateway.ops.row import Row
 from gateway.ops.sessions import Session
 from gateway.paths import Paths
+from gateway.stream.handshake import accepted
 from storage.cabinet import Writing
 from storage.errors import CabinetError, StorageError
 
@@ -80,20 +83,42 @@ class OpsCounter:
 
     async def answer(self, place: OpsPlace, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
+        return _response(await self._answer(place, request))
+
+    async def open_feed(self, request: Request) -> tuple[Response, Feed | None]:
+        """Let a request become a WebSocket, or say why not.
+
+        Args:
+            request: for the row of feeds.
+
+        Returns:
+            What is answered, and the feed that is told over it; None where there is none.
+        """
+        try:
+            headers = _handshake(request)
+        except RequestError as error:
+            return _response(failed(error.problem)), None
+        answer = await self._answer(self.place(request.method, request.path), request)
+        if not isinstance(answer.body, Feed):
+            return _response(answer), None
+        return Response(101, headers, b""), answer.body
+
+    async def _answer(self, place: OpsPlace, request: Request) -> Answer:
+        """Return the answer to a request, once it is in the audit log."""
         row = place.row
         if row is None:
             assert place.refusal is not None
-            return _response(place.refusal)
+            return place.refusal
         try:
             visitor = Visitor() if row.right is None else self._visitor(request)
             answer, reason = await self._contained(place, row, visitor, request)
             if visitor.session is not None:
                 await self._record(visitor.session, row, request, reason, answer)
         except OpsError as error:
-            answer = failed(error.problem)
+            return failed(error.problem)
         except StorageError as error:
-            answer = self._unusable(error)
-        return _response(answer)
+            return self._unusable(error)
+        return answer
 
     def _unusable(self, error: StorageError) -> Answer:
         """Return the answer where a store cannot be used; a shard's ends the node by its name."""
@@ -152,14 +177,18 @@ class OpsCounter:
             StorageError: it cannot be.
         """
         query = request.query.decode("ascii", "replace")
-        subject = f"{request.path}?{query}" if query else request.path
+        subject = _as_others_write_it(f"{request.path}?{query}" if query else request.path)
+        subject = subject[:SUBJECT_MAX]
         body = answer.body
+        if isinstance(body, Feed):
+            # It goes on for hours, so whom it is about stands there whole: these are bounded, too.
+            subject = f"{request.path}?topics={body.topics.text()}"
         append = partial(
             _append,
             at_ns=self._desk.office.now_ns(),
             session=session,
             action=row.name,
-            subject=_as_others_write_it(subject)[:SUBJECT_MAX],
+            subject=subject,
             reason=reason,
             outcome=body.code if isinstance(body, Problem) else str(answer.status),
         )
@@ -175,6 +204,20 @@ def _as_others_write_it(target: str) -> str:
         return character if character in _PLAIN else found[0].upper()
 
     return re.sub(r"%([0-9A-Fa-f]{2})", plain, target)
+
+
+def _handshake(request: Request) -> dict[str, str]:
+    """Return the headers that make a connection a WebSocket.
+
+    Raises:
+        RequestError: UPGRADE_REQUIRED, HANDSHAKE_REFUSED; so is a page of another site, which has a
+            browser ask in the name of whoever looks at it (RFC 6455, section 10.2).
+    """
+    own = f"{request.scheme}://{request.headers.get('host', '')}"
+    if request.headers.get("origin", own) != own:
+        detail = "a page of another site (Origin) gets no feed"
+        raise RequestError(RequestCode.HANDSHAKE_REFUSED, detail)
+    return accepted(request.headers, subprotocol="")
 
 
 def _may(visitor: Visitor, right: Right) -> bool:
@@ -207,4 +250,6 @@ def _response(answer: Answer) -> Response:
     headers = {**answer.headers(), "cache-control": "no-store", "x-content-type-options": "nosniff"}
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
+    if isinstance(body, Feed):
+        return Response(answer.status, headers, b"", flow=partial(EventStream, body))
     return Response(answer.status, headers, bytes(body) if isinstance(body, Raw) else encode(body))

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from engine.node import Node
 from gateway.ops.clerk import Clerk
+from gateway.ops.feeds import Feeds
 from gateway.ops.health import Health
 from gateway.ops.logins import Logins
 from gateway.ops.metrics import Metrics
@@ -23,6 +24,7 @@ class OpsDesk(Struct, frozen=True):
         logins, sessions: how operators get in, and who is.
         proposals: what operators have proposed.
         clerk: has it carried out once it is approved.
+        feeds: what is told as it happens.
     """
 
     node: Node
@@ -33,6 +35,7 @@ class OpsDesk(Struct, frozen=True):
     sessions: Sessions
     proposals: Proposals
     clerk: Clerk
+    feeds: Feeds
 
 
 class Visitor(Struct, frozen=True):

@@ -29,6 +29,7 @@ class OpsCode(StrEnum):
     PROPOSALS_OPEN = "PROPOSALS_OPEN"
     NO_SUCH_DEAD_LETTER = "NO_SUCH_DEAD_LETTER"
     NODE_NOT_SERVING = "NODE_NOT_SERVING"
+    TOO_MANY_FEEDS = "TOO_MANY_FEEDS"
 
 
 OPS_CODES: Final[Mapping[OpsCode, Meaning]] = {
@@ -97,6 +98,11 @@ OPS_CODES: Final[Mapping[OpsCode, Meaning]] = {
         503,
         "The node recovers, or is about to end; nothing was approved.",
         "Try again once /readyz says 200.",
+    ),
+    OpsCode.TOO_MANY_FEEDS: Meaning(
+        429,
+        "There are as many feeds as there may be, of this operator or of all.",
+        "End one that nobody looks at, then try again after Retry-After.",
     ),
 }
 

@@ -14,6 +14,9 @@ from gateway.listener.bounds import Bounds
 from gateway.listener.listener import Listener
 from gateway.ops.clerk import Clerk
 from gateway.ops.counter import OpsCounter
+from gateway.ops.feed_row import PATH
+from gateway.ops.feed_socket import FeedSockets
+from gateway.ops.feeds import Feeds
 from gateway.web import web_app
 
 BOUNDS: Final = Bounds(requests_max=16, connections_max=64)
@@ -25,14 +28,23 @@ class OpsListener:
 
     Args:
         counter: answers.
-        port: where.
+        feeds: that operators follow.
         clerk: has done what was approved.
+        port: where.
     """
 
-    def __init__(self, counter: OpsCounter, port: Port, clerk: Clerk) -> None:
+    def __init__(self, counter: OpsCounter, feeds: Feeds, clerk: Clerk, port: Port) -> None:
         self.address = port.address
+        self._feeds = feeds
         self._clerk = clerk
-        self._listener = Listener(web_app(counter), port.sock, names=port.names, bounds=BOUNDS)
+        self._listener = Listener(
+            web_app(counter),
+            port.sock,
+            names=port.names,
+            bounds=BOUNDS,
+            take_over=FeedSockets(counter).serve,
+            streams_at=PATH,
+        )
 
     async def run(
         self,
@@ -41,5 +53,15 @@ class OpsListener:
     ) -> None:
         """Serve until cancelled; started once connections are accepted."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feeds.run)
             await nursery.start(self._clerk.run)
             await self._listener.run(task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+    def end_feeds(self) -> None:
+        """End all feeds, and let none begin."""
+        self._feeds.close()
+
+    async def feeds_over(self) -> None:
+        """Wait until whoever followed has been told so."""
+        await self._feeds.over()

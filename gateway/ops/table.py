@@ -8,6 +8,7 @@ from gateway.ops import (
     audit_rows,
     dead_letters,
     documents,
+    feed_row,
     probes,
     proposal_rows,
     session_rows,
@@ -26,6 +27,7 @@ ROWS: Final = documents.described(
         *actor_row.ROWS,
         *trace_row.ROWS,
         *proposal_rows.ROWS,
+        *feed_row.ROWS,
         documents.CODES,
     )
 )

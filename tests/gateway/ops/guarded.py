@@ -11,12 +11,18 @@ import trio
 from gateway.ca.master_key import MasterKey
 from gateway.operator import administer
 from gateway.ops import passwords
+from gateway.ops.event_stream import MEDIA_TYPE
 from gateway.ops.office import AddOperator
 from gateway.ops.operators import RIGHTS, Role
 from gateway.ops.row import Row
 from gateway.ops.table import ROWS
 from tests.gateway.ops.house import PASSWORD, QUICK
 from tests.gateway.ops.operators import Ops
+
+QUERIES = {"list_journal": "?account=X1"}
+"""Rows that want to be told more than their paths say."""
+WHOLE = [row for row in ROWS if row.media_type != MEDIA_TYPE]
+"""Rows whose answers come to an end."""
 
 
 class Guarded:

@@ -8,15 +8,14 @@ from gateway.ops import audit_rows
 from gateway.ops.errors import OPS_CODES, OpsCode
 from gateway.ops.office import DisableOperator
 from gateway.ops.operators import RIGHTS, Role
-from gateway.ops.table import ROWS
 from storage.cabinet import Cabinet
 from storage.errors import CabinetError, StorageError
-from tests.gateway.ops.guarded import Guarded, filled, row_of
+from tests.gateway.ops.guarded import QUERIES, WHOLE, Guarded, filled, row_of
 from tests.gateway.ops.house import PASSWORD
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
-GUARDED = [row for row in ROWS if row.right is not None]
+GUARDED = [row for row in WHOLE if row.right is not None]
 PATHS = {row.name: row.path for row in GUARDED}
 
 
@@ -26,7 +25,8 @@ async def test_each_row_is_answered_to_roles_that_have_its_right_alone(guarded: 
         if row.name == "log_out":
             continue
         for role in Role:
-            answer = await guarded.ask(row, role)
+            query = QUERIES.get(row.name, "")
+            answer = await guarded.ask(row, role, query)
             allowed = row.right in RIGHTS[role]
             # What is looked for by name need not be there, and nothing was said to be done.
             assert answer.status_code in ({200, 404, 422} if allowed else {403}), (row.name, role)
@@ -34,7 +34,7 @@ async def test_each_row_is_answered_to_roles_that_have_its_right_alone(guarded: 
             assert (outcome == OpsCode.RIGHT_MISSING) != allowed
             *_, entry = await guarded.entries("?limit=5")
             assert (entry["operator"], entry["role"]) == (role, role)
-            assert (entry["action"], entry["subject"]) == (row.name, filled(row.path))
+            assert (entry["action"], entry["subject"]) == (row.name, filled(row.path) + query)
             assert entry["outcome"] == outcome
 
 
