@@ -67,7 +67,7 @@ def statement(
         account: Account | None = state_at(snapshot, ACCOUNT, account_no)
         if account is None:
             return failed(problem(Refusal.ACCOUNT_NOT_FOUND))
-        walk = _Walk(snapshot, account_no)
+        walk = Walk(snapshot, account_no)
         sequence = account.posted_last
         if cursor is not None:
             sequence = _opened(cursor)
@@ -98,12 +98,17 @@ def statement(
     return Answer(200, Page(items, _sealed(sequence) if more else None))
 
 
-class _Walk:
-    """Postings of one account; it remembers the journal's page that it read last."""
+class Walk:
+    """Postings of one ledger account; it remembers the journal's page that it read last.
 
-    def __init__(self, snapshot: Snapshot, account_no: str) -> None:
+    Args:
+        snapshot: of its shard.
+        account: as its postings name it: an account's number, or `merchant/M1/receivable`.
+    """
+
+    def __init__(self, snapshot: Snapshot, account: str) -> None:
         self._snapshot = snapshot
-        self._account_no = account_no
+        self._account = account
         self._page: dict[int, Posting] = {}
 
     def at(self, sequence: int) -> Posting:
@@ -113,16 +118,16 @@ class _Walk:
             CorruptRowError: it is not there, or another account's.
         """
         posting = self._read(sequence)
-        if posting is None or posting.account != self._account_no:
+        if posting is None or posting.account != self._account:
             raise CorruptRowError(
-                JOURNAL, sequence_key(sequence), f"{self._account_no} has no posting {sequence}"
+                JOURNAL, sequence_key(sequence), f"{self._account} has no posting {sequence}"
             )
         return posting
 
     def is_own(self, sequence: int) -> bool:
         """Return whether the account has a posting of that sequence."""
         posting = self._read(sequence)
-        return posting is not None and posting.account == self._account_no
+        return posting is not None and posting.account == self._account
 
     def _read(self, sequence: int) -> Posting | None:
         if sequence not in self._page:

@@ -9,6 +9,7 @@ from gateway.ops import (
     dead_letters,
     documents,
     feed_row,
+    journal_row,
     probes,
     proposal_rows,
     session_rows,
@@ -27,6 +28,7 @@ ROWS: Final = documents.described(
         *actor_row.ROWS,
         *trace_row.ROWS,
         *proposal_rows.ROWS,
+        *journal_row.ROWS,
         *feed_row.ROWS,
         documents.CODES,
     )
