@@ -29,7 +29,7 @@ from gateway.answer import JSON, PROBLEM
 from gateway.errors import CODES
 from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
-from gateway.operations import Acting, Call, Called, Reading, ShowVitals
+from gateway.operations import Acting, Call, Called, Reading, ShowVitals, TakePulse
 from gateway.ops.office import Asked, Office, VerifyAudit, shell_of
 from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
@@ -38,6 +38,7 @@ from storage.lmdb_store import LmdbStore
 if TYPE_CHECKING:
     # What it needs, and the logs with it, would be half the start of every command.
     from gateway.counter import Counter
+    from gateway.ops.vitals import NodeVitals, Pulse
 
 log = logging.getLogger("piaohao.gateway")
 
@@ -48,7 +49,7 @@ _PATH_BYTES: Final = 100
 _PEER: Final = struct.Struct("=iII")
 """Who has connected, as SO_PEERCRED tells: process, user, group (unix(7))."""
 
-_decode = msgspec.json.Decoder(Reading | Acting | ShowVitals | Call | Asked).decode
+_decode = msgspec.json.Decoder(Reading | Acting | ShowVitals | TakePulse | Call | Asked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -113,6 +114,7 @@ class ControlSocket:
         self._stores = stores
         self._counter = counter
         self._office = office
+        self._pulses: dict[trio.SocketStream, Pulse] = {}
 
     async def run(
         self,
@@ -154,6 +156,8 @@ class ControlSocket:
             pass
         except Exception:
             log.exception("an operator's connection failed")
+        finally:
+            self._pulses.pop(stream, None)
 
     async def _answer(self, line: bytes, stream: trio.SocketStream) -> dict[str, Any]:
         try:
@@ -169,6 +173,8 @@ class ControlSocket:
                 shards = self._node.shards
                 after = (*asked.after, *(0 for _ in shards))
                 result = [vital_signs(*each) for each in zip(shards, after, strict=False)]
+            elif isinstance(asked, TakePulse):
+                result = await self._take_pulse(stream)
             elif isinstance(asked, VerifyAudit):
                 result = await self._office.verify(asked.kept)
             elif isinstance(asked, Asked):
@@ -192,6 +198,15 @@ class ControlSocket:
         if response.headers["content-type"] not in (JSON, PROBLEM):
             raise CommandError(INPUT, f"{path} is not answered in JSON")
         return Called(response.status, msgspec.Raw(response.body))
+
+    async def _take_pulse(self, stream: trio.SocketStream) -> "NodeVitals | None":
+        from gateway.ops.vitals import Pulse  # noqa: PLC0415 -- commands do without
+
+        pulse = self._pulses.get(stream)
+        if pulse is None:
+            self._pulses[stream] = Pulse(self._node, self._counter)
+            return None
+        return await pulse.take()
 
     async def _act(self, asked: Acting) -> Any:
         outcome = await self._node.ask_control(operations.control_of(asked))

@@ -77,6 +77,13 @@ class ShowVitals(Operation, frozen=True, tag="vital_signs"):
     after: tuple[int, ...] = ()
 
 
+class TakePulse(Operation, frozen=True, tag="take_pulse"):
+    """Measure the running node (`gateway.ops.vitals.NodeVitals`) since this connection last asked.
+
+    The first answer of a connection is null: nothing was measured before.
+    """
+
+
 class Call(Operation, frozen=True, tag="call"):
     """Ask the API for something, as the bank itself: whoever may open the socket is trusted.
 

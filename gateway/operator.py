@@ -7,7 +7,8 @@ that holds it is asked over its control socket. A live store is never opened a s
 import os
 import socket
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,13 @@ from gateway import operations
 from gateway.autopsy import autopsy, examine
 from gateway.control import Failure, socket_name
 from gateway.exits import STORE, UNREACHABLE, CommandError
-from gateway.operations import Acting, Call, Reading, ShowVitals, Verify
+from gateway.operations import Acting, Call, Reading, ShowVitals, TakePulse, Verify
 from gateway.ops.office import Asked, Office, shell_of
 from gateway.verification import VIOLATIONS_MAX, Report, unopenable
 from storage.errors import CorruptRowError, StoreInUseError, StoreMissingError
 from storage.folder import Folder, release
+
+Request = Reading | Acting | ShowVitals | TakePulse | Call | Asked
 
 _ANSWER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FAILURE: Final = msgspec.json.Decoder(Failure)
@@ -107,38 +110,84 @@ def act(data: Path, asked: Acting | Call) -> Any:
     Raises:
         CommandError: with exit code 4 where no node is running.
     """
+    with running(data) as ask_node:
+        return ask_node(asked)
+
+
+@contextmanager
+def running(data: Path) -> Iterator[Callable[[Request], Any]]:
+    """Give what asks the running node, over one connection, as often as one likes.
+
+    Raises:
+        CommandError: with exit code 4 where no node is running, or it has gone; what the node says.
+    """
     try:
         open_folder(data).close()
     except StoreInUseError:
+        pass
+    else:
+        detail = f"no node is running on {data}; start one with: piaohao serve --data {data}"
+        raise CommandError(UNREACHABLE, detail)
+
+    def unreachable(error: ConnectionError) -> CommandError:
+        return CommandError(UNREACHABLE, f"the node on {data} does not answer: {error}")
+
+    try:
+        line = _Line(data)
+    except ConnectionError as error:
+        raise unreachable(error) from None
+
+    def ask_node(asked: Request) -> Any:
         try:
-            return ask(data, asked)
+            return line.ask(asked)
         except ConnectionError as error:
-            detail = f"the node on {data} does not answer: {error}"
-            raise CommandError(UNREACHABLE, detail) from None
-    detail = f"no node is running on {data}; start one with: piaohao serve --data {data}"
-    raise CommandError(UNREACHABLE, detail)
+            raise unreachable(error) from None
+
+    with closing(line):
+        yield ask_node
 
 
-def ask(data: Path, asked: Reading | Acting | ShowVitals | Call | Asked) -> Any:
+def ask(data: Path, asked: Request) -> Any:
     """Ask the running node over its control socket.
 
     Raises:
         CommandError: what the node says.
         ConnectionError: it does not listen, or it went away.
     """
-    with socket.socket(socket.AF_UNIX) as connection:
+    with closing(_Line(data)) as line:
+        return line.ask(asked)
+
+
+class _Line:
+    """A connection to the control socket of the node on a folder.
+
+    Raises:
+        ConnectionError: nobody listens there.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
         try:
             with socket_name(data) as name:
-                connection.connect(name)
+                self._connection.connect(name)
         except OSError as error:
+            self._connection.close()
             raise ConnectionError(error.strerror) from error
-        connection.sendall(msgspec.json.encode(asked) + b"\n")
-        with connection.makefile("rb") as answers:
-            line = answers.readline()
-    if not line.endswith(b"\n"):
-        raise ConnectionError("it went away before it had answered")
-    answer = _ANSWER.decode(line)
-    if "error" in answer:
-        failure = _FAILURE.decode(answer["error"])
-        raise CommandError(failure.exit, failure.detail)
-    return msgspec.json.decode(answer["result"])
+        self._answers = self._connection.makefile("rb")
+
+    def ask(self, asked: Request) -> Any:
+        """Return the result of an operation as plain values; raises as `ask` does."""
+        self._connection.sendall(msgspec.json.encode(asked) + b"\n")
+        line = self._answers.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionError("it went away before it had answered")
+        answer = _ANSWER.decode(line)
+        if "error" in answer:
+            failure = _FAILURE.decode(answer["error"])
+            raise CommandError(failure.exit, failure.detail)
+        return msgspec.json.decode(answer["result"])
+
+    def close(self) -> None:
+        """End it."""
+        self._answers.close()
+        self._connection.close()
