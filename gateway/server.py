@@ -239,8 +239,8 @@ def _ops(
     from gateway.ops.clerk import Clerk  # noqa: PLC0415
     from gateway.ops.counter import OpsCounter  # noqa: PLC0415
     from gateway.ops.desk import OpsDesk  # noqa: PLC0415
-    from gateway.ops.hands import Hands  # noqa: PLC0415
     from gateway.ops.feeds import Feeds  # noqa: PLC0415
+    from gateway.ops.hands import Hands  # noqa: PLC0415
     from gateway.ops.listener import OpsListener  # noqa: PLC0415
     from gateway.ops.logins import Logins  # noqa: PLC0415
     from gateway.ops.metrics import Metrics, NodeMetrics  # noqa: PLC0415
