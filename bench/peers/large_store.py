@@ -61,7 +61,8 @@ def large_store(
     about = About(accounts, merchants)
     if path.exists():
         _check(path, about)
-        say(f"the large store in {path} is used again: {_mib(path):,.0f} MiB")
+        # Its name alone: notes are published, and where folders are is nobody's business.
+        say(f"the large store {path.name} is used again: {_mib(path):,.0f} MiB")
         yield path
         return
     if shutil.disk_usage(parent).free < accounts * _BYTES_AN_ACCOUNT:
