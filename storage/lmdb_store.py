@@ -375,7 +375,7 @@ class LmdbStore:
                     self._check_epoch(txn)
                     self._put_opening(txn, clean=True)
         except (lmdb.Error, StorageError) as error:
-            log.warning("%s: not recorded as closed cleanly: %s", self.path, error)
+            log.warning("%s: not recorded as closed cleanly: %s", self.path, str(error))
         finally:
             self._env.close()
 

@@ -137,7 +137,7 @@ class Connection:
         except* GONE:
             pass
         except* Exception as errors:
-            log.warning("a connection was ended: %r", errors.exceptions)
+            log.warning("a connection was ended", exc_info=errors)
         finally:
             house.connections.discard(self)
             house.census.leave(self)

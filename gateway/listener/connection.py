@@ -122,7 +122,7 @@ class Connection:
         except* (OSError, *_GONE):
             pass
         except* Exception as errors:
-            log.warning("a connection was ended: %r", errors.exceptions)
+            log.warning("a connection was ended", exc_info=errors)
         finally:
             self._house.census.leave(self)
             self.hang_up()

@@ -202,8 +202,8 @@ class Dispatcher:
         except* StorageError as group:
             error = group.exceptions[0]
             self._node.fail(error if isinstance(error, Exception) else Exception(str(error)))
-        except* NotReportedError as group:
-            log.warning("what was sent to %s may be sent again: %s", merchant_no, group)
+        except* NotReportedError:
+            log.warning("what was sent to %s may be sent again", merchant_no)
             failed = True
         except* Exception:
             # One merchant's trouble is no other's. What is durable says where to go on.
