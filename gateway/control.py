@@ -166,7 +166,7 @@ class ControlSocket:
             return {"error": Failure(INPUT, f"not an operation: {error}")}
         try:
             if isinstance(asked, Reading):
-                result: Any = await read_beside(self._node, self._stores, asked)
+                result: Any = await read_beside(self._node, self._stores, asked, self._office)
             elif isinstance(asked, Call):
                 result = await self._call(asked)
             elif isinstance(asked, ShowVitals):
@@ -218,7 +218,9 @@ class ControlSocket:
         return view_day_cut(outcome) if isinstance(outcome, ClosedDate) else outcome
 
 
-async def read_beside(node: Node, stores: Sequence[LmdbStore], asked: Reading) -> Any:
+async def read_beside(
+    node: Node, stores: Sequence[LmdbStore], asked: Reading, office: Office
+) -> Any:
     """Perform an operation that only reads, in a worker thread, while the node goes on serving.
 
     Raises:
@@ -227,7 +229,7 @@ async def read_beside(node: Node, stores: Sequence[LmdbStore], asked: Reading) -
     with operations.closing_all(await node.snapshots()) as snapshots:
         check = trio.from_thread.check_cancelled
         return await trio.to_thread.run_sync(
-            partial(operations.read, stores, snapshots, asked, check)
+            partial(operations.read, stores, snapshots, asked, office, check)
         )
 
 

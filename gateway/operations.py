@@ -6,7 +6,7 @@ over the control socket and in the command's own process.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,12 @@ from engine.control import Control, DiscardParked, ReleaseParked
 from engine.dates import CutDay
 from engine.parking import decode_stored
 from gateway.exporting import What, export
+from gateway.ops import audit_log
+from gateway.ops.audit_log import Kept
+from gateway.ops.office import Office
 from gateway.verification import Report, verify
+from storage.cabinet import CabinetView
+from storage.errors import StorageError
 from storage.folder import backup
 from storage.journal import newest_commit
 from storage.lmdb_store import LmdbStore
@@ -110,10 +115,19 @@ class Exported(Struct, frozen=True):
 
 
 class BackedUp(Struct, frozen=True):
-    """A backup that was written; `durable_seq` is the newest commit of each shard in it."""
+    """A backup that was written.
+
+    Attributes:
+        durable_seq: the newest commit of each shard in it.
+        audit: the newest entry of the audit log in it, and the head there; null where there are no
+            operators, and so no log.
+        fault: why operators or their log are not whole in it; empty where nothing is wrong.
+    """
 
     out: str
     durable_seq: list[int]
+    audit: Kept | None = None
+    fault: str = ""
 
 
 class Called(Struct, frozen=True):
@@ -144,6 +158,7 @@ def read(
     stores: Sequence[LmdbStore],
     snapshots: Sequence[Snapshot],
     asked: Reading,
+    office: Office,
     check: Callable[[], None] = lambda: None,
 ) -> Report | Exported | BackedUp | ParkedList:
     """Perform an operation that only reads; may run in any thread.
@@ -151,6 +166,7 @@ def read(
     Args:
         stores: all shards, in order.
         snapshots: a view of each; they fit together.
+        office: of the same folder; a backup holds its cabinet too.
         check: called every now and then; it may raise to break off.
 
     Raises:
@@ -158,9 +174,7 @@ def read(
         OSError: the file cannot be written.
     """
     if isinstance(asked, Backup):
-        durable_seqs = [newest_commit(snapshot).sequence for snapshot in snapshots]
-        backup(stores, snapshots, Path(asked.out))
-        return BackedUp(asked.out, durable_seqs)
+        return _back_up(stores, snapshots, Path(asked.out), office)
     if isinstance(asked, Verify):
         return verify(snapshots, check)
     if isinstance(asked, Export):
@@ -169,6 +183,25 @@ def read(
     return ParkedList(
         [_parked(payload) for snapshot in snapshots for _, payload in snapshot.scan(PARKED)]
     )
+
+
+def _back_up(
+    stores: Sequence[LmdbStore], snapshots: Sequence[Snapshot], out: Path, office: Office
+) -> BackedUp:
+    durable_seqs = [newest_commit(snapshot).sequence for snapshot in snapshots]
+    with ExitStack() as stack:
+        view: CabinetView | None = None
+        audit: Kept | None = None
+        fault = ""
+        try:
+            # After the shards' views: what an operator has had them do is in the log by then.
+            if office.exists():
+                view = stack.enter_context(office.cabinet.viewing())
+                audit = audit_log.newest(view.snapshot)
+        except StorageError as error:
+            fault = str(error)
+        left_out = backup(stores, snapshots, out, view)
+    return BackedUp(str(out), durable_seqs, None if left_out else audit, left_out or fault)
 
 
 @contextmanager

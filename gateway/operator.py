@@ -64,8 +64,11 @@ def perform(data: Path, asked: Reading) -> Any:
                     raise
                 return msgspec.to_builtins(_unopenable(data, error))
             try:
-                with operations.closing_all([store.snapshot() for store in stores]) as snapshots:
-                    return msgspec.to_builtins(operations.read(stores, snapshots, asked))
+                with (
+                    closing(Office(folder.path, time.time_ns)) as office,
+                    operations.closing_all([store.snapshot() for store in stores]) as snapshots,
+                ):
+                    return msgspec.to_builtins(operations.read(stores, snapshots, asked, office))
             finally:
                 release(stores)
     except StoreInUseError:

@@ -251,7 +251,7 @@ def _ops(
     most = bounds.connections()
     sessions = Sessions(office.operator)
     proposals = Proposals(office)
-    clerk = Clerk(office, proposals, Hands(node, stores, counter, backups))
+    clerk = Clerk(office, proposals, Hands(node, stores, counter, office, backups))
     feeds = Feeds(node, counter, sessions, office.now_ns, feed_bounds)
     desk = OpsDesk(
         node,

@@ -26,6 +26,29 @@ _FORMAT: Final = b"piaohao cabinet 1"
 T = TypeVar("T")
 
 
+class CabinetView:
+    """A cabinet as it was at one moment.
+
+    Attributes:
+        snapshot: its rows.
+    """
+
+    def __init__(self, env: lmdb.Environment, snapshot: LmdbSnapshot) -> None:
+        self._env = env
+        self.snapshot = snapshot
+
+    def copy(self, target: Path) -> None:
+        """Write it into the empty folder `target`; unused pages are left out.
+
+        Raises:
+            CabinetError: it cannot be read or written.
+        """
+        try:
+            self._env.copy(str(target), compact=True, txn=self.snapshot._txn)
+        except lmdb.Error as error:
+            raise CabinetError(f"cannot copy the cabinet to {target}: {error}") from error
+
+
 class Writing(LmdbSnapshot):
     """A write transaction: what is put shows in what is read."""
 
@@ -105,6 +128,20 @@ class Cabinet:
                 yield snapshot
         except StorageError as error:
             raise CabinetError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def viewing(self) -> Iterator[CabinetView]:
+        """Open a view for as long as it takes to copy it; writes go on beside it.
+
+        Raises:
+            CabinetError: it cannot be read.
+        """
+        try:
+            snapshot = self.snapshot()
+        except StorageError as error:
+            raise CabinetError(f"{self.path}: {error}") from error
+        with closing(snapshot):
+            yield CabinetView(self._env, snapshot)
 
     def write(self, change: Callable[[Writing], T]) -> T:
         """Change something in one transaction; returns what `change` returned, once durable.

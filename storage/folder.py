@@ -1,8 +1,9 @@
 """A node's data folder: one lock, one LMDB environment per shard, and its backups.
 
 Layout: `lock` (held by the one process that has the store open), `control.sock` (the running
-node listens there), `shard-0/`, `shard-1/`, … Creation and restoring happen under another name
-and end with renames, shard 0 last, so that a folder either holds a whole store or none.
+node listens there), `shard-0/`, `shard-1/`, …, and `ops/`, the cabinet, where there are operators
+(`storage.cabinet`). Creation and restoring happen under another name and end with renames, shard 0
+last, so that a folder either holds a whole store or none.
 """
 
 import fcntl
@@ -17,12 +18,16 @@ from typing import Final
 import msgspec
 
 from storage import lmdb_store
+from storage.cabinet import FOLDER as CABINET
+from storage.cabinet import Cabinet, CabinetView
 from storage.errors import (
+    CabinetError,
     CorruptRowError,
     StorageError,
     StoreExistsError,
     StoreInUseError,
     StoreMissingError,
+    StoreVersionError,
 )
 from storage.lmdb_store import LmdbStore, Look
 from storage.store import Format, Snapshot
@@ -118,8 +123,13 @@ class Folder:
             raise StoreMissingError(f"there is no store in {self.path}")
         return _open_shards(self.path, map_bytes)
 
-    def restore(self, backup: Path) -> None:
+    def restore(self, backup: Path) -> str:
         """Make the folder's store from a backup, with an incarnation of its own.
+
+        The bank does not wait for its operators: a cabinet that cannot be used is left out.
+
+        Returns:
+            What is wrong with the backup's cabinet; empty where nothing is, or there is none.
 
         Raises:
             StoreExistsError: there is a store here already.
@@ -139,6 +149,7 @@ class Folder:
                 target.mkdir(0o700, parents=True)
                 shutil.copyfile(source / "data.mdb", target / "data.mdb")
                 _sync_file(target / "data.mdb")
+            fault = _restore_cabinet(backup / CABINET, unfinished / CABINET)
         except OSError as error:
             raise StorageError(f"cannot write to {self.path}: {error.strerror}") from error
         stores = _open_shards(unfinished, lmdb_store.MAP_BYTES)
@@ -149,6 +160,7 @@ class Folder:
         finally:
             release(stores)
         self._finish(unfinished)
+        return fault
 
     def close(self) -> None:
         """Give the lock back."""
@@ -161,10 +173,10 @@ class Folder:
         """Return an empty place to build a store in; there is none in the folder yet.
 
         Raises:
-            StorageError: there are shards that no interrupted creation has left behind.
+            StorageError: there are parts of a store that no interrupted creation has left behind.
         """
         path = self.path / "unfinished"
-        left = _shard_folders(self.path)
+        left = _parts(self.path)
         if left and not path.exists():
             raise StorageError(f"{self.path} holds {left[0].name} of a store without its shard-0")
         for each in (*left, path):
@@ -201,8 +213,20 @@ def look(path: Path) -> list[Look]:
     return looks
 
 
-def backup(stores: Sequence[LmdbStore], snapshots: Sequence[Snapshot], target: Path) -> None:
+def backup(
+    stores: Sequence[LmdbStore],
+    snapshots: Sequence[Snapshot],
+    target: Path,
+    cabinet: CabinetView | None = None,
+) -> str:
     """Write a consistent, durable copy of what the shards' snapshots show into a new folder.
+
+    Args:
+        cabinet: copied too, where there is one.
+
+    Returns:
+        Why the cabinet is not in it; empty where it is, or there is none. The bank's copy does not
+        wait for it.
 
     Raises:
         StoreExistsError: the target is there already and not empty.
@@ -219,12 +243,53 @@ def backup(stores: Sequence[LmdbStore], snapshots: Sequence[Snapshot], target: P
                 copy.mkdir(0o700)
                 store.copy(copy, snapshot)
                 _sync_file(copy / "data.mdb")
+            fault = "" if cabinet is None else _copy_cabinet(cabinet, unfinished / CABINET)
             _publish(unfinished, target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         _sync_folder(target.parent)
     except OSError as error:
         raise StorageError(f"cannot write the backup {target}: {error.strerror}") from error
+    return fault
+
+
+def _copy_cabinet(cabinet: CabinetView, target: Path) -> str:
+    """Copy a cabinet; returns why it could not be."""
+    target.mkdir(0o700)
+    try:
+        cabinet.copy(target)
+    except CabinetError as error:
+        shutil.rmtree(target)
+        return str(error)
+    _make_durable(target / "data.mdb")
+    return ""
+
+
+def _restore_cabinet(source: Path, target: Path) -> str:
+    """Copy a backup's cabinet, if it has one; returns why it cannot be used.
+
+    Backups that were made before there were cabinets in them have none.
+    """
+    file = source / "data.mdb"
+    if not file.exists():
+        return ""
+    if not file.stat().st_size:
+        return f"{file} is empty"  # LMDB would take it for a new one
+    target.mkdir(0o700)
+    shutil.copyfile(file, target / "data.mdb")
+    _make_durable(target / "data.mdb")
+    try:
+        Cabinet(target).close()
+    except (CabinetError, StoreVersionError) as error:
+        shutil.rmtree(target)
+        return str(error)
+    return ""
+
+
+def _make_durable(cabinet: Path) -> None:
+    """Sync a cabinet's copy, and shut it off from others as the cabinet itself is."""
+    cabinet.chmod(0o600)
+    _sync_file(cabinet)
 
 
 def _open_shards(path: Path, map_bytes: int) -> list[LmdbStore]:
@@ -276,11 +341,17 @@ def _shard_folders(path: Path) -> list[Path]:
     return [_shard(path, number) for number in numbers]
 
 
+def _parts(path: Path) -> list[Path]:
+    """Return the folders that a store consists of: its shards, from shard 0, then its cabinet."""
+    cabinet = path / CABINET
+    return [*_shard_folders(path), *([cabinet] if cabinet.is_dir() else [])]
+
+
 def _publish(unfinished: Path, target: Path) -> None:
-    """Move shards that are whole into their folder, shard 0 last: it makes them a store."""
-    for shard in reversed(_shard_folders(unfinished)):
-        _sync_folder(shard)
-        shard.rename(target / shard.name)
+    """Move parts that are whole into their folder, shard 0 last: it makes them a store."""
+    for part in reversed(_parts(unfinished)):
+        _sync_folder(part)
+        part.rename(target / part.name)
         _sync_folder(target)
     unfinished.rmdir()
 

@@ -9,8 +9,11 @@ app = App(name="piaohao backup", version_flags=())
 
 
 @app.default
-def backup(*, data: Path, out: Path, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def backup(*, data: Path, out: Path, json: Annotated[bool, Parameter(negative=())] = False) -> int:
     """Write a consistent copy of a store; a running node writes it and goes on serving.
+
+    Operators and their audit log are in it. Where they cannot be read the bank is written without
+    them, and the exit code is 1.
 
     Example: piaohao backup --data bank --out bank-backup
 
@@ -24,6 +27,7 @@ def backup(*, data: Path, out: Path, json: Annotated[bool, Parameter(negative=()
         Print one JSON object.
     """
     from gateway.commands.printing import give, give_json, shown
+    from gateway.exits import CHECK_FAILED, OK
     from gateway.operations import Backup
     from gateway.operator import perform
 
@@ -32,3 +36,9 @@ def backup(*, data: Path, out: Path, json: Annotated[bool, Parameter(negative=()
         give_json(result)
     else:
         give(f"wrote a backup to {out}, commit {shown(result['durable_seq'])} and all before it")
+        if result["audit"] is not None:
+            rows, head = result["audit"]["rows"], result["audit"]["head"]
+            give(f"with operators, and {rows} entries of their audit log; keep {rows}:{head}")
+        if result["fault"]:
+            give(f"operators or their audit log are not whole in it: {result['fault']}")
+    return CHECK_FAILED if result["fault"] else OK

@@ -97,6 +97,18 @@ def append(
     return entry
 
 
+def newest(snapshot: Snapshot) -> Kept:
+    """Return the number of the newest entry, and the head there; nothing is checked.
+
+    Raises:
+        CorruptRowError: it is damaged.
+    """
+    last = next(snapshot.scan(AUDIT, reverse=True), None)
+    if last is None:
+        return Kept(0, START.hex())
+    return Kept(int.from_bytes(last[0], "big"), last[1][:_CHAIN_BYTES].hex())
+
+
 def entries(snapshot: Snapshot, below: int) -> Iterator[Entry]:
     """Yield entries, newest first, from the one before number `below`."""
     for _, payload in snapshot.scan(AUDIT, b"", _key(below), reverse=True):

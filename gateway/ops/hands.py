@@ -30,6 +30,7 @@ from gateway.operations import BackedUp, Backup, Verify
 from gateway.ops import actions
 from gateway.ops.actions import Action, ActionBase, DeadLetterAction
 from gateway.ops.errors import OpsCode, OpsError
+from gateway.ops.office import Office
 from gateway.ops.outcome import Done, Fact, OutcomeCode, done, failed, unknown
 from gateway.ops.proposals import Proposal
 from gateway.verification import Report
@@ -87,15 +88,22 @@ class Hands:
         node: the engine.
         stores: those of its shards.
         counter: the API's.
+        office: has the cabinet, which backups hold too.
         backups: the folder for backups; it need not be there.
     """
 
     def __init__(
-        self, node: Node, stores: Sequence[LmdbStore], counter: Counter, backups: Path
+        self,
+        node: Node,
+        stores: Sequence[LmdbStore],
+        counter: Counter,
+        office: Office,
+        backups: Path,
     ) -> None:
         self._node = node
         self._stores = stores
         self._counter = counter
+        self._office = office
         self._backups = backups
         self._one_reading = trio.Lock()
 
@@ -202,17 +210,24 @@ class Hands:
         out = self._backups / proposal_id
         try:
             await trio.Path(self._backups).mkdir(0o700, parents=True, exist_ok=True)
-            written = await read_beside(self._node, self._stores, Backup(str(out.absolute())))
+            written = await self._read(Backup(str(out.absolute())))
         except (StorageError, OSError) as error:
             return failed(OutcomeCode.BACKUP_FAILED, str(error))
         assert isinstance(written, BackedUp)
         newest = ", ".join(map(str, written.durable_seq))
         facts: dict[str, Fact] = {"folder": written.out, "durable_seq": newest}
-        return done(f"wrote {written.out}, commit {newest} and all before it", facts)
+        detail = f"wrote {written.out}, commit {newest} and all before it"
+        if written.fault:
+            detail = f"{detail}; of operators or their log: {written.fault}"
+            return done(detail, facts, OutcomeCode.OPERATORS_NOT_WHOLE)
+        return done(detail, facts)
+
+    async def _read(self, asked: Backup | Verify) -> object:
+        return await read_beside(self._node, self._stores, asked, self._office)
 
     async def _verify(self) -> Done:
         try:
-            report = await read_beside(self._node, self._stores, Verify())
+            report = await self._read(Verify())
         except StorageError as error:
             return failed(OutcomeCode.VERIFICATION_FAILED, str(error))
         assert isinstance(report, Report)

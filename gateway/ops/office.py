@@ -117,8 +117,8 @@ class Office:
             return self._cabinet
 
     def exists(self) -> bool:
-        """Return whether there ever was a cabinet; opening it would make one."""
-        return self._path.exists()
+        """Return whether there is a cabinet: there is none before the first operator is."""
+        return self._path.is_dir()
 
     def close(self) -> None:
         """Close the cabinet if it is open."""

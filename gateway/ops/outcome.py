@@ -47,6 +47,8 @@ class OutcomeCode(StrEnum):
     """It is not there any more, or another of its actor stands before it. Nothing happened."""
     BACKUP_FAILED = "BACKUP_FAILED"
     """The backup could not be written; there is none."""
+    OPERATORS_NOT_WHOLE = "OPERATORS_NOT_WHOLE"
+    """The backup was written, and operators or their log are not whole in it."""
     VERIFICATION_FAILED = "VERIFICATION_FAILED"
     """The store could not be looked through."""
     VIOLATIONS_FOUND = "VIOLATIONS_FOUND"

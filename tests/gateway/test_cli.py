@@ -324,7 +324,7 @@ def test_backup_and_restore_give_an_equal_store_of_its_own(
     [
         (("verify",), "ok violations shards journal_rows chain_heads sums"),
         (("export", "accounts", "--out", "{tmp}/a.csv"), "what out rows"),
-        (("backup", "--out", "{tmp}/copy"), "out durable_seq"),
+        (("backup", "--out", "{tmp}/copy"), "out durable_seq audit fault"),
     ],
 )
 def test_json_is_one_object_on_stdout(

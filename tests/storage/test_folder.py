@@ -5,8 +5,8 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,9 @@ import trio
 from engine.clock import DomainClock
 from storage import folder as folders
 from storage import lmdb_store
+from storage.cabinet import Cabinet, Writing
 from storage.errors import (
+    CabinetError,
     StorageError,
     StoreExistsError,
     StoreInUseError,
@@ -23,6 +25,7 @@ from storage.errors import (
 )
 from storage.folder import Folder, backup, release
 from storage.lmdb_store import LmdbStore
+from storage.row import META, OPERATORS
 from tests.engine.purses import balances, check_books, give_ok, running
 from tests.storage.stores import DATE, NOW_NS
 
@@ -243,3 +246,155 @@ def test_disk_that_fails_a_restore_is_our_error(
         monkeypatch.undo()
         assert not restored.exists()
     restored.close()
+
+
+def _put_operator(writing: Writing, value: bytes) -> None:
+    writing.put(OPERATORS, b"duty-1", value)
+
+
+def _operator(data: Path) -> bytes | None:
+    """Return the operator in a folder's cabinet."""
+    with closing(Cabinet(data / "ops")) as cabinet, cabinet.reading() as snapshot:
+        return snapshot.get(OPERATORS, b"duty-1")
+
+
+def _backed_up_with_operator(folder: Folder, target: Path) -> Path:
+    """Back up a store with a cabinet, in which something changes before it is copied."""
+    folder.create(DATE, NOW_NS)
+    (store,) = folder.open()
+    with closing(Cabinet(folder.path / "ops")) as cabinet:
+        cabinet.write(lambda writing: _put_operator(writing, b"1"))
+        with closing(store.snapshot()) as snapshot, cabinet.viewing() as view:
+            cabinet.write(lambda writing: _put_operator(writing, b"2"))
+            assert backup([store], [snapshot], target, view) == ""
+    store.release()
+    return target
+
+
+def test_backup_holds_the_cabinet_as_it_was_when_it_was_looked_at(
+    folder: Folder, tmp_path: Path
+) -> None:
+    """Writes go on beside it; who else may read the machine cannot read the copies."""
+    before = os.umask(0o022)
+    try:
+        target = _backed_up_with_operator(folder, tmp_path / "b")
+        with closing(Folder(tmp_path / "r", create=True)) as restored:
+            assert restored.restore(target) == ""
+    finally:
+        os.umask(before)
+    assert (_operator(folder.path), _operator(tmp_path / "r")) == (b"2", b"1")
+    for place in (target, tmp_path / "r"):
+        assert stat.S_IMODE((place / "ops").stat().st_mode) == 0o700
+        assert stat.S_IMODE((place / "ops" / "data.mdb").stat().st_mode) == 0o600
+
+
+def test_backup_of_before_there_were_cabinets_restores_without_one(
+    folder: Folder, tmp_path: Path
+) -> None:
+    target = _backed_up(folder, tmp_path / "b")
+    with closing(Folder(tmp_path / "r", create=True)) as restored:
+        assert restored.restore(target) == ""
+        release(restored.open())
+    assert not (tmp_path / "r" / "ops").exists()
+
+
+def test_backup_of_the_bank_does_not_wait_for_a_cabinet_that_cannot_be_read(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.create(DATE, NOW_NS)
+    (store,) = folder.open()
+    with closing(Cabinet(folder.path / "ops")) as cabinet, cabinet.viewing() as view:
+        monkeypatch.setattr(view, "copy", _fails)
+        with closing(store.snapshot()) as snapshot:
+            assert "Input/output error" in backup([store], [snapshot], tmp_path / "b", view)
+    store.release()
+    assert [each.name for each in (tmp_path / "b").iterdir()] == ["shard-0"]
+    with closing(Folder(tmp_path / "r", create=True)) as restored:
+        restored.restore(tmp_path / "b")
+        release(restored.open())
+
+
+def _fails(*_: object) -> None:
+    raise CabinetError("Input/output error")
+
+
+def _cut_short(file: Path) -> None:
+    os.truncate(file, 3 * 4096)
+
+
+def _empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+def _scribble(file: Path) -> None:
+    file.write_bytes(b"damaged" * 9_000)
+
+
+def _make_new(file: Path) -> None:
+    with closing(Cabinet(file.parent)) as cabinet:
+        cabinet.write(lambda writing: writing.put(META, b"format", b"piaohao cabinet 9"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_cut_short, "cut short"),
+        (_empty, "is empty"),
+        (_scribble, "cannot open"),
+        (_make_new, "another version"),
+    ],
+)
+def test_restored_bank_does_not_wait_for_a_cabinet_that_cannot_be_used(
+    folder: Folder, tmp_path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    """It is said, and the bank works without: operators can be taken on anew."""
+    target = _backed_up_with_operator(folder, tmp_path / "b")
+    spoil(target / "ops" / "data.mdb")
+    with closing(Folder(tmp_path / "r", create=True)) as restored:
+        assert said in restored.restore(target)
+        release(restored.open())
+    assert not (tmp_path / "r" / "ops").exists()
+    assert _operator(tmp_path / "r") is None
+
+
+def test_restore_that_was_interrupted_anywhere_brings_the_cabinet_when_repeated(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = _backed_up_with_operator(folder, tmp_path / "b")
+    whole = folders._sync_folder
+    for at in range(100):
+        restored = Folder(tmp_path / f"r{at}", create=True)
+        left = [at]
+
+        def interrupted(path: Path, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Interrupted
+            whole(path)
+
+        monkeypatch.setattr(folders, "_sync_folder", interrupted)
+        with suppress(Interrupted):
+            restored.restore(target)
+        monkeypatch.undo()
+        over = restored.exists()
+        if not over:
+            restored.restore(target)
+        release(restored.open())
+        restored.close()
+        assert _operator(restored.path) == b"1"
+        if over and left[0] >= 0:
+            break
+    assert 3 <= at < 99, "it was interrupted before and after the cabinet"
+
+
+def test_operators_of_a_store_that_is_gone_are_not_overwritten(
+    folder: Folder, tmp_path: Path
+) -> None:
+    """Whoever has moved the shards of a folder away has not looked into `ops` yet."""
+    target = _backed_up_with_operator(folder, tmp_path / "b")
+    shutil.rmtree(folder.path / "shard-0")
+    with pytest.raises(StorageError, match="holds ops of a store without its shard-0"):
+        folder.restore(target)
+    with pytest.raises(StorageError, match="holds ops of a store without its shard-0"):
+        folder.create(DATE, NOW_NS)
+    assert _operator(folder.path) == b"2"
