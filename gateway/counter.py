@@ -52,6 +52,7 @@ class Request(Struct, frozen=True):
         method, path, query: as they were sent; the path and the query still percent-encoded.
         scheme: `http` or `https`.
         headers: names in lower case; of one that came twice the values, joined by commas.
+        certificate: which its client has shown in TLS (DER); None for none.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Request(Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
     scheme: str = "http"
+    certificate: bytes | None = None
 
 
 class Response(Struct, frozen=True):

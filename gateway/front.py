@@ -15,11 +15,17 @@ from msgspec import Struct
 
 from gateway.counter import Counter
 from gateway.express.listener import ExpressListener
-from gateway.listener.address import authority, bound, check_ops_address, default_names
+from gateway.listener.address import (
+    ListenError,
+    authority,
+    bound,
+    check_ops_address,
+    default_names,
+)
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.listener import Listener
-from gateway.listener.names import Names, at_port, named
+from gateway.listener.names import Names, at_port, canonical, named
 from gateway.stream.bounds import StreamBounds
 from gateway.stream.streams import Streams
 from gateway.table import HOT
@@ -58,6 +64,7 @@ def ports(
     *,
     anywhere: bool,
     ops_listen: str | None = None,
+    ops_hosts: Sequence[str] | None = None,
 ) -> Iterator[Ports]:
     """Bind a node's ports, and close them in the end.
 
@@ -66,7 +73,9 @@ def ports(
         express_listen: for the express listener, which goes by the same hosts with its own port.
         names: HOST or HOST:PORT each, none for the addresses themselves.
         anywhere: take any address, not only loopback.
-        ops_listen: for the ops listener, which is on loopback and goes by its own address.
+        ops_listen: for the ops listener, which goes by its own address.
+        ops_hosts: by which it goes too, where there is mutual TLS for it: those that its
+            certificate is for. None for no TLS; then it is on loopback.
 
     Raises:
         ListenError: see there.
@@ -78,8 +87,9 @@ def ports(
             sock = stack.enter_context(bound(express_listen, anywhere=anywhere))
             express = _port(sock, at_port(names, sock.getsockname()[1]), scheme)
         if ops_listen is not None:
-            check_ops_address(ops_listen)
-            ops = _port(stack.enter_context(bound(ops_listen)), (), "http")
+            check_ops_address(ops_listen, encrypted=ops_hosts is not None)
+            sock = stack.enter_context(bound(ops_listen, anywhere=True))
+            ops = _port(sock, (), "http") if ops_hosts is None else _mutual_port(sock, ops_hosts)
         yield Ports(main, express, ops)
 
 
@@ -92,6 +102,27 @@ def _port(sock: socket, names: Sequence[str], scheme: str) -> Port:
         f"{scheme}://{own}",
         f"{scheme}://{called}",
     )
+
+
+def _mutual_port(sock: socket, hosts: Sequence[str]) -> Port:
+    """Return the port of an ops listener with mutual TLS.
+
+    Raises:
+        ListenError: nobody could address it.
+    """
+    try:
+        own = default_names(sock)
+    except ListenError:
+        own = ()  # it listens on every address there is, and nobody calls it by that
+    port = sock.getsockname()[1]
+    # A wildcard is no name; whoever is addressed by one of its names has it written out.
+    usable = [each for each in hosts if canonical(each, "https") is not None]
+    if not own and not usable:
+        raise ListenError(
+            f"--ops-listen {authority(sock)}: an address for all needs hosts in --ops-cert "
+            "(subject alternative names)"
+        )
+    return _port(sock, (*own, *at_port(usable, port)), "https")
 
 
 class Front:

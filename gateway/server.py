@@ -32,7 +32,7 @@ from gateway.front import Front, Port, ports
 from gateway.gate import Gate
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import DRAIN_S
-from gateway.listener.tls import TlsFileError, TlsFiles
+from gateway.listener.tls import MutualTlsFiles, TlsFileError, TlsFiles
 from gateway.ops.health import Health
 from gateway.ops.office import Office
 from gateway.rate import Rates
@@ -87,6 +87,7 @@ async def serve(
     ops_listen: str | None = None,
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
+    ops_tls: MutualTlsFiles | None = None,
     bounds: Bounds | None = None,
     stream_bounds: StreamBounds | None = None,
     feed_bounds: "FeedBounds | None" = None,
@@ -113,11 +114,13 @@ async def serve(
         log_requests: write a line for each request.
         listen: address and port; port 0 takes a free one.
         express_listen: the same for the express listener (`gateway.express`); None for none.
-        ops_listen: the same for the ops listener (`gateway.ops`), on loopback; None for none.
+        ops_listen: the same for the ops listener (`gateway.ops`), on loopback where it has no
+            `ops_tls`; None for none.
         names: HOST or HOST:PORT, by which callers may address it; none stands for the address
             itself and, on loopback, `localhost`. The express listener goes by the same hosts, with
             its own port.
         tls: the server's context (`gateway.listener.tls`), for a node that is reached by https.
+        ops_tls: for the ops listener: who asks there has to show a certificate, too.
         bounds: of the listeners.
         stream_bounds: of streams; by default they take three quarters of the connections at most.
         feed_bounds: of operators' feeds.
@@ -140,7 +143,13 @@ async def serve(
     scheme = "http" if tls is None else "https"
     anywhere = signed and keys is not None
     with ports(
-        listen, express_listen, names, scheme, anywhere=anywhere, ops_listen=ops_listen
+        listen,
+        express_listen,
+        names,
+        scheme,
+        anywhere=anywhere,
+        ops_listen=ops_listen,
+        ops_hosts=None if ops_tls is None else ops_tls.hosts,
     ) as opened:
         stores = folder.open()
         office = Office(folder.path, time.time_ns)
@@ -174,6 +183,7 @@ async def serve(
                     master_key,
                     backups or folder.path / BACKUPS,
                     feed_bounds,
+                    None if ops_tls is None else ops_tls.context,
                 )
             over = trio.Event()
             stop = trio.Event()
@@ -234,6 +244,7 @@ def _ops(
     master_key: MasterKey | None,
     backups: Path,
     feed_bounds: "FeedBounds | None",
+    tls: ssl.SSLContext | None,
 ) -> "OpsListener":
     # Prometheus' library and argon2 take 0.2 s, which who has no such listener does without.
     from gateway.ops.clerk import Clerk  # noqa: PLC0415
@@ -264,7 +275,7 @@ def _ops(
         clerk,
         feeds,
     )
-    return OpsListener(OpsCounter(desk, ROWS), feeds, clerk, port)
+    return OpsListener(OpsCounter(desk, ROWS), feeds, clerk, port, tls)
 
 
 def _counter(
@@ -295,6 +306,7 @@ async def serve_until_signalled(
     folder: Folder,
     announce: Callable[[Serving], None],
     tls_files: TlsFiles | None = None,
+    ops_tls: MutualTlsFiles | None = None,
     **options: Any,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then end in good order; a second signal ends it at once,
@@ -303,16 +315,19 @@ async def serve_until_signalled(
     Args:
         announce: called once the node answers.
         tls_files: for a node that is reached by https.
+        ops_tls: for an ops listener with mutual TLS.
         options: as for `serve`.
     """
     tls = None if tls_files is None else tls_files.context
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as nursery:
-                serving = await nursery.start(partial(serve, folder, tls=tls, **options))
+                begin = partial(serve, folder, tls=tls, ops_tls=ops_tls, **options)
+                serving = await nursery.start(begin)
                 watching.start_soon(_stop_on_signal, signals, serving, nursery.cancel_scope)
-                if tls_files is not None:
-                    await watching.start(_read_again_on_signal, tls_files)
+                files = [each for each in (tls_files, ops_tls) if each is not None]
+                if files:
+                    await watching.start(_read_again_on_signal, files)
                 announce(serving)
             watching.cancel_scope.cancel()
 
@@ -329,14 +344,15 @@ async def _stop_on_signal(
 
 
 async def _read_again_on_signal(
-    files: TlsFiles, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    files: Sequence[TlsFiles], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:
-            try:
-                files.read_again()
-            except TlsFileError as error:
-                log.warning("TLS' files are used as they were: %s", error)
-            else:
-                log.info("TLS' files were read again")
+            for each in files:
+                try:
+                    each.read_again()
+                except TlsFileError as error:
+                    log.warning("TLS' files are used as they were: %s", error)
+                else:
+                    log.info("TLS' files were read again")

@@ -19,6 +19,7 @@ from gateway.counter import Counter, Request, Response
 from gateway.endpoint import BODY_S
 from gateway.errors import RequestCode, RequestError
 from gateway.listener.bounds import DISCARDED_BYTES
+from gateway.listener.tls import CLIENT_CERTIFICATE
 from gateway.patience import PATIENCE
 
 
@@ -98,6 +99,7 @@ async def _answer(counter: Answering[P], asked: WebRequest) -> Response:
             _joined(asked.headers.items()),
             body,
             asked.scheme,
+            asked.scope.get("state", {}).get(CLIENT_CERTIFICATE),
         ),
     )
 

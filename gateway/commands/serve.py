@@ -15,7 +15,7 @@ LogFormat = Literal["text", "json"]
 if TYPE_CHECKING:
     from gateway.ca.bank_keys import BankKeys
     from gateway.ca.master_key import MasterKey
-    from gateway.listener.tls import TlsFiles
+    from gateway.listener.tls import MutualTlsFiles, TlsFiles
     from gateway.server import Serving
 
 app = App(name="piaohao serve", version_flags=())
@@ -31,6 +31,9 @@ def serve(
     listen: str = "127.0.0.1:8080",
     express_listen: str | None = None,
     ops_listen: str | None = None,
+    ops_cert: Path | None = None,
+    ops_key: Path | None = None,
+    ops_client_ca: Path | None = None,
     backups: Path | None = None,
     name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tls_certificate: Path | None = None,
@@ -74,8 +77,17 @@ def serve(
         The same for a second port, on which payments, authorizations, refunds and arrays of
         commands are served for a third of the work, and nothing else is (docs/API.md).
     ops_listen:
-        The same for a port on loopback by which operators and their tools look at the node:
-        /healthz, /readyz and /metrics (docs/ops/). It answers while the node still recovers.
+        The same for a port by which operators and their tools look at the node: /healthz, /readyz,
+        /metrics and what is behind a login (docs/ops/). It answers while the node still recovers.
+        On loopback only, but with the three that follow.
+    ops_cert:
+        PEM file of the ops port's own certificate and those between it and a root; the port goes by
+        the hosts in it. It is read again on SIGHUP, and so is the key.
+    ops_key:
+        PEM file of its key.
+    ops_client_ca:
+        PEM file of those who sign operators' certificates, and nobody else's: who shows none of
+        theirs gets no connection. What is asked for at a session's login is asked for all the same.
     backups:
         Folder for backups that operators take by the ops port; `backups` in the store's folder if
         absent, and so on the same disk.
@@ -111,7 +123,7 @@ def serve(
     """
     import trio
 
-    from gateway.listener.address import address_of, check_ops_address
+    from gateway.listener.address import address_of
     from gateway.listener.bounds import Bounds
     from gateway.listener.names import named
     from gateway.logs import configure
@@ -124,8 +136,7 @@ def serve(
     Reach(webhook_allow)
     for each in filter(None, (listen, express_listen)):
         address_of(each, anywhere=not unsigned)
-    if ops_listen is not None:
-        check_ops_address(ops_listen)
+    ops_tls = _ops_tls(ops_listen, ops_cert, ops_key, ops_client_ca)
     files = _given_tls(
         tls_certificate, tls_key, tls_client_ca, plain=plain, own=not unsigned or keys is not None
     )
@@ -143,6 +154,8 @@ def serve(
         # Unsigned, it wants keys only to certify with.
         bank = None if unsigned and keys is None else _keys(data, keys, master_key)
         codes = None if ops_listen is None else _key_of_codes(master_key)
+        if ops_tls is not None and bank is not None:
+            ops_tls.refuse_authorities(bank.root, bank.issuing.certificate)
         if files is None and not plain:
             files = _own_tls(bank, tls_client_ca)
             if files is None:
@@ -154,6 +167,7 @@ def serve(
                 folder,
                 announce,
                 files,
+                ops_tls,
                 keys=bank,
                 signed=not unsigned,
                 rate_per_s=rate,
@@ -217,6 +231,31 @@ def _given_tls(
     if certificate or key or (client_ca and not own):
         raise CommandError(INPUT, "TLS takes both --tls-certificate and --tls-key")
     return None
+
+
+def _ops_tls(
+    listen: str | None, certificate: Path | None, key: Path | None, client_ca: Path | None
+) -> "MutualTlsFiles | None":
+    """Return mutual TLS for the ops port; None where there is none, and the port is on loopback."""
+    from gateway.listener.address import check_ops_address
+    from gateway.listener.tls import MutualTlsFiles
+
+    given = [each for each in (certificate, key, client_ca) if each is not None]
+    if listen is None:
+        if given:
+            raise CommandError(
+                INPUT, "--ops-cert, --ops-key and --ops-client-ca are for --ops-listen"
+            )
+        return None
+    if certificate is None or key is None or client_ca is None:
+        if given:
+            raise CommandError(
+                INPUT, "mutual TLS takes --ops-cert, --ops-key and --ops-client-ca, all three"
+            )
+        check_ops_address(listen)
+        return None
+    check_ops_address(listen, encrypted=True)
+    return MutualTlsFiles(certificate, key, client_ca)
 
 
 def _own_tls(bank: "BankKeys | None", client_ca: Path | None) -> "TlsFiles | None":

@@ -45,8 +45,11 @@ def address_of(listen: str, *, anywhere: bool = False) -> Address:
     return family, str(address), int(port)
 
 
-def check_ops_address(listen: str) -> None:
-    """Refuse an address for operators that others can reach: nothing there is encrypted.
+def check_ops_address(listen: str, *, encrypted: bool = False) -> None:
+    """Refuse an address for operators that others can reach where nothing is encrypted.
+
+    Args:
+        encrypted: there is mutual TLS, and any address will do.
 
     Raises:
         ListenError: it is none, or not on loopback.
@@ -55,10 +58,11 @@ def check_ops_address(listen: str) -> None:
         _, host, _ = address_of(listen, anywhere=True)
     except ListenError as error:
         raise ListenError(str(error).replace("--listen", "--ops-listen", 1)) from None
-    if not ipaddress.ip_address(host).is_loopback:
+    if not encrypted and not ipaddress.ip_address(host).is_loopback:
         raise ListenError(
-            f"--ops-listen {listen!r}: operators are served on loopback only, for example "
-            "127.0.0.1:9090; reach it from elsewhere through ssh -L"
+            f"--ops-listen {listen!r}: without mutual TLS operators are served on loopback only, "
+            "for example 127.0.0.1:9090; give --ops-cert, --ops-key and --ops-client-ca, or reach "
+            "it from elsewhere through ssh -L"
         )
 
 

@@ -1,20 +1,30 @@
 """TLS: 1.2 and 1.3 with forward secrecy, HTTP/1.1 only, a client's certificate where it shows one.
 
+For operators it is mutual: TLS 1.3 alone, and nobody is heard who shows no good certificate.
+
 Files come from an operator, so what is wrong with them is one line. There are no tickets, whose key
 would open every session that was resumed by one, and no renegotiation, by which a client could have
 the node shake hands again and again on one connection.
 """
 
 import ssl
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.exits import INPUT, CommandError
+from gateway.logs import plain
 
 CLIENT_CERTIFICATE: Final = "client_certificate"
 """Where a request finds its client's certificate (DER), if any: in its scope's state."""
+
+SUBJECT_MAX: Final = 200
+"""Characters of a client's subject that are looked at."""
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -41,6 +51,10 @@ class TlsFiles:
     Raises:
         TlsFileError: see there.
     """
+
+    _options: ClassVar = ("--tls-certificate", "--tls-key", "--tls-client-ca")
+    _least: ClassVar = ssl.TLSVersion.TLSv1_2
+    _clients: ClassVar = ssl.CERT_OPTIONAL
 
     def __init__(
         self,
@@ -69,32 +83,95 @@ class TlsFiles:
 
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version = self._least
         context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of 1.2; those of 1.3 are all good
         context.set_alpn_protocols(["http/1.1"])
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
         context.num_tickets = 0
+        for_certificate, _, for_ca = self._options
         try:
             for each in (self._certificate, self._key, self._client_ca):
                 if each is not None:
                     each.read_bytes()  # OpenSSL does not say which one it could not read
             context.load_cert_chain(self._certificate, self._key, self._password)
         except OSError as error:
-            raise self._error(error, f"--tls-certificate {self._certificate}") from None
+            raise self._error(error, f"{for_certificate} {self._certificate}") from None
         if self._client_ca is not None:
             try:
                 context.load_verify_locations(self._client_ca)
             except OSError as error:
-                raise self._error(error, f"--tls-client-ca {self._client_ca}") from None
-            context.verify_mode = ssl.CERT_OPTIONAL
+                raise self._error(error, f"{for_ca} {self._client_ca}") from None
+            context.verify_mode = self._clients
         return context
 
     def _error(self, error: OSError, option: str) -> TlsFileError:
         if isinstance(error, ssl.SSLError):
-            key = f" with --tls-key {self._key}" if "certificate" in option else ""
+            for_certificate, for_key, _ = self._options
+            key = f" with {for_key} {self._key}" if option.startswith(for_certificate) else ""
             reason = (error.reason or "not PEM").lower().replace("_", " ")
             return TlsFileError(f"{option}{key}: {reason}")
         return TlsFileError(f"cannot read {error.filename}: {error.strerror}")
+
+
+class MutualTlsFiles(TlsFiles):
+    """The same for operators: each client has to show a certificate that `client_ca` has signed.
+
+    Args:
+        certificate, key, client_ca: as for `TlsFiles`.
+
+    Attributes:
+        hosts: for which the certificate was made when this was; as they stand in an address.
+
+    Raises:
+        TlsFileError: see there.
+    """
+
+    _options = ("--ops-cert", "--ops-key", "--ops-client-ca")
+    _least = ssl.TLSVersion.TLSv1_3
+    _clients = ssl.CERT_REQUIRED
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path) -> None:
+        super().__init__(certificate, key, client_ca)
+        self._authorities = client_ca
+        self.hosts = self._hosts()
+
+    def _hosts(self) -> tuple[str, ...]:
+        try:
+            own = x509.load_pem_x509_certificate(self._certificate.read_bytes())
+            names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return ()
+        except (OSError, ValueError) as error:
+            raise TlsFileError(f"--ops-cert {self._certificate}: {error}") from None
+        addresses = names.get_values_for_type(x509.IPAddress)
+        return (
+            *names.get_values_for_type(x509.DNSName),
+            *(f"[{each}]" if each.version == 6 else str(each) for each in addresses),
+        )
+
+    def refuse_authorities(self, *others: x509.Certificate) -> None:
+        """Refuse that somebody lets operators in who certifies others too.
+
+        Args:
+            others: the bank's own CA: all its merchants would be let in.
+
+        Raises:
+            TlsFileError: one of these is among the given.
+        """
+        try:
+            given = x509.load_pem_x509_certificates(self._authorities.read_bytes())
+        except (OSError, ValueError) as error:
+            raise TlsFileError(f"--ops-client-ca {self._authorities}: {error}") from None
+        # By their keys: a CA that was renewed has kept it.
+        if {*map(_key_of, given)} & {*map(_key_of, others)}:
+            raise TlsFileError(
+                f"--ops-client-ca {self._authorities}: the bank's own CA certifies merchants; "
+                "operators want one of their own"
+            )
+
+
+def _key_of(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 async def shake_hands(
@@ -117,3 +194,21 @@ def client_certificate(stream: Stream) -> bytes | None:
         return None
     shown: bytes | None = stream.getpeercert(binary_form=True)
     return shown
+
+
+@lru_cache(maxsize=256)
+def subject_of(certificate: bytes | None) -> str:
+    """Return whom a client's certificate names (RFC 4514), in printable ASCII and not too long.
+
+    One that names nobody, or in a way that is not understood, is called by its fingerprint.
+
+    Args:
+        certificate: DER; None for no certificate, which is nobody's: an empty text.
+    """
+    if certificate is None:
+        return ""
+    try:
+        named = x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
+    except ValueError:
+        named = ""
+    return plain(named or f"sha256:{sha256(certificate).hexdigest()}", SUBJECT_MAX)

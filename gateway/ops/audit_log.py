@@ -37,6 +37,8 @@ class Entry(Struct, frozen=True, array_like=True):
         subject: what it was about: path and query, or a name.
         reason: what the operator gave for it.
         outcome: the status, or the code that refused it.
+        certificate: the subject of the certificate that was shown on the connection; empty where
+            there was no TLS, and in entries that were written before there was.
     """
 
     sequence: int
@@ -47,6 +49,7 @@ class Entry(Struct, frozen=True, array_like=True):
     subject: str
     reason: str
     outcome: str
+    certificate: str = ""
 
 
 class Audited(Struct, frozen=True):
@@ -85,13 +88,14 @@ def append(
     subject: str = "",
     reason: str = "",
     outcome: str = "OK",
+    certificate: str = "",
 ) -> Entry:
     """Write the next entry, within a transaction that may hold what it speaks of."""
     last = next(writing.scan(AUDIT, reverse=True), None)
     before, sequence = START, 1
     if last is not None:
         before, sequence = last[1][:_CHAIN_BYTES], int.from_bytes(last[0], "big") + 1
-    entry = Entry(sequence, at_ns, operator, role, action, subject, reason, outcome)
+    entry = Entry(sequence, at_ns, operator, role, action, subject, reason, outcome, certificate)
     content = _encode(entry)
     writing.put(AUDIT, _key(sequence), _chained(before, content) + content)
     return entry

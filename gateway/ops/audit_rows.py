@@ -44,6 +44,7 @@ class EntryView(Struct, frozen=True, tag_field="object", tag="audit_entry"):
     subject: str
     reason: str
     outcome: str
+    certificate: str
 
 
 class EntryPage(Struct, frozen=True):
@@ -94,6 +95,7 @@ def _view(entry: Entry) -> EntryView:
         entry.subject,
         entry.reason,
         entry.outcome,
+        entry.certificate,
     )
 
 

@@ -22,6 +22,7 @@ from gateway.content import content_problem
 from gateway.counter import Request, Response
 from gateway.endpoint import BODY_BYTES
 from gateway.errors import Problem, RequestCode, RequestError, problem
+from gateway.listener.tls import subject_of
 from gateway.ops import audit_log
 from gateway.ops.desk import OpsDesk, Visitor
 from gateway.ops.errors import OpsCode, OpsError
@@ -110,7 +111,10 @@ class OpsCounter:
             assert place.refusal is not None
             return place.refusal
         try:
-            visitor = Visitor() if row.right is None else self._visitor(request)
+            shown = subject_of(request.certificate)
+            visitor = (
+                Visitor(certificate=shown) if row.right is None else self._visitor(request, shown)
+            )
             answer, reason = await self._contained(place, row, visitor, request)
             if visitor.session is not None:
                 await self._record(visitor.session, row, request, reason, answer)
@@ -132,8 +136,12 @@ class OpsCounter:
         """Return the answer to a request that nobody looks at."""
         return _response(failed(error.problem, error.allow))
 
-    def _visitor(self, request: Request) -> Visitor:
+    def _visitor(self, request: Request, shown: str) -> Visitor:
         """Return who asks.
+
+        Args:
+            shown: the subject of the certificate with which it came; a session is worth nothing
+                with another one than it was begun with.
 
         Raises:
             OpsError: NO_SESSION.
@@ -143,9 +151,9 @@ class OpsCounter:
         if given is None:
             raise OpsError(OpsCode.NO_SESSION)
         session = self._desk.sessions.find(given[1], self._desk.office.now_ns())
-        if session is None:
+        if session is None or session.certificate != shown:
             raise OpsError(OpsCode.NO_SESSION)
-        return Visitor(given[1], session)
+        return Visitor(given[1], session, shown)
 
     async def _contained(
         self, place: OpsPlace, row: Row, visitor: Visitor, request: Request
@@ -226,7 +234,8 @@ def _may(visitor: Visitor, right: Right) -> bool:
 
 
 def _append(writing: Writing, *, at_ns: int, session: Session, action: str, **said: str) -> None:
-    audit_log.append(writing, at_ns, session.operator, session.role, action, **said)
+    who = session.operator, session.role
+    audit_log.append(writing, at_ns, *who, action, certificate=session.certificate, **said)
 
 
 def _typed(row: Row, named: dict[str, str], request: Request) -> Any:

@@ -44,7 +44,9 @@ class Visitor(Struct, frozen=True):
     Attributes:
         token: of the session, empty for none.
         session: None where the row wants none.
+        certificate: the subject of the one that was shown in TLS, empty where there is none.
     """
 
     token: str = ""
     session: Session | None = None
+    certificate: str = ""

@@ -1,10 +1,11 @@
-"""The ops listener: a port of its own on loopback, with bounds of its own.
+"""The ops listener: a port of its own with bounds of its own, on loopback or with mutual TLS.
 
 It shares nothing with the listeners for customers but the event loop: however many of those there
 are, an operator finds a place. It opens before the node recovers, so that somebody can ask whether
 it has, and closes last. The clerk, who carries out what operators have approved, works beside it.
 """
 
+import ssl
 from typing import Final
 
 import trio
@@ -31,9 +32,17 @@ class OpsListener:
         feeds: that operators follow.
         clerk: has done what was approved.
         port: where.
+        tls: the server's context, which lets nobody in without a certificate; None on loopback.
     """
 
-    def __init__(self, counter: OpsCounter, feeds: Feeds, clerk: Clerk, port: Port) -> None:
+    def __init__(
+        self,
+        counter: OpsCounter,
+        feeds: Feeds,
+        clerk: Clerk,
+        port: Port,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.address = port.address
         self._feeds = feeds
         self._clerk = clerk
@@ -42,6 +51,7 @@ class OpsListener:
             port.sock,
             names=port.names,
             bounds=BOUNDS,
+            tls=tls,
             take_over=FeedSockets(counter).serve,
             streams_at=PATH,
         )

@@ -54,8 +54,11 @@ class Logins:
         self._one = trio.Lock()
         self._strangers: OrderedDict[str, Operator] = OrderedDict()
 
-    async def log_in(self, name: str, password: str, code: str) -> Begun:
+    async def log_in(self, name: str, password: str, code: str, certificate: str = "") -> Begun:
         """Return a new session.
+
+        Args:
+            certificate: the subject of the one that was shown, empty where there is no TLS.
 
         Raises:
             OpsError: LOGIN_REFUSED, LOGIN_LOCKED, LOGINS_BUSY, AUDIT_UNAVAILABLE.
@@ -65,15 +68,15 @@ class Logins:
         async with self._one:
             # Whoever leaves now has been counted all the same: threads are not cancelled.
             try:
-                tried = await trio.to_thread.run_sync(self._try, name, password, code)
+                tried = await trio.to_thread.run_sync(self._try, name, password, code, certificate)
             except StorageError as error:
                 log.critical("nobody can log in: %s", error)
                 raise OpsError(OpsCode.AUDIT_UNAVAILABLE) from None
         operator, tried_ns = tried
         # From when it was tried: a reset that came between is later, and ends the session too.
-        return self._sessions.begin(operator.name, operator.role, tried_ns)
+        return self._sessions.begin(operator.name, operator.role, tried_ns, certificate)
 
-    def _try(self, name: str, password: str, code: str) -> tuple[Operator, int]:
+    def _try(self, name: str, password: str, code: str, certificate: str) -> tuple[Operator, int]:
         held = self._office.operator(name)
         now_ns = self._office.now_ns()
         operator = held or self._strangers.get(name) or _stranger(name)
@@ -85,7 +88,9 @@ class Logins:
         step = self._step(operator, code, now_ns)
         right = right and step is not None and not operator.disabled
         counted, right = self._office.cabinet.write(
-            partial(_count, operator, step if right else None, now_ns, held is not None)
+            partial(
+                _count, operator, step if right else None, now_ns, held is not None, certificate
+            )
         )
         if held is None:
             self._strangers[name] = counted
@@ -120,7 +125,12 @@ def _stranger(name: str) -> Operator:
 
 
 def _count(
-    operator: Operator, step: int | None, now_ns: int, known: bool, writing: Writing
+    operator: Operator,
+    step: int | None,
+    now_ns: int,
+    known: bool,
+    certificate: str,
+    writing: Writing,
 ) -> tuple[Operator, bool]:
     """Write what came of a try; returns the operator as it is now, and whether the try was right.
 
@@ -141,5 +151,7 @@ def _count(
     if known:
         writing.put(OPERATORS, now.name.encode(), encode(now))
     role = str(now.role) if known else ""
-    audit_log.append(writing, now_ns, now.name, role, "log_in", outcome=outcome)
+    audit_log.append(
+        writing, now_ns, now.name, role, "log_in", outcome=outcome, certificate=certificate
+    )
     return now, step is not None

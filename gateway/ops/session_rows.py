@@ -55,7 +55,7 @@ class SessionBegun(Struct, frozen=True, tag_field="object", tag="session_begun")
 
 async def log_in(desk: OpsDesk, visitor: Visitor, asked: LogIn) -> Answer:
     """Begin a session. Ten wrong tries one after the other lock a name for 30 minutes."""
-    begun = await desk.logins.log_in(asked.name, asked.password, asked.code)
+    begun = await desk.logins.log_in(asked.name, asked.password, asked.code, visitor.certificate)
     return Answer(201, SessionBegun(begun.token, _view(begun.session)))
 
 

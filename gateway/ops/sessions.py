@@ -27,12 +27,15 @@ class Session(Struct):
 
     Attributes:
         used_ns: when it was last asked for something.
+        certificate: the subject of the certificate with which it was begun, empty where there is no
+            TLS; it goes with no other.
     """
 
     operator: str
     role: Role
     begun_ns: int
     used_ns: int
+    certificate: str = ""
 
     def may(self, right: Right) -> bool:
         """Return whether its role allows this."""
@@ -71,7 +74,7 @@ class Sessions:
         self._operator_of = operator_of
         self._by_hash: dict[bytes, Session] = {}
 
-    def begin(self, operator: str, role: Role, now_ns: int) -> Begun:
+    def begin(self, operator: str, role: Role, now_ns: int, certificate: str = "") -> Begun:
         """Begin a session of an operator who has proved who they are."""
         self._by_hash = {
             key: each for key, each in self._by_hash.items() if now_ns < each.ends_ns()
@@ -80,7 +83,7 @@ class Sessions:
         for key in theirs[: max(0, len(theirs) - PER_OPERATOR_MAX + 1)]:
             del self._by_hash[key]
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        session = Session(operator, role, now_ns, now_ns)
+        session = Session(operator, role, now_ns, now_ns, certificate)
         self._by_hash[_hash(token)] = session
         return Begun(token, session)
 

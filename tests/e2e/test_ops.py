@@ -16,6 +16,7 @@ from gateway.ops.office import AddOperator, VerifyAudit
 from gateway.ops.operators import Role
 from tests.e2e.process import LIMIT_S, make_store, node, piaohao
 from tests.faults.disk import HANGS_S, Disk, Kind
+from tests.gateway.certificates import Signer
 from tests.gateway.ops.operators import ready_at
 from tests.gateway.ops.tampering import Rows, tamper
 
@@ -73,9 +74,30 @@ async def test_ops_port_beyond_loopback_is_refused(tmp_path: Path) -> None:
     run = await piaohao("serve", "--data", tmp_path, "--unsigned", "--ops-listen", "0.0.0.0:9090")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == (
-        "piaohao: --ops-listen '0.0.0.0:9090': operators are served on loopback only, for example "
-        "127.0.0.1:9090; reach it from elsewhere through ssh -L\n"
+        "piaohao: --ops-listen '0.0.0.0:9090': without mutual TLS operators are served on loopback "
+        "only, for example 127.0.0.1:9090; give --ops-cert, --ops-key and --ops-client-ca, or "
+        "reach it from elsewhere through ssh -L\n"
     )
+
+
+@pytest.mark.one_shard
+async def test_ops_port_with_mutual_tls_answers_who_shows_a_certificate(tmp_path: Path) -> None:
+    """By the options of the command line; customers' port is as it was."""
+    data, signer = tmp_path / "bank", Signer(tmp_path)
+    await make_store(data)
+    certificate, key = map(str, signer.sign("server"))
+    files = ("--ops-cert", certificate, "--ops-key", key, "--ops-client-ca", str(signer.file))
+    async with (
+        node(data, "--ops-listen", "127.0.0.1:0", *files) as running,
+        httpx2.AsyncClient(verify=signer.client(signer.sign("laptop-1"))) as client,
+        httpx2.AsyncClient(verify=signer.client()) as stranger,
+    ):
+        assert running.ops_address.startswith("https://")
+        assert (await ready_at(client, running.ops_address))[0] == 200
+        with pytest.raises(httpx2.TransportError):
+            await stranger.get(f"{running.ops_address}/readyz")
+        assert (await stranger.get(f"{running.address}/v1/health")).status_code == 200
+        assert await running.end() == 0
 
 
 @pytest.mark.one_shard
