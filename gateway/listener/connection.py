@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.answer import failed
 from gateway.counter import Request
@@ -164,7 +165,8 @@ class Connection:
             self._protocol = None
             self._said = True
             house.census.work(self)
-            await house.take_over(self._upgrade, self._stream, self._framing.rest())
+            asked = replace(self._upgrade, certificate=client_certificate(self._stream))
+            await house.take_over(asked, self._stream, self._framing.rest())
         await self._close()
 
     def _http(self) -> Http1:

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from cryptography import x509
 
-from gateway.counter import Response
+from gateway.counter import Request, Response
 from gateway.listener.address import authority, bound
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import Listener
@@ -38,6 +38,10 @@ from tests.gateway.serving import (
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 JSON = {"content-type": "application/json"}
+HANDSHAKE = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 async def _is_well(running: Serving, context: ssl.SSLContext) -> None:
@@ -209,6 +213,37 @@ async def test_client_certificate_is_in_the_scope(tmp_path: Path) -> None:
         async with await connect_tls(running, signer.client()) as stream:
             await stream.send_all(addressed(running, GOOD))
             assert (await read_answer(stream)).body == b"none"
+
+
+async def test_client_certificate_is_in_the_request_that_becomes_a_stream(tmp_path: Path) -> None:
+    """Whoever serves the stream is told as whoever answers a request is."""
+    signer = Signer(tmp_path)
+    files, asked = signer.sign("M1"), list[Request]()
+
+    async def take_over(request: Request, stream: object, rest: bytes) -> None:
+        asked.append(request)
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("it was taken for a plain request")
+
+    with bound("127.0.0.1:0") as sock:
+        address = authority(sock)
+        tls = signer.server(client_ca=signer.file)
+        names = named([address], "https")
+        listener = Listener(
+            answer, sock, names=names, bounds=Bounds(), tls=tls, take_over=take_over
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(listener.run)
+            running = Serving(f"https://{address}", None, None, listener.stop_accepting)  # type: ignore[arg-type]
+            async with await connect_tls(running, signer.client(files)) as stream:
+                await stream.send_all(addressed(running, HANDSHAKE))
+                await until_closed(stream)
+            listener.stop_accepting()
+    shown = x509.load_pem_x509_certificate(files[0].read_bytes())
+    (request,) = asked
+    assert request.certificate is not None
+    assert x509.load_der_x509_certificate(request.certificate) == shown
 
 
 async def test_client_certificate_is_not_asked_for_without_an_authority(tmp_path: Path) -> None:
