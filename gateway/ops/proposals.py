@@ -366,6 +366,7 @@ def _write(
         subject=said[:_SUBJECT_MAX],
         reason=reason,
         outcome=str(outcome),
+        certificate="" if session is None else session.certificate,
     )
     return proposal
 
