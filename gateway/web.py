@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
-import trio
 from quart import Request as WebRequest
 from quart import Response as WebResponse
 from quart import request
 from quart_trio import QuartTrio
 
 from gateway.counter import Counter, Request, Response
-from gateway.endpoint import BODY_S
 from gateway.errors import RequestCode, RequestError
-from gateway.listener.bounds import DISCARDED_BYTES
+from gateway.listener.places import TOO_LONG
 from gateway.listener.tls import CLIENT_CERTIFICATE
 from gateway.patience import PATIENCE
 
@@ -121,22 +119,12 @@ def _tell_patience(asked: WebRequest, response: Response) -> None:
 
 
 async def _body(asked: WebRequest, bytes_max: int) -> bytes:
-    """Return the whole body.
+    """Return the whole body, which has come in already.
 
     Raises:
-        RequestError: BODY_TOO_LARGE, once it has been read all the same; BODY_TIMEOUT.
+        RequestError: BODY_TOO_LARGE.
     """
-    size = 0
-    chunks = []
-    with trio.move_on_after(BODY_S) as scope:
-        async for chunk in asked.body:
-            size += len(chunk)
-            if size <= bytes_max:
-                chunks.append(chunk)
-            elif size > DISCARDED_BYTES:
-                break
-    if scope.cancelled_caught:
-        raise RequestError(RequestCode.BODY_TIMEOUT)
-    if size > bytes_max:
+    body = b"".join([chunk async for chunk in asked.body])
+    if asked.scope.get("state", {}).get(TOO_LONG) or len(body) > bytes_max:
         raise RequestError(RequestCode.BODY_TOO_LARGE, f"at most {bytes_max} bytes")
-    return b"".join(chunks)
+    return body

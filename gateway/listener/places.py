@@ -15,10 +15,14 @@ import trio
 from engine.fault import NODE_BUSY
 from gateway.answer import Answer, encode, failed
 from gateway.errors import RequestCode, faulted, problem
-from gateway.listener.bounds import Bounds
+from gateway.listener.bounds import DISCARDED_BYTES, Bounds
 from gateway.patience import PATIENCE
 
 GATHERED_BYTES: Final = 1 << 20
+"""The longest body that any request may have."""
+TOO_LONG: Final = "piaohao.too_long"
+"""Where an application finds that a body is longer than that: in its scope's state. It gets none of
+it."""
 _BUSY: Final = failed(faulted(NODE_BUSY))
 _LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))
 
@@ -85,6 +89,7 @@ class Places:
             scope["state"][PATIENCE].refused(NODE_BUSY.retry_after_s or 0)
             await _answer(send, _BUSY)
         else:
+            scope["state"][TOO_LONG] = request.too_long
             await self._serve(scope, request.receive, send)
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
@@ -117,30 +122,44 @@ class _Request:
         self._receive = receive
         self._keeps = keeps
         self._pieces: deque[Any] = deque()
+        self._size = 0
+
+    @property
+    def too_long(self) -> bool:
+        """Whether its body is longer than any may be."""
+        return self._size > GATHERED_BYTES
 
     async def gather(self) -> bool:
-        """Wait until it is there as a whole; what is too large is left to the application.
+        """Wait until it is there as a whole; what is too long is read, up to a bound, for nothing.
 
         Returns whether there is a request: its client may have left before it was whole.
         """
-        size = 0
         more = kept = True
-        while more and size <= GATHERED_BYTES:
+        while more and self._size <= DISCARDED_BYTES:
             message = await self._receive()
             if message["type"] != "http.request":
                 return False
             piece = message.get("body", b"")
             more = message.get("more_body", False)
-            if piece and not size:
+            if piece and not self._size:
                 kept = self._keeps()
-            size += len(piece)
-            if kept or not more:
-                self._pieces.append(message if kept else {**message, "body": b""})
+            self._size += len(piece)
+            if self.too_long:
+                kept = False
+                self._pieces.clear()
+            if kept:
+                self._pieces.append(message)
+        if more or not kept:
+            self._pieces.append({"type": "http.request", "body": b"", "more_body": False})
         return True
 
     async def receive(self) -> Any:
-        """See ASGI."""
-        return self._pieces.popleft() if self._pieces else await self._receive()
+        """See ASGI. Behind the request there is only the news that its client has left."""
+        if self._pieces:
+            return self._pieces.popleft()
+        while (message := await self._receive())["type"] == "http.request":
+            pass
+        return message
 
 
 async def _answer(send: Any, answer: Answer) -> None:

@@ -230,6 +230,25 @@ async def test_body_that_is_long_in_coming_takes_no_place(tmp_path: Path, door: 
         assert (await _ask(running, slow, BODY[10:])).startswith(b"HTTP/1.1 200")
 
 
+async def test_body_that_is_too_long_takes_no_place_before_its_end(
+    tmp_path: Path, door: Door
+) -> None:
+    """All places of a node would cost anybody a megabyte each, every ten seconds."""
+    half = b" " * ((1 << 20) + 1)
+    async with (
+        serving(tmp_path, bounds=ONE_PLACE, door=door) as running,
+        await connect(running) as slow,
+    ):
+        head = SLOW.replace(b"%d" % len(BODY), b"%d" % (2 * len(half)))
+        await slow.send_all(addressed(running, head) + half)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        async with await connect(running) as stream:
+            assert (await _ask(running, stream)).startswith(b"HTTP/1.1 200")
+        answer = await _ask(running, slow, half)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert (await _ask(running, slow)).startswith(b"HTTP/1.1 200"), "it may go on"
+
+
 async def test_body_that_does_not_come_is_answered_408(tmp_path: Path, door: Door) -> None:
     async with (
         serving(tmp_path, bounds=Bounds(body_s=0.1), door=door) as running,
