@@ -210,7 +210,11 @@ class Connection:
                 return
             if late:
                 if not self._framing.in_head:
-                    return
+                    if self._busy is None:
+                        return
+                    # What had begun was an empty line: nothing is to come in until the answer.
+                    self._deadline = math.inf
+                    continue
                 await self._refuse(problem(RequestCode.HEADERS_TIMEOUT))
             elif not data:
                 # It may have closed its side alone, and wait for an answer (RFC 9112, 9.6).
