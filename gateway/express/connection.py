@@ -352,8 +352,10 @@ class Connection:
         self._said = True
         data = bytes(self._answers)
         self._answers.clear()
+        self._house.census.sending(self)
         if not await self._wire.send(data, self._house.bounds.send_s):
             self.hang_up()
+        self._house.census.sent(self)
         self._count((self._incoming is not None) - self._active)
         if self._incoming is None or not self._incoming.whole:
             # No sooner: who makes room for somebody else loses what is ready and not sent.

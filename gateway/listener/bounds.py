@@ -36,6 +36,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
         body_s: from there to the body's last byte.
         keep_alive_s: from an answer to the next request's first byte.
         send_s: for the client to take a piece of an answer.
+        stall_s: for it to take all that is ready, where others want the connection.
         linger_s: how long a refused client is listened to, for it to read the refusal.
         line_bytes: of a request line.
         head_bytes: of a header block with its request line, and of a body's trailers.
@@ -54,6 +55,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     body_s: float = BODY_S
     keep_alive_s: float = 75.0
     send_s: float = 30.0
+    stall_s: float = 3.0
     linger_s: float = 1.0
     line_bytes: int = 8 << 10
     head_bytes: int = 16 << 10

@@ -3,11 +3,13 @@
 Whoever comes when all connections, or all that its address may have, are taken gets the place of
 the one that has been idle longest; where none is idle it is turned away at once. A connection is
 idle while there is no whole request of it: neither half a header nor a body that drips in keeps a
-place that somebody else could use, and nothing has begun that its end could spoil.
+place that somebody else could use, and nothing has begun that its end could spoil. One whose client
+has not taken its answer for a while counts like one that has been idle since.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, Protocol, TypeVar
 
@@ -29,15 +31,19 @@ class Census(Generic[G]):
 
     Args:
         bounds: how many there may be.
+        clock: seconds.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
         self._bounds = bounds
+        self._clock = clock
         self._max = bounds.connections()
         self._peers: dict[G, str] = {}
         # Both in the order in which they became idle last.
         self._of_peer: dict[str, OrderedDict[G, None]] = {}
-        self._idle: OrderedDict[G, None] = OrderedDict()
+        self._idle: OrderedDict[G, float] = OrderedDict()
+        # Since when those at work have had something to take, in that order.
+        self._sending: OrderedDict[G, float] = OrderedDict()
 
     def __iter__(self) -> Iterator[G]:
         return iter(list(self._peers))
@@ -55,9 +61,11 @@ class Census(Generic[G]):
         theirs = self._of_peer.setdefault(peer, OrderedDict())
         counted = counted or self._bounds.counts_loopback
         if counted and len(theirs) >= self._bounds.connections_per_peer:
-            leaving = next((each for each in theirs if each in self._idle), None)
+            idle = next((each for each in theirs if each in self._idle), None)
+            slow = [each for each in theirs if each in self._sending]
+            leaving = self._longest(idle, min(slow, key=self._sending.__getitem__, default=None))
         elif len(self._peers) >= self._max:
-            leaving = next(iter(self._idle), None)
+            leaving = self._longest(next(iter(self._idle), None), next(iter(self._sending), None))
         else:
             leaving = guest
         if leaving is not None:
@@ -75,6 +83,7 @@ class Census(Generic[G]):
         """Strike a connection off, if it is there."""
         peer = self._peers.pop(guest, None)
         self._idle.pop(guest, None)
+        self._sending.pop(guest, None)
         if peer is None:
             return
         theirs = self._of_peer[peer]
@@ -86,13 +95,31 @@ class Census(Generic[G]):
         """Hear that a connection is idle from now on."""
         peer = self._peers.get(guest)
         if peer is not None:
-            self._idle[guest] = None
+            self._idle[guest] = self._clock()
             self._idle.move_to_end(guest)
             self._of_peer[peer].move_to_end(guest)
 
     def work(self, guest: G) -> None:
         """Hear that a connection is idle no longer."""
         self._idle.pop(guest, None)
+
+    def sending(self, guest: G) -> None:
+        """Hear that a connection has something to take from now on."""
+        if guest in self._peers and guest not in self._idle:
+            self._sending[guest] = self._clock()
+
+    def sent(self, guest: G) -> None:
+        """Hear that it has taken all of that, or never will."""
+        self._sending.pop(guest, None)
+
+    def _longest(self, idle: G | None, slow: G | None) -> G | None:
+        """Return which of the two goes for a new one, if any."""
+        if slow is None:
+            return idle
+        since = self._sending[slow]
+        if since > self._clock() - self._bounds.stall_s:
+            return idle
+        return slow if idle is None or since < self._idle[idle] else idle
 
 
 def _peer(host: str) -> tuple[str, bool]:

@@ -321,12 +321,15 @@ class Connection:
         self._said = True
         scope = trio.CancelScope(shield=True, relative_deadline=self._house.bounds.send_s)
         async with self._send_lock:
+            self._house.census.sending(self)
             try:
                 with scope:
                     await self._stream.send_all(data)
             except _GONE:
                 self._give_up()
                 await self._say_gone()
+            finally:
+                self._house.census.sent(self)
             if scope.cancelled_caught:
                 self._give_up()
                 self.hang_up()

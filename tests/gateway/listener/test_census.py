@@ -1,7 +1,7 @@
 """Who is connected: how many there may be, of one address and at all, and who goes for whom."""
 
 import resource
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,31 @@ def test_new_one_is_turned_away_where_all_are_at_work() -> None:
     census.leave(guests[0])
     assert not _arrive(census, "10.0.0.3")[0].gone
     assert not any(each.gone for each in guests)
+
+
+@pytest.mark.parametrize("per_peer", [3, 10])
+def test_answer_that_is_not_taken_keeps_its_place_for_a_while(per_peer: int) -> None:
+    """Then its client goes, unless there is one that has been idle for longer."""
+    now = 0.0
+    bounds = Bounds(connections_max=3, connections_per_peer=per_peer, stall_s=3)
+    census: Census[_Guest] = Census(bounds, lambda: now)
+    guests = _arrive(census, *["10.0.0.1"] * 3)
+    for each in guests[1:]:
+        now += 1
+        census.work(each)
+        census.sending(each)
+    gone = []
+    for then in (4.5, 4.6, 4.7, 5.1):
+        now = then
+        guests += _arrive(census, "10.0.0.1")
+        gone.append({number for number, each in enumerate(guests) if each.gone})
+        census.work(guests[-1])
+    assert gone == [{0}, {0, 1}, {0, 1, 5}, {0, 1, 2, 5}]
+    census.sending(guests[3])
+    census.sent(guests[3])
+    now = 20.0
+    assert _arrive(census, "10.0.0.1")[0].gone
+    assert not census._sending
 
 
 def test_one_address_takes_nothing_from_another() -> None:
@@ -212,6 +237,36 @@ async def test_half_a_handshake_keeps_no_place_that_others_could_use(
         await stream.send_all(addressed(running, GOOD))
         assert (await read_answer(stream)).status == 200
         await trio.aclose_forcefully(stream)
+
+
+async def test_answers_that_are_not_read_keep_no_place_that_others_could_use(
+    tmp_path: Path, door: Door
+) -> None:
+    """A page that anybody may ask for is more than sockets hold, and whoever takes none of it is
+    hung up on after 30 s: by then the others would have been turned away."""
+    bounds = Bounds(connections_max=2, stall_s=0.2)
+    page = LOOKUP.replace(b"/v1/payments/M1/O1", b"/openapi.json")
+    ask = page * 200 if door == "main" else LOOKUP * 50_000
+    async with (
+        serving(tmp_path, bounds=bounds, door=door) as running,
+        AsyncExitStack() as stack,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(2):
+            deaf = await stack.enter_async_context(await connect(running))
+            nursery.start_soon(_insist, deaf, addressed(running, ask))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        turned_away = await stack.enter_async_context(await connect(running))
+        assert await until_closed(turned_away) == b""
+        await trio.sleep(bounds.stall_s)
+        new = await stack.enter_async_context(await connect(running))
+        assert await _asks(running, new) == 200
+        nursery.cancel_scope.cancel()
+
+
+async def _insist(stream: trio.SocketStream, ask: bytes) -> None:
+    with suppress(trio.BrokenResourceError):
+        await stream.send_all(ask)
 
 
 async def test_one_address_has_its_own_share_of_connections(tmp_path: Path, door: Door) -> None:
