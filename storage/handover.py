@@ -14,10 +14,12 @@ import trio
 T = TypeVar("T")
 
 
+@trio.lowlevel.enable_ki_protection
 async def handed_over(work: Callable[[], T]) -> T:
     """Return what `work` returns in a thread of Trio's pool; it raises what that raises.
 
-    It is a checkpoint. Cancelled before, the work is not begun; after that it is waited for.
+    It is a checkpoint. Cancelled before, the work is not begun; after that it is waited for, and
+    so it is where Control-C comes as the thread begins.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     task = trio.lowlevel.current_task()

@@ -1,6 +1,8 @@
 """The hand-over: what a thread returns and raises comes back, and it is always waited for."""
 
+import signal
 import threading
+from typing import Any
 
 import pytest
 import trio
@@ -54,3 +56,32 @@ async def test_work_whose_caller_was_cancelled_before_is_not_begun() -> None:
         await handed_over(lambda: begun.append(True))
     assert scope.cancelled_caught
     assert not begun
+
+
+def test_control_c_as_the_thread_begins_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a store would be closed under a commit, which then came back to a task that is gone."""
+    start = trio.lowlevel.start_thread_soon
+    begun, came_back = threading.Event(), []
+
+    def start_and_interrupt(*details: Any) -> None:
+        start(*details)
+        begun.wait()
+        signal.raise_signal(signal.SIGINT)
+
+    def work() -> str:
+        begun.set()
+        return "done"
+
+    async def interrupted() -> None:
+        came_back.append(await handed_over(work))
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start_and_interrupt)
+    # A test run may have been started with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came_back == ["done"]
