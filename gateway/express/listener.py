@@ -89,7 +89,7 @@ class ExpressListener:
             async with trio.open_nursery() as nursery:
                 with self._accepting:
                     task_status.started()
-                    await accept(self._socket, welcome)
+                    await accept(self._socket, welcome, self._house.census.make_room)
                 self._socket.close()
                 for connection in list(self._house.connections):
                     connection.retire()

@@ -37,6 +37,7 @@ _NO_ROOM_S: Final = 0.1
 async def accept(
     bound: socket.socket,
     welcome: Callable[[socket.socket, str], None],
+    make_room: Callable[[], bool],
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Accept connections for ever.
@@ -44,6 +45,8 @@ async def accept(
     Args:
         bound: listens, and does not block.
         welcome: called with each connection and the address that it comes from.
+        make_room: called where no file is left for one; has another go, and returns whether there
+            was any.
         clock: seconds, by which the loop's turns are measured.
     """
     since = clock()
@@ -51,6 +54,7 @@ async def accept(
         await trio.lowlevel.wait_readable(bound)
         left = max(1, min(AT_A_TIME, int((clock() - since) / EACH_S)))
         gone = 0
+        made_room = False
         while left and gone < GONE_AT_A_TIME:
             try:
                 sock, peer = bound.accept()
@@ -58,11 +62,16 @@ async def accept(
                 break
             except OSError as error:
                 if error.errno in _NO_ROOM:
+                    # One goes for one: where that does not help, somebody else is quicker.
+                    if not made_room and make_room():
+                        made_room = True
+                        continue
                     log.warning("no connection can be accepted for now: %s", error.strerror)
                     await trio.sleep(_NO_ROOM_S)
                     break
                 gone += 1
                 continue
+            made_room = False
             if has_left(sock):
                 sock.close()
                 gone += 1

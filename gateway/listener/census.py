@@ -65,7 +65,7 @@ class Census(Generic[G]):
             slow = [each for each in theirs if each in self._sending]
             leaving = self._longest(idle, min(slow, key=self._sending.__getitem__, default=None))
         elif len(self._peers) >= self._max:
-            leaving = self._longest(next(iter(self._idle), None), next(iter(self._sending), None))
+            leaving = self._longest_of_all()
         else:
             leaving = guest
         if leaving is not None:
@@ -78,6 +78,18 @@ class Census(Generic[G]):
         elif not theirs:
             del self._of_peer[peer]
         return leaving is not None
+
+    def make_room(self) -> bool:
+        """Have one go, though there may be more, because there is no file for a new one.
+
+        Returns whether there was any that could.
+        """
+        leaving = self._longest_of_all()
+        if leaving is None:
+            return False
+        self.leave(leaving)
+        leaving.hang_up()
+        return True
 
     def leave(self, guest: G) -> None:
         """Strike a connection off, if it is there."""
@@ -111,6 +123,9 @@ class Census(Generic[G]):
     def sent(self, guest: G) -> None:
         """Hear that it has taken all of that, or never will."""
         self._sending.pop(guest, None)
+
+    def _longest_of_all(self) -> G | None:
+        return self._longest(next(iter(self._idle), None), next(iter(self._sending), None))
 
     def _longest(self, idle: G | None, slow: G | None) -> G | None:
         """Return which of the two goes for a new one, if any."""

@@ -86,7 +86,7 @@ class Listener:
         async with trio.open_nursery() as nursery:
             with self._accepting:
                 task_status.started()
-                await accept(self._socket, welcome)
+                await accept(self._socket, welcome, self._house.census.make_room)
             self._socket.close()
             # Idle connections close at once, the others after the answer they wait for.
             await self._house.context.terminated.set()
