@@ -68,7 +68,10 @@ class TlsFiles:
         self._key = key
         self._client_ca = client_ca
         self._password = password  # without one OpenSSL would ask the terminal
+        self._signers = ""  # of clients' certificates, PEM; not known before they were found good
         self.context = self._read()
+        if client_ca is not None:
+            self._signers = client_ca.read_text("ascii", "ignore")
 
     def read_again(self) -> None:
         """Have connections from now on see the certificate and key that the files hold now.
@@ -78,8 +81,14 @@ class TlsFiles:
         Raises:
             TlsFileError: nothing has changed.
         """
-        self._read()
-        self.context.load_cert_chain(self._certificate, self._key, self._password)
+        newest = self._read()
+
+        def begin(connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+            connection.context = newest
+
+        # Not loaded into the one that listeners have: that would keep what it has of a key of
+        # another kind, and might find other files than those that were checked.
+        self.context.sni_callback = begin
 
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -98,7 +107,10 @@ class TlsFiles:
             raise self._error(error, f"{for_certificate} {self._certificate}") from None
         if self._client_ca is not None:
             try:
-                context.load_verify_locations(self._client_ca)
+                if self._signers:
+                    context.load_verify_locations(cadata=self._signers)
+                else:
+                    context.load_verify_locations(self._client_ca)
             except OSError as error:
                 raise self._error(error, f"{for_ca} {self._client_ca}") from None
             context.verify_mode = self._clients

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -36,9 +36,15 @@ class Signer:
         certificate = builder.sign(self._key, hashes.SHA256())
         self.file.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def sign(self, name: str, *, password: bytes | None = None) -> tuple[Path, Path]:
+    def sign(
+        self, name: str, *, password: bytes | None = None, with_rsa: bool = False
+    ) -> tuple[Path, Path]:
         """Return the files of a new certificate, for 127.0.0.1 too, and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
+            rsa.generate_private_key(65_537, 2_048)
+            if with_rsa
+            else ec.generate_private_key(ec.SECP256R1())
+        )
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         builder = _builder(subject, self._name, key)
@@ -63,7 +69,7 @@ class Signer:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (

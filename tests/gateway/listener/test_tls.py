@@ -246,6 +246,26 @@ async def test_client_certificate_is_in_the_request_that_becomes_a_stream(tmp_pa
     assert x509.load_der_x509_certificate(request.certificate) == shown
 
 
+async def test_authorities_of_clients_are_not_read_again(tmp_path: Path) -> None:
+    """What was asked of them when the node was started, nobody asks again."""
+    signer, other = Signer(tmp_path), Signer(tmp_path, "other authority")
+    clients = tmp_path / "clients.pem"
+    clients.write_bytes(signer.file.read_bytes())
+    files = TlsFiles(*signer.sign("server"), clients)
+    clients.write_bytes(other.file.read_bytes())
+    files.read_again()
+    old, new = signer.sign("M1"), other.sign("M2")
+    async with _showing(files.context) as running:
+        async with await connect_tls(running, signer.client(old)) as stream:
+            await stream.send_all(addressed(running, GOOD))
+            body = (await read_answer(stream)).body
+            assert ssl.DER_cert_to_PEM_cert(body).encode() == old[0].read_bytes()
+        async with await connect_tls(running, signer.client(new)) as stream:
+            await stream.send_all(addressed(running, GOOD))
+            with pytest.raises(trio.BrokenResourceError):
+                await read_answer(stream)
+
+
 async def test_client_certificate_is_not_asked_for_without_an_authority(tmp_path: Path) -> None:
     signer = Signer(tmp_path)
     async with (
@@ -256,8 +276,12 @@ async def test_client_certificate_is_not_asked_for_without_an_authority(tmp_path
         assert (await read_answer(stream)).body == b"none"
 
 
-async def test_certificate_is_read_again_for_new_connections(tmp_path: Path, door: Door) -> None:
-    """What is there goes on; files that cannot be used change nothing."""
+@pytest.mark.parametrize("with_rsa", [False, True])
+async def test_certificate_is_read_again_for_new_connections(
+    with_rsa: bool, tmp_path: Path, door: Door
+) -> None:
+    """What is there goes on; files that cannot be used change nothing. A key of another kind takes
+    the place of the one before, which clients might prefer."""
     signer = Signer(tmp_path)
     certificate, key = signer.sign("server")
     files = TlsFiles(certificate, key)
@@ -272,9 +296,9 @@ async def test_certificate_is_read_again_for_new_connections(tmp_path: Path, doo
         await connect_tls(running, signer.client()) as old,
     ):
         first = await shown(old)
-        signer.sign("server")
+        signer.sign("server", with_rsa=with_rsa)
         key_bytes = key.read_bytes()
-        key.write_bytes(signer.sign("other")[1].read_bytes())
+        key.write_bytes(signer.sign("other", with_rsa=with_rsa)[1].read_bytes())
         with pytest.raises(TlsFileError, match="key values mismatch"):
             files.read_again()
         async with await connect_tls(running, signer.client()) as stream:
