@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from actors import commands
 from actors.answers import Refused, Replayed
@@ -43,7 +43,7 @@ class Answer(Struct, frozen=True):
     """What a handler answers.
 
     Attributes:
-        body: a Struct, or a list of them, to be encoded as JSON; `Raw` goes out as it is.
+        body: a Struct, or a list of them, to be encoded as JSON; bytes go out as they are.
         replayed: the first outcome of a command that was repeated.
         allow: methods that the path knows, for a 405.
         own: all headers of text that is no JSON of ours, or that never changes; None for others.
@@ -85,7 +85,7 @@ class Answer(Struct, frozen=True):
         if etag is None or if_none_match is None:
             return self
         known = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
-        return Answer(304, Raw(b""), own=self.own) if known & {etag, "*"} else self
+        return Answer(304, b"", own=self.own) if known & {etag, "*"} else self
 
 
 class Item(Struct, frozen=True, omit_defaults=True):
@@ -165,7 +165,7 @@ def kept(text: bytes, media_type: str, **more: str) -> Answer:
         "x-content-type-options": "nosniff",
         **{name.replace("_", "-"): value for name, value in more.items()},
     }
-    return Answer(200, Raw(text), own=own)
+    return Answer(200, text, own=own)
 
 
 def failed(problem: Problem, allow: tuple[str, ...] = ()) -> Answer:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from actors.kinds import MERCHANT
 from actors.refusal import Refusal
@@ -300,7 +300,7 @@ class Counter:
             # 6455, section 10.2). Where requests are signed it cannot: a page sets no headers.
             detail = "a page (Origin) gets no stream where nothing is signed"
             raise RequestError(RequestCode.HANDSHAKE_REFUSED, detail)
-        answer = Answer(101, Raw(b""), own=accepted(request.headers))
+        answer = Answer(101, b"", own=accepted(request.headers))
         place_for(merchant_no)
         return Opened(
             self._response(answer, visit),
@@ -433,5 +433,5 @@ def _encoded(answer: Answer, *, proven: bool = True) -> Response:
     busy_s = None
     if isinstance(body, Problem) and body.code in _BUSY:
         busy_s = body.retry_after_s
-    sent = bytes(body) if isinstance(body, Raw) else encode(body)
+    sent = body if isinstance(body, bytes) else encode(body)
     return Response(answer.status, answer.headers(), sent, busy_s, proven)

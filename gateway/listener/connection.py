@@ -40,6 +40,8 @@ from gateway.patience import PATIENCE, Patience
 log = logging.getLogger("piaohao.gateway")
 
 _RECEIVE_BYTES: Final = 1 << 16
+_SEND_BYTES: Final = 1 << 14
+"""What TLS is given at a time: of what the client has not taken yet it holds two copies."""
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -324,7 +326,9 @@ class Connection:
             self._house.census.sending(self)
             try:
                 with scope:
-                    await self._stream.send_all(data)
+                    view = memoryview(data)
+                    for begin in range(0, len(view), _SEND_BYTES):
+                        await self._stream.send_all(view[begin : begin + _SEND_BYTES])
             except _GONE:
                 self._give_up()
                 await self._say_gone()

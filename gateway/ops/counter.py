@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 import trio
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from engine.fault import FaultCode
 from gateway.answer import Answer, encode, failed
@@ -261,4 +261,4 @@ def _response(answer: Answer) -> Response:
         headers["www-authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
     if isinstance(body, Feed):
         return Response(answer.status, headers, b"", flow=partial(EventStream, body))
-    return Response(answer.status, headers, bytes(body) if isinstance(body, Raw) else encode(body))
+    return Response(answer.status, headers, body if isinstance(body, bytes) else encode(body))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from gateway.answer import JSON, Answer, encode
 from gateway.handlers.node import ErrorView, Nothing
@@ -41,12 +41,12 @@ CODES: Final = read("/ops/errors", Nothing, list_codes, None, CodeList)
 
 def described(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return rows, and one that describes them and itself."""
-    text: list[Raw] = []
+    text: list[bytes] = []
 
     async def get_description(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer:
         """Return the description of this listener: OpenAPI 3.1."""
         return Answer(200, text[0], own={"content-type": JSON})
 
     all_rows = (*rows, read("/ops/openapi.json", Nothing, get_description, None, None))
-    text.append(Raw(encode(document(all_rows, metadata.version("piaohao")))))
+    text.append(encode(document(all_rows, metadata.version("piaohao"))))
     return all_rows

@@ -4,7 +4,7 @@ figures. Nobody has to say who they are, and nothing that they are told names a 
 
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from gateway.answer import Answer
 from gateway.handlers.node import Nothing
@@ -50,7 +50,7 @@ async def get_readiness(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answ
 
 async def get_metrics(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer:
     """Return the node's figures in Prometheus' text format."""
-    return Answer(200, Raw(desk.metrics.text()), own={"content-type": CONTENT_TYPE})
+    return Answer(200, desk.metrics.text(), own={"content-type": CONTENT_TYPE})
 
 
 ROWS: Final = (
