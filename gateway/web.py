@@ -68,15 +68,15 @@ def web_app(counter: Answering[P]) -> QuartTrio:
     return app
 
 
-def keeps_body(counter: Counter) -> Callable[[Any], bool]:
-    """Return what tells by a request's ASGI scope whether anybody will look at its body."""
+def keeps_body(counter: Counter) -> Callable[[Any], int]:
+    """Return what tells by a request's ASGI scope how much of a body anybody will look at."""
 
-    def keeps(scope: Any) -> bool:
+    def keeps(scope: Any) -> int:
         place = counter.place(scope["method"], scope["raw_path"].decode("ascii", "replace"))
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         ]
-        return counter.wants_body(place, _joined(headers))
+        return place.body_bytes_max if counter.wants_body(place, _joined(headers)) else 0
 
     return keeps
 

@@ -14,7 +14,7 @@ from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
 from gateway.listener.connection import Connection, House
 from gateway.listener.names import Names
-from gateway.listener.places import Application, Keeps, Places
+from gateway.listener.places import GATHERED_BYTES, Application, Keeps, Places
 from gateway.listener.upgrade import TakeOver
 from gateway.stream.handshake import PATH
 
@@ -33,7 +33,7 @@ class Listener:
         names: by which clients may address it; their scheme says whether there is TLS.
         bounds: how many clients there may be, and how slow.
         tls: the server's context, if connections are encrypted.
-        keeps: whose bodies are kept as they come in (`gateway.listener.places`).
+        keeps: how much of a body is kept as it comes in (`gateway.listener.places`).
         census: where a node's listeners count their connections together.
         take_over: serves connections that become streams; without, none do.
         streams_at: the path where they do.
@@ -47,7 +47,7 @@ class Listener:
         names: Names,
         bounds: Bounds,
         tls: ssl.SSLContext | None = None,
-        keeps: Keeps = lambda _: True,
+        keeps: Keeps = lambda _: GATHERED_BYTES,
         census: Census[Guest] | None = None,
         take_over: TakeOver | None = None,
         streams_at: str = PATH,

@@ -21,14 +21,14 @@ from gateway.patience import PATIENCE
 GATHERED_BYTES: Final = 1 << 20
 """The longest body that any request may have."""
 TOO_LONG: Final = "piaohao.too_long"
-"""Where an application finds that a body is longer than that: in its scope's state. It gets none of
-it."""
+"""Where an application finds that a body is longer than it may be: in its scope's state. It gets
+none of it."""
 _BUSY: Final = failed(faulted(NODE_BUSY))
 _LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-Keeps = Callable[[Any], bool]
-"""Whether anybody will look at the body of the request with this scope."""
+Keeps = Callable[[Any], int]
+"""How long a body of the request with this scope may be for anybody to look at it."""
 
 
 class Places:
@@ -38,10 +38,11 @@ class Places:
         app: the other one.
         bounds: how many, and how slow their bodies may be.
         keeps: other bodies are read and forgotten, and the application gets none of them: what
-            comes in of 4,096 requests would be more memory than a node may have.
+            comes in of 4,096 requests would be more memory than a node may have. 0 for one that
+            nobody will look at; it is too long only where any would be.
     """
 
-    def __init__(self, app: Application, bounds: Bounds, keeps: Keeps = lambda _: True) -> None:
+    def __init__(self, app: Application, bounds: Bounds, keeps: Keeps) -> None:
         self._app = app
         self._keeps = keeps
         self._bounds = bounds
@@ -118,16 +119,17 @@ class Places:
 class _Request:
     """What has come in of a request; the application receives it all, from the first piece on."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]], keeps: Callable[[], bool]) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Any]], keeps: Callable[[], int]) -> None:
         self._receive = receive
         self._keeps = keeps
         self._pieces: deque[Any] = deque()
         self._size = 0
+        self._longest = GATHERED_BYTES
 
     @property
     def too_long(self) -> bool:
-        """Whether its body is longer than any may be."""
-        return self._size > GATHERED_BYTES
+        """Whether its body is longer than it may be."""
+        return self._size > self._longest
 
     async def gather(self) -> bool:
         """Wait until it is there as a whole; what is too long is read, up to a bound, for nothing.
@@ -142,7 +144,8 @@ class _Request:
             piece = message.get("body", b"")
             more = message.get("more_body", False)
             if piece and not self._size:
-                kept = self._keeps()
+                kept = bool(longest := self._keeps())
+                self._longest = longest or GATHERED_BYTES
             self._size += len(piece)
             if self.too_long:
                 kept = False
