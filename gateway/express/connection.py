@@ -279,6 +279,12 @@ class Connection:
     async def _answer(self, incoming: Incoming) -> None:
         """Serve a request, and have its answer wait for company if there may be some."""
         incoming.end()
+        if self._answers and self._begins_something():
+            # They need not wait for a commit, nor may a client that does not take them have a
+            # place for that long; who was hung up on would not hear what became of a command.
+            await self._send()
+            if self._ending:
+                return
         answer = await self._served(incoming)
         lasts = incoming.lasts and incoming.whole and not self._house.closing
         self._answers += written(answer, lasts=lasts, bodiless=self._bodiless)
@@ -291,14 +297,13 @@ class Connection:
         elif len(self._answers) >= _JOINED_BYTES:
             await self._send()
 
+    def _begins_something(self) -> bool:
+        endpoint = None if self._place is None else self._place.endpoint
+        return endpoint is not None and endpoint.takes_slots
+
     async def _served(self, incoming: Incoming) -> Response:
         """Return what a request is answered, which nobody has looked at before."""
         house, place = self._house, self._place
-        endpoint = None if place is None else place.endpoint
-        if self._answers and endpoint is not None and endpoint.takes_slots:
-            # They need not wait for a commit, nor may a client that does not take them have a
-            # place for that long.
-            await self._send()
         if house.taken >= house.bounds.express_requests_max or self._patience.spent:
             self._patience.refused(NODE_BUSY.retry_after_s or 0)
             return _BUSY

@@ -69,6 +69,23 @@ async def test_request_of_a_client_that_has_reset_its_connection_is_not_begun(
     assert b'"replayed"' not in answer.body
 
 
+async def test_command_behind_answers_that_are_not_taken_is_not_begun(
+    tmp_path: Path, door: Door
+) -> None:
+    """Once its client is hung up on nobody would hear what became of it."""
+    lookup = b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(tmp_path, door=door, bounds=Bounds(send_s=0.2)) as running:
+        deaf = await _narrow(running)
+        await deaf.send_all(addressed(running, lookup * 120 + OPEN_MERCHANT))
+        await trio.sleep(0.5)
+        await trio.aclose_forcefully(deaf)
+        async with await connect(running) as other:
+            await other.send_all(addressed(running, OPEN_MERCHANT))
+            answer = await read_answer(other)
+    assert answer.status == 200
+    assert b'"replayed"' not in answer.body
+
+
 @pytest.mark.parametrize("turns", range(8))
 async def test_client_that_comes_as_the_node_stops_does_not_hold_it_up(
     turns: int, tmp_path: Path, door: Door
