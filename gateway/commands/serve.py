@@ -1,7 +1,8 @@
 """`piaohao serve`: run a node on a store, until SIGTERM or Ctrl-C."""
 
+import resource
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -110,7 +111,7 @@ def serve(
     rate:
         Requests a second that a merchant may send; 0.01 to 1,000,000.
     connections:
-        Connections at a time; fewer where not as many files may be open.
+        Connections at a time; fewer where not as many files may be open (the hard limit counts).
     connections_per_peer:
         Of one IPv4 address or one IPv6 network of 64 bits; loopback is not counted.
     webhook_allow:
@@ -140,6 +141,7 @@ def serve(
     files = _given_tls(
         tls_certificate, tls_key, tls_client_ca, plain=plain, own=not unsigned or keys is not None
     )
+    _raise_open_files()
     bounds = Bounds(connections_max=connections, connections_per_peer=connections_per_peer)
 
     def announce(serving: "Serving") -> None:
@@ -231,6 +233,17 @@ def _given_tls(
     if certificate or key or (client_ca and not own):
         raise CommandError(INPUT, "TLS takes both --tls-certificate and --tls-key")
     return None
+
+
+def _raise_open_files() -> None:
+    """Allow as many open files as may be allowed.
+
+    The usual soft limit of 1,024 is for programs that use select(2). Under it a node has fewer
+    connections than it can serve, and they, webhooks and look-ups take one another's files.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # where the kernel allows less, what was allowed stays
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _ops_tls(

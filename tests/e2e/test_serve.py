@@ -1,7 +1,9 @@
 """`piaohao serve` as a process: it says when it is ready, and ends in good order."""
 
+import re
 import signal
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +192,16 @@ async def test_client_that_leaves_cancels_nothing(tmp_path: Path) -> None:
                 pass
         found = (await client.get(f"{running.address}/v1/authorizations/M1/H1")).json()
         assert found["captured_minor"] == 40
+
+
+@pytest.mark.one_shard
+async def test_node_takes_as_many_open_files_as_it_may(tmp_path: Path) -> None:
+    data = tmp_path / "bank"
+    await make_store(data)
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 1500)); "
+        "from gateway.cli import main; main()"
+    )
+    async with node(data, command=(sys.executable, "-c", limited)) as running:
+        limits = await trio.Path(f"/proc/{running.process.pid}/limits").read_text()
+    assert re.search(r"Max open files +1500 +1500", limits)
