@@ -2,7 +2,8 @@
 
 The commands about an order begin chains (`engine.history.Beginnings`), and the rings of all shards
 hold the turns of these chains for as long as they hold any. What has been forgotten there is not
-found again, and the trace says so; the payment itself, and who it was between, is there for ever.
+found again, and the trace says so; the payment itself is there for ever, and so are its postings,
+which then are found from its payer (`gateway.ops.footprint`).
 """
 
 import time
@@ -28,6 +29,7 @@ from gateway.answer import Answer, failed
 from gateway.errors import problem
 from gateway.lookup import record_of
 from gateway.ops.desk import OpsDesk, Visitor
+from gateway.ops.footprint import debit_of
 from gateway.ops.masking import Eyes, Reason, eyes_of
 from gateway.ops.operators import Right
 from gateway.ops.row import read
@@ -62,10 +64,12 @@ class TracedTurn(Struct, frozen=True):
     """A turn of the payment's.
 
     Attributes:
+        after_us: since the first turn of all that are known began.
         sequence: the commit of its shard that holds its effects.
     """
 
     at: str
+    after_us: float
     duration_us: float
     shard: int
     address: str
@@ -106,7 +110,8 @@ class TraceView(Struct, frozen=True, tag_field="object", tag="trace"):
     Attributes:
         complete: its first turn is still known, and so are all that came after.
         turns: of the payment, of its reversal and of its refunds, in the order of time.
-        postings: in the commits of these turns.
+        postings: in the commits of these turns; where no ring remembers the debit, in the commit
+            that holds it.
     """
 
     merchant_no: str
@@ -137,6 +142,7 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
     turns = [
         TracedTurn(
             instant(turn.begun_ns + began),
+            (turn.begun_ns - taken[0][1].begun_ns) / 1e3,
             turn.duration_ns / 1e3,
             shard.stage.number,
             eyes.address(turn.address),
@@ -149,7 +155,13 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
     ]
     rings = [shard.stage.history for shard in node.shards]
     complete = _is_complete(payment, [turn for _, turn in taken], rings)
-    commits, postings = await _durable(taken, asked)
+    held = {(shard, turn.sequence) for shard, turn in taken}
+    commits, postings = await _durable(held, asked)
+    known = any(each.account == payment.payer for *_, each in postings)
+    if payment.state in _DEBITED and not known:
+        reference = f"payment/{asked.merchant_no}/{asked.order_no}"
+        debit = await debit_of(node, payment.payer, reference)
+        commits, postings = await _durable({*held, *filter(None, (debit,))}, asked)
     return Answer(200, _view(asked, payment, eyes, complete, turns, commits, postings))
 
 
@@ -211,9 +223,9 @@ def _taken(node: Node, merchant: str, order_no: str) -> list[tuple[Shard, TurnTa
 
 
 async def _durable(
-    taken: list[tuple[Shard, TurnTaken]], asked: GetTrace
+    held: set[tuple[Shard, int]], asked: GetTrace
 ) -> tuple[list[TracedCommit], list[tuple[int, int, Posting]]]:
-    """Return the durable commits of turns, and what was posted in them for the payment.
+    """Return those of some commits that are durable, and what was posted in them for the payment.
 
     A commit may hold thousands of payments' postings: others have their turn between its pages.
     """
@@ -222,9 +234,9 @@ async def _durable(
     }
     commits: list[TracedCommit] = []
     postings: list[tuple[int, int, Posting]] = []
-    shards = {shard.stage.number: shard for shard, _ in taken}
+    shards = {shard.stage.number: shard for shard, _ in held}
     for number, shard in sorted(shards.items()):
-        sequences = sorted({turn.sequence for on, turn in taken if on is shard})[:COMMITS_MAX]
+        sequences = sorted(sequence for on, sequence in held if on is shard)[:COMMITS_MAX]
         times = {each.sequence: each.total_ns for each in shard.vitals.recent}
         for sequence in sequences:
             key = sequence_key(sequence)

@@ -10,7 +10,7 @@ from actors.commands import CreatePayment
 from actors.payment import PAYMENTS
 from engine.history import History, shown
 from gateway.lookup import record_of
-from gateway.ops import trace_row
+from gateway.ops import footprint, trace_row
 from gateway.ops.operators import Role
 from gateway.ops.trace_row import _is_complete
 from tests.gateway.ops.guarded import Guarded
@@ -70,13 +70,36 @@ async def test_masked_trace_does_not_say_who_paid(guarded: Guarded) -> None:
 
 
 async def test_trace_whose_turns_are_forgotten_says_so(guarded: Guarded) -> None:
-    """After a restart, or when the ring has gone round; the payment is there all the same."""
+    """After a restart, or when the ring has gone round; the payment is there all the same, and the
+    debit is found from its payer, under what came after it."""
     await opened(guarded)
+    await guarded.commands(*(pay(f"later-{number}", 1) for number in range(70)))
     for shard in guarded.ops.running.node.shards:
         shard.stage.history.clear()
     seen = await guarded.look(PATH)
-    assert (seen["complete"], seen["turns"], seen["postings"]) == (False, [], [])
+    assert (seen["complete"], seen["turns"]) == (False, [])
     assert (seen["state"], seen["payer"]) == ("SUCCEEDED", "••••7890")
+    payer = guarded.ops.running.node.shard_of(f"account/{PAYER}").stage.number
+    (commit,) = seen["commits"]
+    assert commit["shard"] == payer
+    debits = [each for each in seen["postings"] if each["amount_minor"] < 0]
+    assert [(each["account"], each["amount_minor"]) for each in debits] == [("••••7890", -700)]
+    account = await guarded.look(f"/ops/actors/account/{PAYER}")
+    assert account["postings"][-1]["amount_minor"] != -700, "it is no more among the newest"
+
+
+async def test_debit_under_more_postings_than_are_looked_through_is_not_found(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await opened(guarded)
+    await guarded.commands(*(pay(f"later-{number}", 1) for number in range(10)))
+    for shard in guarded.ops.running.node.shards:
+        shard.stage.history.clear()
+    monkeypatch.setattr(footprint, "AT_ONCE", 2)
+    monkeypatch.setattr(footprint, "WALKED_MAX", 10)
+    assert (await guarded.look(PATH))["postings"] == []
+    monkeypatch.setattr(footprint, "WALKED_MAX", 20)
+    assert (await guarded.look(PATH))["postings"] != []
 
 
 async def test_large_commit_is_looked_through_in_pieces(
