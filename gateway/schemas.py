@@ -78,7 +78,9 @@ class Schemas:
             types += [each for each in (row.answers, row.body) if each is not None]
             types += [field.type for field in _asked(row)]
         schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-        self.components = {_name(name): tidied_schema(each) for name, each in components.items()}
+        self.components = {
+            schema_name(name): tidied_schema(each) for name, each in components.items()
+        }
         self._schemas = {
             _key(type_): tidied_schema(each) for type_, each in zip(types, schemas, strict=True)
         }
@@ -146,7 +148,7 @@ def _key(type_: Any) -> Any:
     return type_ if isclass(type_) else repr(type_)
 
 
-def _name(name: str) -> str:
+def schema_name(name: str) -> str:
     """Return a component's name; a page is named by what it is a page of."""
     return re.sub(r"^Page_(.+?)(?:View)?_$", r"\1Page", name)
 
@@ -160,7 +162,7 @@ def tidied_schema(schema: Any) -> Any:
     tidied = {key: tidied_schema(value) for key, value in schema.items()}
     if isinstance(tidied.get("$ref"), str):
         start, slash, name = tidied["$ref"].rpartition("/")
-        tidied["$ref"] = start + slash + _name(name)
+        tidied["$ref"] = start + slash + schema_name(name)
     if isinstance(tidied.get("pattern"), str):
         # In JSON Schema `$` is the end and nothing else, and no text has half a surrogate pair.
         tidied["pattern"] = tidied["pattern"].replace(r"(?!\n)", "").replace(r"\ud800-\udfff", "")
@@ -168,7 +170,7 @@ def tidied_schema(schema: Any) -> Any:
     if isinstance(values, list) and all(isinstance(each, str) for each in values):
         tidied["type"] = "string"
     if isinstance(tidied.get("title"), str):
-        tidied["title"] = _name(re.sub(r"[^A-Za-z0-9]", "_", tidied["title"]))
+        tidied["title"] = schema_name(re.sub(r"[^A-Za-z0-9]", "_", tidied["title"]))
     properties = tidied.get("properties")
     if isinstance(properties, dict):
         tidied["description"], fields = _described(tidied.get("description", ""))

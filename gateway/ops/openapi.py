@@ -16,7 +16,7 @@ from gateway.endpoint import numbers_in
 from gateway.errors import Problem
 from gateway.ops.errors import OPS_CODES, OpsCode
 from gateway.ops.row import Row
-from gateway.schemas import Json, plain, tidied_schema, without_null
+from gateway.schemas import Json, plain, schema_name, tidied_schema, without_null
 
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = """\
@@ -48,7 +48,9 @@ def document(rows: Iterable[Row], version: str) -> Json:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": {name: tidied_schema(each) for name, each in sorted(components.items())},
+            "schemas": {
+                schema_name(name): tidied_schema(each) for name, each in sorted(components.items())
+            },
             "securitySchemes": {"session": {"type": "http", "scheme": "bearer"}},
         },
     }

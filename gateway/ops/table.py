@@ -10,6 +10,7 @@ from gateway.ops import (
     documents,
     feed_row,
     journal_row,
+    merchant_rows,
     probes,
     proposal_rows,
     session_rows,
@@ -30,6 +31,7 @@ ROWS: Final = documents.described(
         *proposal_rows.ROWS,
         *journal_row.ROWS,
         *feed_row.ROWS,
+        *merchant_rows.ROWS,
         documents.CODES,
     )
 )
