@@ -194,6 +194,11 @@ replay-long: setup
     {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py -k year
     PIAOHAO_TEST_SHARDS=3 {{ quote(bin / "pytest") }} -m long tests/e2e/test_replay.py -k year
 
+# Pictures of the console's main pages, into docs/ops/screenshots (2 minutes; Chromium, and a font with
+# Chinese in it: fonts-wqy-microhei).
+screenshots: setup
+    {{ quote(bin / "python") }} -m tests.console.screenshots
+
 # Thousands of damages to a store's files and rows, each found or shown to change nothing (10 minutes).
 corruption CASES="4000": setup
     PIAOHAO_CORRUPTIONS={{ quote(CASES) }} {{ quote(bin / "pytest") }} -s tests/faults/test_corruption.py

@@ -23,7 +23,7 @@ from gateway.counter import Request, Response
 from gateway.endpoint import BODY_BYTES
 from gateway.errors import Problem, RequestCode, RequestError, problem
 from gateway.listener.tls import subject_of
-from gateway.ops import audit_log
+from gateway.ops import audit_log, cookie
 from gateway.ops.desk import OpsDesk, Visitor
 from gateway.ops.errors import OpsCode, OpsError
 from gateway.ops.event_stream import EventStream
@@ -84,7 +84,7 @@ class OpsCounter:
 
     async def answer(self, place: OpsPlace, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
-        return _response(await self._answer(place, request))
+        return encoded(await self._answer(place, request))
 
     async def open_feed(self, request: Request) -> tuple[Response, Feed | None]:
         """Let a request become a WebSocket, or say why not.
@@ -98,10 +98,10 @@ class OpsCounter:
         try:
             headers = _handshake(request)
         except RequestError as error:
-            return _response(failed(error.problem)), None
+            return encoded(failed(error.problem)), None
         answer = await self._answer(self.place(request.method, request.path), request)
         if not isinstance(answer.body, Feed):
-            return _response(answer), None
+            return encoded(answer), None
         return Response(101, headers, b""), answer.body
 
     async def _answer(self, place: OpsPlace, request: Request) -> Answer:
@@ -111,20 +111,20 @@ class OpsCounter:
             assert place.refusal is not None
             return place.refusal
         try:
-            shown = subject_of(request.certificate)
-            visitor = (
-                Visitor(certificate=shown) if row.right is None else self._visitor(request, shown)
-            )
+            if row.right is None:
+                visitor = Visitor(certificate=subject_of(request.certificate))
+            else:
+                visitor = self.visitor(request)
             answer, reason = await self._contained(place, row, visitor, request)
             if visitor.session is not None:
                 await self._record(visitor.session, row, request, reason, answer)
         except OpsError as error:
             return failed(error.problem)
         except StorageError as error:
-            return self._unusable(error)
+            return self.unusable(error)
         return answer
 
-    def _unusable(self, error: StorageError) -> Answer:
+    def unusable(self, error: StorageError) -> Answer:
         """Return the answer where a store cannot be used; a shard's ends the node by its name."""
         if isinstance(error, CabinetError):
             log.critical("operators get nothing: %s", error)
@@ -134,26 +134,26 @@ class OpsCounter:
 
     def refuse(self, error: RequestError, *, head: bool = False) -> Response:
         """Return the answer to a request that nobody looks at."""
-        return _response(failed(error.problem, error.allow))
+        return encoded(failed(error.problem, error.allow))
 
-    def _visitor(self, request: Request, shown: str) -> Visitor:
-        """Return who asks.
+    def visitor(self, request: Request) -> Visitor:
+        """Return who asks: by a bearer token, or by the cookie of a browser.
 
-        Args:
-            shown: the subject of the certificate with which it came; a session is worth nothing
-                with another one than it was begun with.
+        A session is worth nothing with another client certificate than it was begun with.
 
         Raises:
             OpsError: NO_SESSION.
             StorageError: it cannot be seen whether the operator is still one.
         """
         given = _BEARER.fullmatch(request.headers.get("authorization", ""))
-        if given is None:
+        token = given[1] if given is not None else cookie.token_of(request)
+        if token is None:
             raise OpsError(OpsCode.NO_SESSION)
-        session = self._desk.sessions.find(given[1], self._desk.office.now_ns())
+        session = self._desk.sessions.find(token, self._desk.office.now_ns())
+        shown = subject_of(request.certificate)
         if session is None or session.certificate != shown:
             raise OpsError(OpsCode.NO_SESSION)
-        return Visitor(given[1], session, shown)
+        return Visitor(token, session, shown)
 
     async def _contained(
         self, place: OpsPlace, row: Row, visitor: Visitor, request: Request
@@ -254,7 +254,8 @@ def _typed(row: Row, named: dict[str, str], request: Request) -> Any:
     return row.decode(named, request.query if reads else request.body)
 
 
-def _response(answer: Answer) -> Response:
+def encoded(answer: Answer) -> Response:
+    """Return an answer as it goes out."""
     body = answer.body
     headers = {**answer.headers(), "cache-control": "no-store", "x-content-type-options": "nosniff"}
     if answer.status == 401:

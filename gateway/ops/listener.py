@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from gateway.console.console import Console
 from gateway.front import Port
 from gateway.listener.bounds import Bounds
 from gateway.listener.listener import Listener
@@ -47,7 +48,7 @@ class OpsListener:
         self._feeds = feeds
         self._clerk = clerk
         self._listener = Listener(
-            web_app(counter),
+            web_app(Console(counter)),
             port.sock,
             names=port.names,
             bounds=BOUNDS,

@@ -306,3 +306,27 @@ def test_subject_is_plain_and_short_whatever_a_certificate_says() -> None:
     nobody = _certificate()
     assert subject_of(nobody).startswith("sha256:")
     assert subject_of(nobody) != subject_of(_certificate())
+
+
+async def test_browser_over_tls_has_a_cookie_that_is_this_hosts_and_its_certificates(
+    place: Place,
+) -> None:
+    """With another machine's certificate the same cookie is nobody's."""
+    async with place.node() as guarded:
+        await guarded.take_on(Role.VIEWER)
+        form = {"name": "viewer", "password": PASSWORD, "back": "/console/shards"}
+        own = {"origin": guarded.address}
+        login = f"{guarded.address}/console/login"
+        begun = await guarded.ops.client.post(login, data=form, headers=own)
+        assert (begun.status_code, begun.headers["location"]) == (303, "/console/shards")
+        value, *attributes = begun.headers["set-cookie"].split("; ")
+        assert value.startswith("__Host-piaohao_session=")
+        assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"} <= {*attributes}
+        shards = f"{guarded.address}/console/shards"
+        seen = await guarded.ops.client.get(shards, headers={"cookie": value})
+        assert seen.status_code == 200
+        assert "Shards and links" in seen.text
+        plain = {"cookie": value.removeprefix("__Host-")}
+        async with httpx2.AsyncClient(timeout=LIMIT_S, verify=place.context("laptop-2")) as other:
+            assert (await other.get(shards, headers={"cookie": value})).status_code == 303
+            assert (await other.get(shards, headers=plain)).status_code == 303
