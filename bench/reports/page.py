@@ -1,6 +1,6 @@
 """The page: a sheet as one file of HTML that asks nobody for anything.
 
-Style, script and uPlot (bench/reports/static) are in it, and a policy of its own forbids whatever
+Style, script and uPlot (the console's) are in it, and a policy of its own forbids whatever
 would come from elsewhere: scripts run that have the hash of ours, and nothing is fetched (CSP 3,
 sections 2.3.1 and 6.7.3). Without a script plots are missing and everything else is there. Texts
 come from files that somebody else may have written, so all of them are escaped.
@@ -17,15 +17,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from bench.reports.sheet import Sheet
+from gateway.console.assets import STATIC as CONSOLE
+from gateway.console.assets import VENDORED
 
 _STATIC: Final = Path(__file__).parent / "static"
-UPLOT_VERSION: Final = "1.6.32"
+_UPLOT: Final = CONSOLE / "uplot"
+UPLOT_VERSION: Final = VENDORED["uplot"].rpartition(" ")[2]
 
 
 def page(sheet: Sheet) -> str:
     """Return the page of a sheet."""
-    licence = (_STATIC / "uplot/LICENSE").read_text("utf-8")
-    code = (_STATIC / "uplot/uPlot.iife.min.js").read_text("utf-8")
+    licence = (_UPLOT / "LICENSE").read_text("utf-8")
+    code = (_UPLOT / "uPlot.iife.min.js").read_text("utf-8")
+    plot_style = (_UPLOT / "uPlot.min.css").read_text("utf-8")
     uplot = f"/*\n{licence}*/\n{code}"
     script = _text("page.js")
     hashes = " ".join(map(_hash, (uplot, script)))
@@ -37,7 +41,7 @@ def page(sheet: Sheet) -> str:
             f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
             "img-src data:; base-uri 'none'; form-action 'none'"
         ),
-        style=Markup(_text("uplot/uPlot.min.css") + _text("page.css")),
+        style=Markup(plot_style + _text("page.css")),
         plots=Markup(plots),
         uplot=Markup(uplot),
         script=Markup(script),

@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-_STATIC: Final = Path(__file__).parent / "static"
+STATIC: Final = Path(__file__).parent / "static"
 _PREFIX: Final = "/console/assets/"
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _TYPES: Final = {
@@ -40,7 +40,7 @@ class Asset(Struct, frozen=True):
 def _read() -> tuple[dict[str, Asset], dict[str, str]]:
     """Return assets by their addresses, and addresses by their files' names."""
     found, addresses = {}, {}
-    for file in sorted(_STATIC.rglob("*")):
+    for file in sorted(STATIC.rglob("*")):
         if file.suffix not in _TYPES:
             continue
         content = file.read_bytes()
@@ -48,7 +48,7 @@ def _read() -> tuple[dict[str, Asset], dict[str, str]]:
         address = f"{_PREFIX}{file.stem}-{digest}{file.suffix}"
         headers = {"content-type": _TYPES[file.suffix], "cache-control": _FOREVER}
         found[address] = Asset(content, headers)
-        addresses[str(file.relative_to(_STATIC))] = address
+        addresses[str(file.relative_to(STATIC))] = address
     return found, addresses
 
 

@@ -101,7 +101,8 @@ class Console:
                 return _to_log_in(visit)
             return _refused(visit, error.status, error.code, error.detail)
         except Exception:
-            log.exception("the page %s failed", request.path)
+            # By its row: a path names customers.
+            log.exception("the page %s failed", place.page.path if place.page else "")
             return _refused(visit, 500, FaultCode.INTERNAL, "")
 
 

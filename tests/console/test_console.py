@@ -184,17 +184,20 @@ def test_asset_is_kept_for_ever_at_an_address_that_its_content_makes(
 def test_vendored_assets_come_with_their_licences_and_versions() -> None:
     from gateway.console import assets  # noqa: PLC0415
 
-    folders = {each.name for each in assets._STATIC.iterdir() if each.is_dir()}
+    folders = {each.name for each in assets.STATIC.iterdir() if each.is_dir()}
     assert folders == VENDORED.keys()
     for folder in folders:
-        assert (assets._STATIC / folder / "LICENSE").read_text("utf-8").strip()
+        assert (assets.STATIC / folder / "LICENSE").read_text("utf-8").strip()
 
 
 def test_page_fails_alone(
-    client: httpx2.Client, the_town: Town, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.Client,
+    the_town: Town,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A bug in a page is a page that says so, and an entry of the node's log."""
-    from gateway.console import overview  # noqa: PLC0415
+    """A bug in a page is a page that says so, and an entry of the node's log without customers."""
+    from gateway.console import actors, overview  # noqa: PLC0415
 
     def fails(*_: Any) -> None:
         raise RuntimeError("a bug")
@@ -204,6 +207,14 @@ def test_page_fails_alone(
     assert answer.status_code == 500
     assert "a bug" not in answer.text
     assert client.get("/console/shards", headers=own(the_town)).status_code == 200
+    monkeypatch.setattr(actors, "rendered", fails)
+    answer = client.get("/console/actors/account/household-1001", headers=own(the_town))
+    assert answer.status_code == 500
+    messages = [each.getMessage() for each in caplog.records if each.name == "piaohao.ops"]
+    assert messages == [
+        "the page /console failed",
+        "the page /console/actors/{kind}/{number} failed",
+    ]
 
 
 def test_search_leads_to_what_is_meant(client: httpx2.Client, the_town: Town) -> None:

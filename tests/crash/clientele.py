@@ -13,20 +13,39 @@ from tests.e2e.process import LIMIT_S, NodeProcess
 
 
 class Clientele:
-    """The process, as seen from outside."""
+    """The process, as seen from outside.
+
+    Attributes:
+        answered: how many commands have been acknowledged so far.
+    """
 
     def __init__(self, process: trio.Process) -> None:
+        self.answered = 0
         self._process = process
-        self._seen = b""
+        self._stopped = False
+        self._heard = trio.Event()
+
+    async def listen(self) -> None:
+        """Count what is acknowledged; a pipe that nobody empties would stop all customers."""
+        assert self._process.stdout is not None
+        line = b""
+        async for chunk in self._process.stdout:
+            *lines, line = (line + chunk).split(b"\n")
+            self.answered += sum(map(int, lines))
+            self._tell()
+        self._stopped = True
+        self._tell()
+
+    def _tell(self) -> None:
+        self._heard.set()
+        self._heard = trio.Event()
 
     async def until(self, answers: int) -> None:
         """Wait until so many commands have been acknowledged."""
-        assert self._process.stdout is not None
         with trio.fail_after(LIMIT_S + answers / 20):
-            while sum(map(int, self._seen.splitlines()[:-1])) < answers:
-                chunk = await self._process.stdout.receive_some()
-                assert chunk, "all customers have stopped"
-                self._seen += chunk
+            while self.answered < answers:
+                assert not self._stopped, "all customers have stopped"
+                await self._heard.wait()
 
 
 @asynccontextmanager
@@ -39,14 +58,15 @@ async def clientele(running: NodeProcess, log: Path, size: int) -> AsyncIterator
     )
     assert process.stdin is not None
     assert process.stdout is not None
+    loose = Clientele(process)
     try:
-        yield Clientele(process)
-        # The end of its input is its end; an answer that has come is still written down.
-        await process.stdin.aclose()
-        with trio.fail_after(LIMIT_S):
-            async for _ in process.stdout:
-                pass
-            await process.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loose.listen)
+            yield loose
+            # The end of its input is its end; an answer that has come is still written down.
+            await process.stdin.aclose()
+            with trio.fail_after(LIMIT_S):
+                await process.wait()
     finally:
         process.kill()
         with trio.CancelScope(shield=True):
