@@ -44,7 +44,7 @@ _CHAIN_MAX: Final = 3
 _GROUP_MAX: Final = 5
 _CITED: Final = (StorageError, CommandError, OSError)
 """What these say is about files, rows and options."""
-_ACCOUNT: Final = re.compile(r"account/([A-Za-z0-9][A-Za-z0-9._:@+-]{0,63})")
+_ACCOUNT: Final = re.compile(r"account/([A-Za-z0-9](?:[A-Za-z0-9._:@+-]{0,62}[A-Za-z0-9])?)")
 _LAST: Final = 4
 _LONG: Final = 8
 """Of a number that is shorter, the last four figures would be half of it."""

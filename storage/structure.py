@@ -44,9 +44,10 @@ def transaction_faults(folder: Path) -> list[str]:
     """Return what is wrong with the numbers of a store's newest two transactions; quick.
 
     LMDB writes its two meta pages in turn and takes the one with the higher number: a bit that
-    flips in either number can bring the transaction before the newest back, whole and valid. But
-    the numbers of the two follow each other, and a transaction leaves a record of the pages that it
-    has replaced under its own. (Pages of the older one may have been written over by a
+    flips in either number, or one page written over the other, can bring the transaction before the
+    newest back, whole and valid. But the numbers of the two follow each other, even ones are on
+    the first page, and a transaction leaves a record of the pages that it has replaced under its
+    own. (Pages of the older one may have been written over by a
     transaction that did not come about, so only the newest is looked into. What this cannot see
     is the one bit that makes two less of the newest number.)
     """
@@ -63,6 +64,8 @@ def _transaction_faults(file: BinaryIO) -> list[str]:
         if magic != _MAGIC:
             return []  # LMDB will refuse it
         page_bytes = page_bytes or size
+        if transaction % 2 != page and transaction:
+            return [f"meta page {page} is of transaction {transaction}, which is the other's"]
         metas.append((transaction, root))
     (older, _), (newest, root) = sorted(metas)
     if newest - older > 1:

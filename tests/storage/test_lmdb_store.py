@@ -40,6 +40,8 @@ from tests.storage.stores import (
     writes,
 )
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
 
 def change(path: Path, table: str, key: bytes, row: bytes | None) -> None:
     """Change a row behind the store's back; None drops it."""
@@ -166,6 +168,21 @@ def test_file_cut_short_refuses_to_open(tmp_path: Path) -> None:
     os.truncate(path / "data.mdb", (path / "data.mdb").stat().st_size - 4096)
     with pytest.raises(StorageError, match="cut short"):
         lmdb_store.open_store(path)
+
+
+@pytest.mark.parametrize(("source", "target"), [(0, 1), (1, 0)])
+def test_meta_page_written_over_the_other_refuses_to_open(
+    tmp_path: Path, source: int, target: int
+) -> None:
+    """Else the commit before the newest would come back, whole and valid."""
+    path = filled(tmp_path / "store")
+    with (path / "data.mdb").open("r+b") as file:
+        file.seek(source * _PAGE_BYTES)
+        page = file.read(_PAGE_BYTES)
+        file.seek(target * _PAGE_BYTES)
+        file.write(page)
+    with pytest.raises(StorageError, match=f"meta page {target} is of transaction"):
+        opened(path)
 
 
 def test_store_is_missing_or_there_already(tmp_path: Path) -> None:
