@@ -15,6 +15,7 @@ import trio
 from msgspec import Struct
 from rich.console import Console
 
+from bench import newcomer
 from bench.demo_display import Bar, summary
 from bench.demo_report import Finished, Planned, Progressed, decode_report
 from bench.journey import find_data
@@ -114,6 +115,7 @@ def run(options: Options) -> int:
             go_on=f"piaohao demo --data {folder.path}",
             stay=options.stay,
             console=console,
+            password=newcomer.take_on(folder) if options.stay else None,
         )
 
         async def work(client: trio.Process, serving: Serving) -> int:

@@ -18,6 +18,7 @@ import trio
 from msgspec import Struct
 from rich.console import Console
 
+from bench import newcomer
 from bench.sandbox import Sandbox
 from gateway import exits
 from gateway.exits import CommandError
@@ -44,6 +45,8 @@ class Session(Struct, frozen=True):
         client: arguments to Python that start the client.
         go_on: the command line that goes on after an interruption.
         stay: whether the node stays up until it is told to stop.
+        password: of the operator `bench.newcomer`, for whom there is an ops port then; None for
+            neither.
     """
 
     folder: Folder
@@ -52,6 +55,7 @@ class Session(Struct, frozen=True):
     go_on: str
     stay: bool
     console: Console
+    password: str | None = None
 
     async def run(self, work: Work) -> int:
         """Serve, start the client, and let `work` see to it; returns the exit code.
@@ -75,12 +79,16 @@ class Session(Struct, frozen=True):
                         keys=self.sandbox.keys,
                         tls=self.sandbox.tls.context,
                         listen="127.0.0.1:0",
+                        ops_listen=None if self.password is None else "127.0.0.1:0",
                         clock="domain",
                     )
                 )
                 await self.sandbox.admit_client(serving.counter)
                 with until_signal:
                     self.say(f"node {serving.address}, data in {self.folder.path}")
+                    if self.password is not None:
+                        who = f"log in as {newcomer.NAME}, password {self.password}"
+                        self.say(f"look inside: {serving.ops_address}/console ({who})")
                     try:
                         code = await work(client, serving)
                     except CommandError as error:

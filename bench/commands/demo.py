@@ -25,7 +25,8 @@ def demo(
     household and a merchant for every store of Complete Journey, 155,848 baskets of the year
     2017, and pays them basket by basket through the gateway, 365 day cuts included. Killed at
     any moment and started again with the same --data, it goes on from what the store holds. The
-    node stays up afterwards until Ctrl-C.
+    node stays up afterwards until Ctrl-C, and all the while there is a console to look into it:
+    its address is printed, with the name and the password of somebody who may look.
 
     Example: piaohao demo --data bank --limit 3000 --exit
 

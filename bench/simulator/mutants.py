@@ -614,8 +614,8 @@ _RULES: Final = (
         "parked-reversed",
         "parked messages are released newest first",
         "engine.control:_release",
-        "in _parked(stage, address, RELEASED_AT_ONCE):",
-        "in reversed(list(_parked(stage, address, RELEASED_AT_ONCE))):",
+        "in _parked(stage, address, limit):",
+        "in reversed(list(_parked(stage, address, limit))):",
     ),
     _one(
         "sent-money-not-counted",

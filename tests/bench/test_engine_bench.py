@@ -75,7 +75,7 @@ def test_short_soak_leaves_memory_flat(capsys: pytest.CaptureFixture[str]) -> No
     A busy machine needs longer for that, and until then memory grows as it should.
     """
     soaked: dict[str, Any] = {"payments": 0}
-    for seconds in (12.0, 60.0):
+    for seconds in (6.0, 60.0):
         if soaked["payments"] <= 2 * 15_000:
             engine_run.soak(15_000, 50, seconds, as_json=True)
             soaked = msgspec.json.decode(capsys.readouterr().out)

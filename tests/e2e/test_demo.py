@@ -33,7 +33,7 @@ from tests.effort import effort
 from tests.shards import SHARDS
 
 LIMIT = effort(1_500, 3_000)
-KILLED_LIMIT = effort(4_500, 8_000)
+KILLED_LIMIT = effort(3_500, 8_000)
 KEYS = [
     *("baskets", "payments", "holds", "captures", "skipped_zero", "refused", "amount_minor"),
     *("day_cuts", "accounts", "merchants", "seconds", "payments_per_s", "p50_ms", "p99_ms"),
@@ -157,6 +157,7 @@ def _business_date(data: Path) -> str:
 
 
 @pytest.mark.first
+@pytest.mark.one_shard  # with three a replay is killed as often (test_replay.py)
 def test_demo_killed_again_and_again_ends_with_the_same_balances(tmp_path: Path) -> None:
     """SIGKILL at random dates and moments, to the node and to the client, also as they start.
 

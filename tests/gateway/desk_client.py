@@ -11,14 +11,14 @@ from actors.kinds import KINDS
 from engine.clock import Clock, DomainClock, WallClock
 from engine.limits import Limits
 from engine.node import Node
-from gateway.answer import Answer, encode, failed
+from gateway.answer import Answer, failed
 from gateway.desk import Desk
 from gateway.endpoint import Router
 from gateway.errors import RequestError
 from gateway.table import ENDPOINTS
 from storage.memory import MemoryStore
 from storage.store import Format
-from tests.gateway.description import assert_described
+from tests.gateway.description import assert_described, body_of
 from tests.shards import SHARDS
 
 SECOND = 1_000_000_000
@@ -62,13 +62,13 @@ class Client:
     async def get(self, path: str) -> tuple[int, Any]:
         """Return status and body of a GET."""
         answer = await self.call("GET", path)
-        return answer.status, msgspec.json.decode(encode(answer.body))
+        return answer.status, msgspec.json.decode(body_of(answer))
 
     async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
         """Return status and body of a POST."""
         sent = b"" if body is None else msgspec.json.encode(body)
         answer = await self.call("POST", path, sent)
-        return answer.status, msgspec.json.decode(encode(answer.body))
+        return answer.status, msgspec.json.decode(body_of(answer))
 
     async def commands(self, *items: Any) -> list[Any]:
         """Send an array of commands and return its items' answers."""

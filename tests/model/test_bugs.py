@@ -23,6 +23,7 @@ EXAMPLES_MAX = 1_000
 HARD = {
     "capture-forgets-earlier-ones",
     "daily-limit-never-ends",
+    "frozen-amount-can-be-spent",
     "merchant-closes-over-a-payment",
     "new-agreement-forgets-the-day",
     "over-capture-needs-no-funds",

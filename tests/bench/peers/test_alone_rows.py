@@ -20,6 +20,7 @@ from gateway.exits import CommandError
 _SMALL = 2_000
 
 
+@pytest.mark.long
 def test_rows_without_a_peer_are_measured_and_their_money_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
