@@ -5,8 +5,7 @@ set positional-arguments
 
 root := justfile_directory()
 bin := root / ".venv/bin"
-# A fifth of the tests' time is spent waiting, so three of them share two cores.
-side_by_side := "--numprocesses " + `echo $(( $(nproc) * 3 / 2 ))` + " --dist worksteal"
+side_by_side := "--numprocesses auto --dist worksteal"
 
 # A Python that may not keep its bytecode compiles 800 modules at each start of piaohao, which then takes
 # 2.7 s of CPU instead of 0.6: containers often forbid it, and the tests start hundreds of processes.
@@ -49,7 +48,7 @@ demo *ARGS: setup
 replay FILE *ARGS: setup
     @{{ quote(bin / "piaohao") }} replay "$@"
 
-# All gates, then all tests but the long ones, three processes on two cores: with one shard, and again with
+# All gates, then all tests but the long ones, one process a core: with one shard, and again with
 # three what can have several. Arguments go to pytest; then one run is made, with one shard.
 test *ARGS: setup check
     {{ quote(bin / "pytest") }} {{ if ARGS == "" { side_by_side } else { "" } }} "$@"

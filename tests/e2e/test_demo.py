@@ -33,7 +33,7 @@ from tests.effort import effort
 from tests.shards import SHARDS
 
 LIMIT = effort(1_500, 3_000)
-KILLED_LIMIT = effort(3_500, 8_000)
+KILLED_LIMIT = effort(4_500, 8_000)
 KEYS = [
     *("baskets", "payments", "holds", "captures", "skipped_zero", "refused", "amount_minor"),
     *("day_cuts", "accounts", "merchants", "seconds", "payments_per_s", "p50_ms", "p99_ms"),

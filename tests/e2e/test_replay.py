@@ -231,6 +231,7 @@ def test_finished_replay_stays_up_says_the_same_again_and_goes_on_with_a_longer_
     assert refusals.read_text() == "line,reference,code\n4,r1,REFUND_EXCEEDS_REMAINING\n"
 
 
+@pytest.mark.one_shard
 def test_restored_backup_is_brought_up_to_the_file_again(tmp_path: Path) -> None:
     """The logbook is ahead of a store from a backup, so nothing in it counts."""
     data, file = tmp_path / "bank", tmp_path / "file.csv"

@@ -17,7 +17,7 @@ _settings = settings(
 
 @pytest.mark.first
 def test_bank_does_what_the_model_says() -> None:
-    limits = settings(_settings, max_examples=effort(60, 150))
+    limits = settings(_settings, max_examples=effort(45, 150))
     run_state_machine_as_test(Domain, settings=limits)
 
 
@@ -30,7 +30,7 @@ class ShardedDomain(Domain):
 
 @pytest.mark.first
 def test_bank_on_three_shards_does_what_the_model_says() -> None:
-    limits = settings(_settings, max_examples=effort(50, 100))
+    limits = settings(_settings, max_examples=effort(35, 100))
     run_state_machine_as_test(ShardedDomain, settings=limits)
 
 

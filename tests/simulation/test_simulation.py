@@ -111,7 +111,7 @@ def test_runs_are_full_of_trouble_and_of_work() -> None:
         results.append(simulate(Settings(seed, 100)))
         faults |= results[-1].faults.keys()
         effects |= {name for name, times in results[-1].effects.items() if times}
-        if len(results) >= 20 and faults == KINDS.keys() and effects >= EFFECTS:
+        if len(results) >= 12 and faults == KINDS.keys() and effects >= EFFECTS:
             break
     assert all(result.ok for result in results)
     assert faults == KINDS.keys(), KINDS.keys() - faults
