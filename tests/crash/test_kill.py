@@ -66,7 +66,8 @@ class Lab:
         if self.shards > 1:
             crossing = sum(crosses(payment, self.shards) for payment in payments)
             assert crossing > len(payments) / 2, "too few of them cross shards"
-        assert self.log.repeated > rounds
+        # Of many that were told a quarter are told again; of few, where each kill came soon, fewer.
+        assert self.log.repeated * 50 > len(self.log.told)
         assert self.log.reused > 0
 
     async def _killed_while_starting(self) -> None:
