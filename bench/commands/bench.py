@@ -306,6 +306,67 @@ def overload(
 
 
 @app.command
+def look(
+    *,
+    pages: tuple[str, ...] = ("actor",),
+    transport: Literal["express", "hypercorn", "websocket"] = "express",
+    batch: Count = 100,
+    connections: Count = 32,
+    clients: Count = 1,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 4.0,
+    pairs: Count = 12,
+    accounts: Count = 100_000,
+    seed: Whole = 1,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Measure what it costs the callers of a hot merchant that an operator's console is open.
+
+    Rounds with and without somebody who looks take turns. Exit code 1 if more than a twentieth of
+    the payments a second is shown to be lost, or the store does not hold what callers were told.
+
+    Example: piaohao bench look --pages actor,overview --batch 1
+
+    Parameters
+    ----------
+    pages:
+        `actor` (the hot merchant's), `overview`, `actors`, `shards`, `dead-letters`; several with
+        commas between them.
+    transport:
+        `express`, `hypercorn` or `websocket`.
+    batch:
+        Payments in a request, or in a frame of a stream; 1 for requests of one payment each.
+    connections:
+        How many there are; each pays again when it was answered.
+    clients:
+        Client processes.
+    seconds:
+        Measured time of a round.
+    pairs:
+        Of rounds; another one before them is not counted.
+    accounts:
+        Payers in the store.
+    seed:
+        Seeds the choice of payers.
+    json:
+        Print one JSON object.
+    """
+    from bench import looking
+
+    settings = looking.Settings(
+        looking.pages(pages),
+        transport,
+        batch=batch,
+        connections=connections,
+        clients=clients,
+        seconds=seconds,
+        pairs=pairs,
+        accounts=accounts,
+        seed=seed,
+    )
+    return looking.run(settings, as_json=json)
+
+
+@app.command
 def signatures(
     *,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 6.0,

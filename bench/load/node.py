@@ -76,11 +76,13 @@ class Running(Struct, frozen=True):
     Attributes:
         pid: of its process.
         addresses: transport → host and port.
+        ops: address of its ops port; empty where it has none.
     """
 
     place: Place
     pid: int
     addresses: Mapping[Transport, tuple[str, int]]
+    ops: str = ""
 
     def certify(self, merchants: Sequence[int]) -> Known | None:
         """Have the bank certify a new key (ECDSA, P-256) for each of these merchants.
@@ -146,18 +148,25 @@ def with_keys(folder: Path, data: Path, *, signed: bool) -> Place:
 
 
 @asynccontextmanager
-async def running(place: Place, *, express: bool) -> AsyncIterator[Running]:
+async def running(place: Place, *, express: bool, ops: bool = False) -> AsyncIterator[Running]:
     """Have a node serve while the block runs; then it ends in good order.
 
     Args:
         express: with its express listener.
+        ops: with its ops port.
 
     Raises:
         CommandError: it does not start, or does not end in good order.
     """
-    more = ("--express-listen", "127.0.0.1:0") if express else ()
+    more = [
+        part
+        for option, wanted in (("--express-listen", express), ("--ops-listen", ops))
+        if wanted
+        for part in (option, "127.0.0.1:0")
+    ]
     async with started(place.arguments(*more), stdout=subprocess.PIPE) as process:
-        said = await _first_lines(process, 2 if express else 1)
+        said = await _first_lines(process, 1 + express + ops)
+        ops_address = said.pop() if ops else ""
         host_ports = [(each.hostname or "", each.port or 0) for each in map(urlsplit, said)]
         addresses: dict[Transport, tuple[str, int]] = {
             "hypercorn": host_ports[0],
@@ -167,7 +176,7 @@ async def running(place: Place, *, express: bool) -> AsyncIterator[Running]:
         # A read that is signed in the second in which a node has started could be one that the
         # process before it has answered, and is refused (`engine.marks`).
         await trio.sleep(1 - time.time() % 1)
-        yield Running(place, process.pid, addresses)
+        yield Running(place, process.pid, addresses, ops_address)
         process.terminate()
         with trio.move_on_after(_STOPS_WITHIN_S):
             await process.wait()
