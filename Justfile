@@ -161,6 +161,13 @@ bench-gateway: setup
     {{ quote(bin / "piaohao") }} bench gateway --transport express,hypercorn --seconds 30 --rounds 15
     {{ quote(bin / "piaohao") }} bench gateway --transport express,websocket --batch 500 --connections 4 --seconds 30 --rounds 15
 
+# A hot merchant's callers while an operator has the console open, and while nobody looks: in arrays, one
+# by one, and with four pages open (8 minutes; run nothing else).
+bench-look: setup
+    {{ quote(bin / "piaohao") }} bench look --pairs 16
+    {{ quote(bin / "piaohao") }} bench look --pairs 24 --batch 1
+    {{ quote(bin / "piaohao") }} bench look --pairs 16 --pages actor,overview,actors,shards
+
 # Three and ten times as many callers as the node can serve: arrays of 100, then single payments, all
 # signed (8 minutes; run nothing else).
 overload TRANSPORT="express": setup
