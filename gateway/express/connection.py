@@ -249,6 +249,8 @@ class Connection:
         if incoming.whole or incoming.size > DISCARDED_BYTES:
             self._house.census.work(self)
             await self._answer(incoming)
+        elif incoming.size:
+            self._house.census.gathering(self, incoming.kept_bytes)
 
     async def _begun(self, incoming: Incoming) -> None:
         """Find out where a request belongs, and so what is to become of its body."""

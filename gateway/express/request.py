@@ -101,6 +101,11 @@ class Incoming:
         return body[0] if len(body) == 1 else b"".join(body)
 
     @property
+    def kept_bytes(self) -> int:
+        """How much of its body is kept."""
+        return self.size if self._kept else 0
+
+    @property
     def too_large(self) -> bool:
         """Whether its body is longer than it may be."""
         return self.size > self._limit

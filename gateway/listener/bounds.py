@@ -27,6 +27,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     Attributes:
         requests_max: requests that have a place at a time.
         express_requests_max: the same on the express listener.
+        gathered_bytes: of requests that are on their way, all connections together; past that the
+            one that has been on its way longest is given up. A place has room for 1 MiB more.
         connections_max: connections of all clients to all listeners; see also `connections`.
         connections_per_peer: of one IPv4 address or one IPv6 network of 64 bits.
         counts_loopback: whether the bound for a peer holds for loopback too, from where a proxy
@@ -47,6 +49,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
     requests_max: int = REQUESTS_MAX
     express_requests_max: int = EXPRESS_REQUESTS_MAX
+    gathered_bytes: int = 128 << 20
     connections_max: int = 4_096
     connections_per_peer: int = 256
     counts_loopback: bool = False

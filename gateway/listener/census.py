@@ -4,7 +4,8 @@ Whoever comes when all connections, or all that its address may have, are taken 
 the one that has been idle longest; where none is idle it is turned away at once. A connection is
 idle while there is no whole request of it: neither half a header nor a body that drips in keeps a
 place that somebody else could use, and nothing has begun that its end could spoil. One whose client
-has not taken its answer for a while counts like one that has been idle since.
+has not taken its answer for a while counts like one that has been idle since. Where more is kept of
+unfinished requests than may be, the one that has been coming in longest goes.
 """
 
 import time
@@ -42,6 +43,9 @@ class Census(Generic[G]):
         # Both in the order in which they became idle last.
         self._of_peer: dict[str, OrderedDict[G, None]] = {}
         self._idle: OrderedDict[G, float] = OrderedDict()
+        # What is kept of their requests that are not whole, in the order in which these began.
+        self._gathering: OrderedDict[G, int] = OrderedDict()
+        self._gathered = 0
         # Since when those at work have had something to take, in that order.
         self._sending: OrderedDict[G, float] = OrderedDict()
 
@@ -96,6 +100,7 @@ class Census(Generic[G]):
         peer = self._peers.pop(guest, None)
         self._idle.pop(guest, None)
         self._sending.pop(guest, None)
+        self._gathered -= self._gathering.pop(guest, 0)
         if peer is None:
             return
         theirs = self._of_peer[peer]
@@ -112,8 +117,24 @@ class Census(Generic[G]):
             self._of_peer[peer].move_to_end(guest)
 
     def work(self, guest: G) -> None:
-        """Hear that a connection is idle no longer."""
+        """Hear that a connection is idle no longer: its request is there as a whole."""
         self._idle.pop(guest, None)
+        self._gathered -= self._gathering.pop(guest, 0)
+
+    def gathering(self, guest: G, kept: int) -> None:
+        """Hear how many bytes are kept of a connection's request that is not whole; 0 once it is.
+
+        Whoever sends at a usual pace is done long before others have sent as much as may be kept.
+        """
+        if not kept or guest not in self._peers:
+            self._gathered -= self._gathering.pop(guest, 0)
+            return
+        self._gathered += kept - self._gathering.get(guest, 0)
+        self._gathering[guest] = kept
+        while self._gathered > self._bounds.gathered_bytes:
+            slowest = next(iter(self._gathering))
+            self.leave(slowest)
+            slowest.hang_up()
 
     def sending(self, guest: G) -> None:
         """Hear that a connection has something to take from now on."""

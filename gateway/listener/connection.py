@@ -10,6 +10,7 @@ import logging
 import math
 import ssl
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import trio
@@ -31,6 +32,7 @@ from gateway.listener.framing import Framing
 from gateway.listener.http1 import Http1
 from gateway.listener.names import Names
 from gateway.listener.parting import part
+from gateway.listener.places import GATHERING
 from gateway.listener.tasks import Tasks
 from gateway.listener.tcp import is_reset
 from gateway.listener.tls import CLIENT_CERTIFICATE, Stream, client_certificate, shake_hands
@@ -180,7 +182,11 @@ class Connection:
         if self._protocol is None:
             assert self._tasks is not None
             house, sock = self._house, self._socket.socket
-            state = {PATIENCE: self._patience, CLIENT_CERTIFICATE: client_certificate(self._stream)}
+            state = {
+                PATIENCE: self._patience,
+                CLIENT_CERTIFICATE: client_certificate(self._stream),
+                GATHERING: partial(house.census.gathering, self),
+            }
             self._protocol = Http1(
                 house.names,
                 house.app,

@@ -26,6 +26,8 @@ none of it."""
 _BUSY: Final = failed(faulted(NODE_BUSY))
 _LATE: Final = failed(problem(RequestCode.BODY_TIMEOUT))
 
+GATHERING: Final = "piaohao.gathering"
+"""Where it is told how much of a request is kept that is not whole: in the scope's state."""
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 Keeps = Callable[[Any], int]
 """How long a body of the request with this scope may be for anybody to look at it."""
@@ -80,7 +82,8 @@ class Places:
             await self._quiet.wait()
 
     async def _placed(self, scope: Any, receive: Any, send: Any) -> None:
-        request = _Request(receive, partial(self._keeps, scope))
+        gathering: Callable[[int], None] = scope["state"][GATHERING]
+        request = _Request(receive, partial(self._keeps, scope), gathering)
         with trio.move_on_after(self._bounds.body_s) as patience:
             if not await request.gather():
                 return
@@ -119,9 +122,15 @@ class Places:
 class _Request:
     """What has come in of a request; the application receives it all, from the first piece on."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]], keeps: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        receive: Callable[[], Awaitable[Any]],
+        keeps: Callable[[], int],
+        gathering: Callable[[int], None],
+    ) -> None:
         self._receive = receive
         self._keeps = keeps
+        self._gathering = gathering
         self._pieces: deque[Any] = deque()
         self._size = 0
         self._longest = GATHERED_BYTES
@@ -152,6 +161,9 @@ class _Request:
                 self._pieces.clear()
             if kept:
                 self._pieces.append(message)
+            if more:
+                self._gathering(self._size if kept else 0)
+        self._gathering(0)
         if more or not kept:
             self._pieces.append({"type": "http.request", "body": b"", "more_body": False})
         return True

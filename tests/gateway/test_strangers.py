@@ -1,4 +1,5 @@
-"""What strangers cost: whoever has no certificate has nothing of what they send kept."""
+"""What strangers cost: whoever has no certificate has nothing of what they send kept, and all who
+may be heard have no more kept than may be kept together."""
 
 import tracemalloc
 from pathlib import Path
@@ -9,7 +10,17 @@ import trio
 import trio.testing
 
 from gateway.counter import Request
-from tests.gateway.serving import Door, connect, host_of, read_answer, serving
+from gateway.listener.bounds import Bounds
+from tests.gateway.serving import (
+    GOOD,
+    Door,
+    addressed,
+    connect,
+    host_of,
+    read_answer,
+    serving,
+    until_closed,
+)
 from tests.gateway.signed_desk import Signer, new_bank, open_signed_desk
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
@@ -76,4 +87,31 @@ async def test_bodies_of_strangers_are_not_kept_while_they_come_in(
             ask = b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
             await stream.send_all(ask)
             assert (await read_answer(stream)).code == "SIGNATURE_MISSING"
+            await trio.aclose_forcefully(stream)
+
+
+async def test_bodies_on_their_way_are_bounded_together_and_the_slowest_go(
+    tmp_path: Path, door: Door
+) -> None:
+    """A good certificate is soon named: 4,096 who did had 1 MiB each for ten seconds."""
+    head = b"POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    bounds = Bounds(gathered_bytes=3 * MIB)
+    async with serving(tmp_path, door=door, bounds=bounds) as running:
+        streams = []
+        for _ in range(5):
+            stream = await connect(running)
+            await stream.send_all(
+                addressed(running, head + b"Content-Length: %d\r\n\r\n[" % MIB + b" " * (MIB - 2))
+            )
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            streams.append(stream)
+        for stream in streams[:2]:
+            await until_closed(stream)
+            await trio.aclose_forcefully(stream)
+        for stream in streams[2:]:
+            await stream.send_all(b"]")
+            answer = await read_answer(stream)
+            assert (answer.status, answer.body) == (200, b"[]")
+            await stream.send_all(addressed(running, GOOD))
+            assert (await read_answer(stream)).status == 200
             await trio.aclose_forcefully(stream)

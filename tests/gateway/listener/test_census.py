@@ -47,6 +47,26 @@ def _arrive(census: Census[_Guest], *hosts: str) -> list[_Guest]:
     return guests
 
 
+def test_request_that_has_been_coming_in_longest_goes_for_what_others_send() -> None:
+    census: Census[_Guest] = Census(Bounds(gathered_bytes=10))
+    first, second, third, fourth = _arrive(census, *(f"10.0.0.{n}" for n in range(1, 5)))
+    census.gathering(first, 4)
+    census.gathering(second, 4)
+    census.gathering(first, 5)
+    census.work(first)  # it is whole: nobody takes its place any more
+    census.gathering(third, 6)
+    assert not any(each.gone for each in (first, second, third))
+    census.gathering(fourth, 1)
+    assert [each.gone for each in (first, second, third, fourth)] == [False, True, False, False]
+    census.gathering(third, 0)  # nobody will look at it, and nothing is kept
+    census.gathering(fourth, 10)
+    census.gathering(second, 10)  # it has left
+    assert [each.gone for each in (first, third, fourth)] == [False, False, False]
+    census.gathering(third, 1)
+    assert [each.gone for each in (first, third, fourth)] == [False, False, True]
+    assert len(census) == 2
+
+
 def test_longest_idle_one_goes_for_a_new_one() -> None:
     census: Census[_Guest] = Census(Bounds(connections_max=3))
     first, second, third = _arrive(census, "10.0.0.1", "10.0.0.2", "10.0.0.3")
