@@ -42,8 +42,8 @@ async def activity(shard: Shard) -> dict[str, Activity]:
     """Return what goes on at a shard's actors, by address, as of the call's begin."""
     stage = shard.stage
     now = trio.current_time()
-    asks, messages, turns = list(shard.waiting()), list(waiting_messages(shard)), [*stage.history]
-    parked = [*stage.parking.by_actor.items()]
+    asks, messages = list(shard.schedule.waiting()), list(waiting_messages(shard))
+    turns, parked = [*stage.history], [*stage.parking.by_actor.items()]
     found: dict[str, Activity] = {}
 
     def of(address: str) -> Activity:

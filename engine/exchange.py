@@ -39,11 +39,11 @@ class Exchange:
 
     def tell(self, token: Token, outcome: Any) -> None:
         """See `Way.tell`."""
-        self.shards[token[1]].tell(token, outcome)
+        self.shards[token[1]].callers.tell_by_token(token, outcome)
 
     def moved(self, token: Token, messages: int) -> None:
         """See `Way.moved`."""
-        self.shards[token[1]].moved(token, messages)
+        self.shards[token[1]].callers.moved(token, messages)
 
     def rested(self) -> None:
         """See `Way.rested`."""

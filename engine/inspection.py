@@ -225,7 +225,8 @@ def vital_signs(shard: Shard, after: int = 0) -> VitalSigns:
     """
     stage, vitals = shard.stage, shard.vitals
     recent = [commit for commit in vitals.recent if commit.sequence > after]
-    ready = {ask.to for ask in shard.waiting()} | {each.to for each in waiting_messages(shard)}
+    ready = {ask.to for ask in shard.schedule.waiting()}
+    ready |= {each.to for each in waiting_messages(shard)}
     turns = sorted(commit.turns for commit in recent)
     commit_ns = sorted(commit.total_ns for commit in recent)
     sync_ns = sorted(commit.sync_ns for commit in recent)
@@ -266,7 +267,7 @@ def _under_way(ask: Ask) -> bool:
 
 def _mailbox(shard: Shard, address: str) -> Mailbox:
     messages = [each for each in waiting_messages(shard) if each.to == address]
-    commands = [ask for ask in shard.waiting() if ask.to == address]
+    commands = [ask for ask in shard.schedule.waiting() if ask.to == address]
     ask: Ask | None = None
     body: Any = None
     if messages:  # they come before commands

@@ -15,6 +15,7 @@ when they were made (links keep their order), and nothing can begin a closed dat
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -24,15 +25,18 @@ from engine.batch import Batch
 from engine.books import Books
 from engine.kind import Kinds
 from engine.message import Envelope, StoredEnvelope
+from engine.way import Way
 from storage import link
 from storage.errors import CorruptRowError
 from storage.journal import pages
 from storage.link import Incoming, Marker, Outgoing, outbox_key, outbox_range
 from storage.row import LINKS, OUTBOX
-from storage.store import Format, Snapshot
+from storage.store import Format, Snapshot, Store
 
 RESEND_S: Final = 5.0
 """What has not been acknowledged by then is sent again; a healthy link takes milliseconds."""
+AGAIN_MAX: Final = 1_000
+"""Messages of a link that are sent again at once."""
 
 decode_page = msgspec.msgpack.Decoder(list[StoredEnvelope]).decode
 _decode_marker = msgspec.msgpack.Decoder(Marker).decode
@@ -63,14 +67,16 @@ class ReceivingEnd:
     Attributes:
         end: the row, as of the newest turn.
         arrived: number of the newest message that waits here, or was taken.
+        durable: number of the newest message that was taken in a batch that is durable.
         changed: the row has to be written at the cut.
     """
 
-    __slots__ = ("arrived", "changed", "end")
+    __slots__ = ("arrived", "changed", "durable", "end")
 
     def __init__(self, end: Incoming) -> None:
         self.end = end
         self.arrived = end.cursor
+        self.durable = end.cursor
         self.changed = False
 
 
@@ -143,6 +149,19 @@ class Links:
             batch.links[link.outgoing_key(other)] = link.encode(sender.end)
             batch.carried[other] = first
 
+    def hand_over(self, batch: Batch, way: Way) -> None:
+        """Hand over what other shards are to have of a batch that is durable now."""
+        # A chain's count goes ahead of the messages that it counts: it must not end too soon.
+        for token, messages in batch.moved:
+            way.moved(token, messages)
+        for other, first in batch.carried.items():
+            way.carry(self.own, other, first, [envelope for envelope, _ in batch.departures[other]])
+        for source, cursor in batch.taken.items():
+            self.receiving[source].durable = cursor
+            way.acknowledge(self.own, source, cursor)
+        for token, outcome in batch.told:
+            way.tell(token, outcome)
+
     def acknowledge(self, other: int, cursor: int, now: float) -> None:
         """Note that the receiver has made everything up to `cursor` durable."""
         sender = self.sending[other]
@@ -173,6 +192,26 @@ class Links:
             and sender.unacknowledged[-1][1] > sender.acknowledged
             and now - sender.since >= RESEND_S
         ]
+
+    def send_again(self, store: Store, kinds: Kinds, way: Way, now: float) -> None:
+        """Send again what has not been acknowledged for too long.
+
+        Args:
+            now: on Trio's clock, seconds.
+        """
+        for other in self.overdue(now):
+            sender = self.sending[other]
+            sender.since = now
+            snapshot = store.snapshot()
+            try:
+                rows = self.outbox(snapshot, other, sender.acknowledged)
+                again = [
+                    (sequence, opened(kinds, row)) for sequence, row in islice(rows, AGAIN_MAX)
+                ]
+            finally:
+                snapshot.close()
+            if again:
+                way.carry(self.own, other, again[0][0], [message for _, message in again])
 
     def outbox(
         self, snapshot: Snapshot, other: int, after: int

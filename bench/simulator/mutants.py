@@ -104,7 +104,7 @@ _ENGINE: Final = (
         "callers are told while their batch is still being written",
         "engine.shard:Shard.commit_batch",
         "times = await self.store.commit(writes)",
-        "[self._tell(ask, body) for ask, body in batch.answers]\n"
+        "[self.callers.tell(ask, body) for ask, body in batch.answers]\n"
         "        times = await self.store.commit(writes)",
     ),
     _one(
@@ -121,20 +121,20 @@ _ENGINE: Final = (
         "failure-told-as-nothing",
         "after a failed commit waiters are told that nothing happened",
         "engine.shard:Shard.fail",
-        "self._tell(ask, OUTCOME_UNKNOWN)",
-        "self._tell(ask, INTERNAL)",
+        "self.callers.tell_all(OUTCOME_UNKNOWN)",
+        "self.callers.tell_all(__import__('engine.fault').fault.INTERNAL)",
     ),
     _one(
         "late-told-as-timeout",
         "a command that has begun is told TIMEOUT at its deadline",
-        "engine.shard:Shard._expire",
-        "self._tell(ask, OUTCOME_UNKNOWN)",
-        "self._tell(ask, TIMEOUT)",
+        "engine.callers:Callers.expire",
+        "self.tell(ask, OUTCOME_UNKNOWN)",
+        "self.tell(ask, TIMEOUT)",
     ),
     _one(
         "told-twice",
         "a caller is called back twice",
-        "engine.shard:Shard._tell",
+        "engine.callers:Callers.tell",
         "tell_caller(ask.reply, outcome)",
         "tell_caller(ask.reply, outcome), tell_caller(ask.reply, outcome)",
     ),
@@ -148,8 +148,8 @@ _ENGINE: Final = (
     _one(
         "slot-leak",
         "a command's place is not given back",
-        "engine.shard:Shard._forget",
-        "self.admission.release(ask.to)",
+        "engine.callers:Callers._forget",
+        "self._admission.release(ask.to)",
         "pass",
     ),
     _one(
@@ -351,8 +351,8 @@ _LINKS: Final = (
     _one(
         "never-sent-again",
         "what was lost on the way stays lost",
-        "engine.shard:Shard._send_again",
-        "for other in links.overdue(now):",
+        "engine.links:Links.send_again",
+        "for other in self.overdue(now):",
         "for other in ():",
         3,
     ),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import trio
 
 from engine.control import Control
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
@@ -110,7 +111,7 @@ def _slices_until(shard: Shard, done: Any) -> bool:
     for _ in range(10):
         if done():
             return True
-        shard._slice()
+        shard.schedule.run_slice(trio.current_time())
     return False
 
 

@@ -51,9 +51,9 @@ async def test_command_that_expires_while_queued_frees_its_slot(autojump_clock: 
         await trio.lowlevel.checkpoint()
         deadline = trio.current_time() + 1
         shard.submit("purse/bank", Give("purse/a", 1), answers.append, deadline=deadline)
-        shard._expire(deadline - 0.5)
+        shard.callers.expire(deadline - 0.5)
         assert not answers
-        shard._expire(deadline)
+        shard.callers.expire(deadline)
         assert answers == [TIMEOUT]
         assert (shard.admission.unconfirmed, len(shard.stage.asks)) == (1, 1)
         assert shard.submit("purse/bank", Give("purse/a", 2), answers.append) is None

@@ -84,7 +84,7 @@ async def test_mailbox_names_its_head_and_how_old_it_is(autojump_clock: MockCloc
 async def test_messages_under_way_are_seen_at_both_ends() -> None:
     async with running(memory_store(), Limits(slice_s=0)) as shard:
         shard.submit("purse/bank", Send(("purse/a", "purse/b"), 5), lambda _: None)
-        shard._slice()
+        shard.schedule.run_slice(trio.current_time())
         sender, receiver = inspect(shard, "purse/bank"), inspect(shard, "purse/a")
         assert sender.waits_for == WaitsFor(1, 1, ["purse/a"], False)
         assert (receiver.mailbox.depth, receiver.mailbox.head) == (1, "Pass")

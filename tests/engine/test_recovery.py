@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
+import trio
 
 from engine.clock import DomainClock
 from engine.control import DiscardParked, ReleaseParked
@@ -52,7 +53,7 @@ async def on_its_way(number: str) -> MemoryStore:
     store = memory_store()
     shard = Shard(store, KINDS, DomainClock(MIDNIGHT_NS), Limits(slice_s=0))
     shard.submit("purse/bank", Give(f"purse/{number}", 5), lambda _: None)
-    shard._slice()
+    shard.schedule.run_slice(trio.current_time())
     await shard.commit_batch()
     assert [row.to for row in outbox(store)] == [f"purse/{number}"]
     check_books(store)
@@ -129,7 +130,7 @@ async def many_on_their_way(numbers: Sequence[str]) -> MemoryStore:
         shard.submit("purse/bank", Give(f"purse/{number}", 5), lambda _: None)
         ask = shard.admission.next()
         assert ask is not None
-        shard._first_turn(ask)
+        shard.schedule._first_turn(ask)
     await shard.commit_batch()
     assert len(outbox(store)) == len(numbers)
     return store.reopened()

@@ -49,6 +49,7 @@ from engine.dates import ClosedDate, CutDay, DateState
 from engine.fault import Fault, FaultCode
 from engine.kind import RecordKind
 from engine.limits import Limits
+from engine.schedule import Schedule
 from engine.shard import Shard, ShardFailedError
 from storage.errors import CommitError
 from storage.journal import Posting, open_page, sequence_key
@@ -227,8 +228,8 @@ class Plan(Struct):
         return None if choice and choice % 7 == 0 else choice % options
 
 
-class PlannedShard(Shard):
-    """A shard that follows a plan while it has one.
+class PlannedSchedule(Schedule):
+    """A schedule that follows a plan while it has one.
 
     A step runs without a pause from the first command to the last message, and a store in memory
     commits at once; so a plan has the same effect each time it is played.
@@ -236,18 +237,22 @@ class PlannedShard(Shard):
 
     plan: Plan | None = None
 
-    def _slice(self) -> None:
+    def __init__(self, shard: Shard) -> None:
+        super().__init__(shard.stage, shard.admission, shard.callers, shard.clock, shard.limits)
+        self._shard = shard
+
+    def run_slice(self, now: float) -> None:
         if self.plan is None:
-            super()._slice()
+            super().run_slice(now)
             return
         try:
             while self._step(self.plan):
                 pass
         finally:
-            self.stage.end_read()
+            self._stage.end_read()
 
     def _step(self, plan: Plan) -> bool:
-        stage = self.stage
+        stage = self._stage
         heads = self._heads()
         options = len(heads) + self._may_begin()
         choice = plan.next(max(options, 1))
@@ -255,9 +260,9 @@ class PlannedShard(Shard):
             return False
         if choice is None:
             stage.end_read()
-            _run_now(self.commit_batch())
+            _run_now(self._shard.commit_batch())
         elif choice < self._may_begin() or stage.carried:
-            self._begin_something(0.0)
+            self.begin_something(0.0)
         else:
             index = heads[choice - self._may_begin()]
             envelope = stage.internal[index]
@@ -266,23 +271,31 @@ class PlannedShard(Shard):
         return True
 
     def _may_begin(self) -> bool:
-        stage = self.stage
+        stage = self._stage
         return bool(
-            stage.carried or self.admission.waiting or stage.next_due <= self.clock.now_ns()
+            stage.carried or self._admission.waiting or stage.next_due <= self._clock.now_ns()
         )
 
     def _heads(self) -> list[int]:
         """Return where the oldest message of each sender to each receiver is."""
         seen: dict[tuple[str, str], int] = {}
-        for index, envelope in enumerate(self.stage.internal):
+        for index, envelope in enumerate(self._stage.internal):
             seen.setdefault((envelope.sender, envelope.to), index)
         return list(seen.values())
+
+
+class PlannedShard(Shard):
+    """A shard whose schedule follows a plan while it has one."""
+
+    def __init__(self, store: MemoryStore, clock: DomainClock, limits: Limits) -> None:
+        super().__init__(store, KINDS, clock, limits)
+        self.schedule: PlannedSchedule = PlannedSchedule(self)
 
     def at_rest(self) -> bool:
         """Return whether nothing waits, nothing is under way and everything is durable."""
         stage = self.stage
         return self.failure is not None or not (
-            self._has_work()
+            self.schedule.has_work()
             or stage.batch.pending()
             or stage.committing
             or stage.next_due <= self.clock.now_ns()
@@ -340,7 +353,7 @@ class World:
         return trio.from_thread.run(function, *args, trio_token=self._token)
 
     async def _start(self) -> None:
-        self.shard = PlannedShard(self.store, KINDS, self.clock, self._limits)
+        self.shard = PlannedShard(self.store, self.clock, self._limits)
         self._stopped = trio.Event()
         await self._nursery.start(self._run)
 
@@ -445,7 +458,7 @@ class World:
         self, asked: Sequence[Mapping[str, Any]], plan: Plan | None, at_ns: int, deadline: float
     ) -> list[Answer | FaultCode | None]:
         told: list[list[Any]] = [[] for _ in asked]
-        self.shard.plan = plan
+        self.shard.schedule.plan = plan
         self.store.fail_next = None if plan is None else plan.commit
         for number, each in enumerate(asked):
             command = typed(each)
@@ -459,7 +472,7 @@ class World:
             )
             assert fault is None, fault
         await self._rest()
-        self.shard.plan = None
+        self.shard.schedule.plan = None
         self.store.fail_next = None
         if self.shard.failure is not None:
             await self._restart(False, 0)
