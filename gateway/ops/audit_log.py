@@ -139,7 +139,8 @@ class Verification:
         if kept is not None and kept.rows == 0 and kept.head != START.hex():
             return self._broken(_OTHER.format(0))
         try:
-            rows = snapshot.scan(AUDIT, _key(self._rows + 1) if self._rows else b"")
+            # From right behind the last: what somebody has put before the next is seen, too.
+            rows = snapshot.scan(AUDIT, _key(self._rows) + b"\0" if self._rows else b"")
             for key, payload in islice(rows, rows_max):
                 fault = _fault(self._rows + 1, key, payload, self._chain)
                 if fault:

@@ -182,3 +182,16 @@ async def test_node_checks_a_long_log_in_pieces(tmp_path: Path) -> None:
 def _many(writing: Writing, count: int) -> None:
     for number in range(count):
         write_one(writing, number)
+
+
+async def test_row_that_was_put_in_between_two_pieces_is_found(tmp_path: Path) -> None:
+    """Its key is behind that of an entry and before that of the next; a page would show it."""
+    office = Office(tmp_path, lambda: 1)
+    office.cabinet.write(lambda writing: _many(writing, ENTRIES_AT_ONCE + 1))
+    office.close()
+    last = ENTRIES_AT_ONCE.to_bytes(8, "big")
+    tamper(tmp_path / "ops", lambda rows: rows.update({last + b"\0": rows[last]}))
+    found = await office.verify()
+    assert found == check(office.cabinet)
+    assert (found.ok, found.rows) == (False, ENTRIES_AT_ONCE)
+    office.close()
