@@ -73,8 +73,8 @@ class Logins:
                 log.critical("nobody can log in: %s", error)
                 raise OpsError(OpsCode.AUDIT_UNAVAILABLE) from None
         operator, tried_ns = tried
-        # From when it was tried: a reset that came between is later, and ends the session too.
-        return self._sessions.begin(operator.name, operator.role, tried_ns, certificate)
+        # As of its try: a reset that came between ends the session too.
+        return self._sessions.begin(operator, tried_ns, certificate)
 
     def _try(self, name: str, password: str, code: str, certificate: str) -> tuple[Operator, int]:
         held = self._office.operator(name)

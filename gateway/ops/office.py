@@ -207,7 +207,7 @@ def _changed(
     if held is None:
         raise CommandError(INPUT, f"there is no operator {asked.name}")
     if isinstance(asked, DisableOperator):
-        return replace(held, disabled=True, sessions_after_ns=now_ns)
+        return replace(held, disabled=True, generation=held.generation + 1)
     return replace(
         held,
         password_hash=asked.password_hash,
@@ -215,6 +215,6 @@ def _changed(
         totp_step=0,
         tries=0,
         locked_until_ns=0,
-        sessions_after_ns=now_ns,
+        generation=held.generation + 1,
         disabled=False,
     )

@@ -61,7 +61,8 @@ class Operator(Struct, frozen=True, array_like=True):
         totp_step: the newest step whose code was taken: none is taken twice.
         tries: wrong tries one after the other since the last right one.
         locked_until_ns: until then nothing is tried.
-        sessions_after_ns: sessions that began earlier are over.
+        generation: goes up whenever its sessions are to end; those of an earlier one are over. No
+            time would do, as a clock may be set back.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Operator(Struct, frozen=True, array_like=True):
     totp_step: int = 0
     tries: int = 0
     locked_until_ns: int = 0
-    sessions_after_ns: int = 0
+    generation: int = 0
     disabled: bool = False
 
 

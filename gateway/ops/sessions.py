@@ -26,6 +26,7 @@ class Session(Struct):
     """A session.
 
     Attributes:
+        generation: its operator's when they had proved who they are.
         used_ns: when it was last asked for something.
         certificate: the subject of the certificate with which it was begun, empty where there is no
             TLS; it goes with no other.
@@ -33,6 +34,7 @@ class Session(Struct):
 
     operator: str
     role: Role
+    generation: int
     begun_ns: int
     used_ns: int
     certificate: str = ""
@@ -52,7 +54,7 @@ def stands(session: Session, operator: Operator | None) -> bool:
         operator is not None
         and not operator.disabled
         and operator.role is session.role
-        and session.begun_ns > operator.sessions_after_ns
+        and session.generation == operator.generation
     )
 
 
@@ -74,16 +76,22 @@ class Sessions:
         self._operator_of = operator_of
         self._by_hash: dict[bytes, Session] = {}
 
-    def begin(self, operator: str, role: Role, now_ns: int, certificate: str = "") -> Begun:
-        """Begin a session of an operator who has proved who they are."""
+    def begin(self, operator: Operator, now_ns: int, certificate: str = "") -> Begun:
+        """Begin a session of an operator who has proved who they are.
+
+        Args:
+            operator: as the row was then: where it has changed since, the session is over at once.
+        """
         self._by_hash = {
             key: each for key, each in self._by_hash.items() if now_ns < each.ends_ns()
         }
-        theirs = [key for key, each in self._by_hash.items() if each.operator == operator]
+        theirs = [key for key, each in self._by_hash.items() if each.operator == operator.name]
         for key in theirs[: max(0, len(theirs) - PER_OPERATOR_MAX + 1)]:
             del self._by_hash[key]
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        session = Session(operator, role, now_ns, now_ns, certificate)
+        session = Session(
+            operator.name, operator.role, operator.generation, now_ns, now_ns, certificate
+        )
         self._by_hash[_hash(token)] = session
         return Begun(token, session)
 

@@ -267,3 +267,18 @@ def test_cabinet_that_two_threads_want_first_is_opened_once(tmp_path: Path) -> N
             each.join()
         assert len(found) == 8
         assert len({*map(id, found)}) == 1
+
+
+@pytest.mark.parametrize("reset", [True, False])
+async def test_session_ends_with_a_reset_though_the_clock_was_set_back(
+    door: Door, reset: bool
+) -> None:
+    """A clock that was wrong by an hour is put right, and the operator is sent away just then."""
+    office = door.house.office
+    begun = await door.logins.log_in("viewer", PASSWORD, "")
+    door.house.now_ns -= 3_600 * SECOND
+    if not reset:
+        office.administer(DisableOperator("viewer"), SHELL)
+    office.administer(ResetOperator("viewer", QUICK.hash("another password"), b""), SHELL)
+    assert door.sessions.find(begun.token, door.house.now_ns) is None
+    assert await door.answer("viewer", "another password") == Role.VIEWER

@@ -58,7 +58,10 @@ class Duty:
     def log_in(self, name: str, role: Role) -> None:
         """Begin a session of an operator's, in place of the one that there was."""
         self.house.now_ns += 1
-        self._sessions[name] = Session(name, role, self.house.now_ns, self.house.now_ns)
+        row = self.house.office.operator(name)
+        assert row is not None
+        now_ns = self.house.now_ns
+        self._sessions[name] = Session(name, role, row.generation, now_ns, now_ns)
 
     def reset(self, name: str) -> None:
         """Give an operator another password, as `piaohao operator reset` does."""
