@@ -20,7 +20,7 @@ from engine.clock import Clock, DomainClock
 from engine.control import Control, MoveClock
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
 from engine.exchange import Exchange
-from engine.fault import Fault
+from engine.fault import OUTCOME_UNKNOWN, Fault
 from engine.kind import Kinds
 from engine.limits import Limits
 from engine.marks import Mark, Marks
@@ -285,9 +285,11 @@ class Node:
         async with trio.open_nursery() as nursery:
             for number in range(len(self.shards)):
                 nursery.start_soon(cut_shard, number)
-        for answer in answers:
-            if isinstance(answer, Fault):
-                return answer
+        faults = [answer for answer in answers if isinstance(answer, Fault)]
+        if faults:
+            # What one shard has cut the next start cuts on the others: only where all of them say
+            # that nothing happened has nothing happened.
+            return faults[0] if faults == [faults[0]] * len(answers) else OUTCOME_UNKNOWN
         if not all(isinstance(answer, ClosedDate) for answer in answers):
             return DateNotOpen(cut.business_date, self.business_date())
         if len(answers) == 1:

@@ -24,6 +24,7 @@ from engine.limits import Limits
 from engine.links import RESEND_S, Links
 from engine.message import Envelope
 from engine.node import Node
+from engine.shard import Shard
 from gateway.link_verification import LinkVerification
 from storage import link
 from storage.errors import CorruptRowError, StorageError
@@ -473,6 +474,27 @@ async def test_crash_anywhere_in_a_day_cut_ends_with_the_date_closed() -> None:
             assert node.business_date() == "2026-01-02"
         assert {_date(store).state for store in again} == {DateState.CLOSED}
         check_all_books(again)
+
+
+async def test_day_cut_that_reaches_some_shards_alone_is_of_no_known_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The node is told to stop in between: it must not say that nothing happened."""
+    stores = new_stores()
+    submit = Shard.submit_control
+    async with running_node(stores) as node:
+
+        def then_stop(shard: Shard, *arguments: Any) -> None:
+            submit(shard, *arguments)
+            node.stop()
+
+        monkeypatch.setattr(Shard, "submit_control", then_stop)
+        assert await node.ask_control(CutDay("2026-01-01")) == OUTCOME_UNKNOWN
+    monkeypatch.undo()
+    async with running_node(stores) as node:
+        assert node.business_date() == "2026-01-02"
+        await settled()
+    assert {_date(store).state for store in stores} == {DateState.CLOSED}
 
 
 async def test_date_is_not_quiet_while_a_batch_sends_something_of_it() -> None:
