@@ -80,7 +80,8 @@ class WithdrawFunds(Command, frozen=True, tag="withdraw_funds"):
 
 
 class CreateTransfer(Command, frozen=True, tag="create_transfer"):
-    """Move money from one customer's account to another; the one that is debited names it."""
+    """Move money from one customer's account, or from suspense, to another customer's; the account
+    that is debited names it."""
 
     account_no: Number
     transfer_no: Number

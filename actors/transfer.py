@@ -122,8 +122,10 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
 def create_transfer(turn: Turn[Account], command: CreateTransfer) -> None:
     """Send money from one customer's account to another's; the turn is the debited one's.
 
-    Refusals: those of `_admit`; these, bound: CURRENCY_MISMATCH, ACCOUNT_INTERNAL (either of the
-    two), SAME_ACCOUNT, METHOD_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS, then those of
+    From suspense too: that is how the money of a discarded message comes to whose it is.
+
+    Refusals: those of `_admit`; these, bound: CURRENCY_MISMATCH, ACCOUNT_INTERNAL (clearing, or to
+    any of the bank's own), SAME_ACCOUNT, METHOD_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS, then those of
     `account.refuse_credit`.
     """
     number = command.transfer_no
@@ -135,7 +137,7 @@ def create_transfer(turn: Turn[Account], command: CreateTransfer) -> None:
     code = None
     if account.currency != command.currency:
         code = Refusal.CURRENCY_MISMATCH
-    elif account.kind != "customer" or is_internal(command.to):
+    elif account.kind == "clearing" or is_internal(command.to):
         code = Refusal.ACCOUNT_INTERNAL
     elif command.to == turn.number:
         code = Refusal.SAME_ACCOUNT

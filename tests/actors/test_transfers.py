@@ -203,3 +203,26 @@ def test_discarded_money_ends_in_suspense() -> None:
     assert (account.kind, account.currency, account.posted_minor) == ("suspense", "USD", 700)
     assert bank.postings[-1][6] == "suspense/account/clearing-USD->account/A1"
     assert bank.code(commands.WithdrawFunds("suspense-USD", "W1", 5, "USD")) == "ACCOUNT_INTERNAL"
+
+
+def test_money_leaves_suspense_by_a_transfer_to_whose_it_is() -> None:
+    """Once, no more than is there, and to no account of the bank's own."""
+    bank = shop(funds_minor=0)
+    for _ in range(2):
+        to, body = suspend("USD", "account/A9->account/A1")
+        bank.queue.append(Envelope(to, "account/A9", body, bank.business_date, None, 350, "USD"))
+        bank.audited = False  # nobody has sent it: the whole is off by it
+        bank.run()
+
+    def send(number: str, amount_minor: int, to: str = "A1") -> str:
+        transfer = commands.CreateTransfer("suspense-USD", number, to, amount_minor, "USD")
+        return bank.code(transfer)
+
+    assert send("T1", 701) == "INSUFFICIENT_FUNDS"
+    assert send("T2", 600, "clearing-USD") == "ACCOUNT_INTERNAL"
+    assert send("T3", 600, "A9") == "ACCOUNT_NOT_FOUND"
+    assert bank.account("suspense-USD").posted_minor == 700, "what nobody takes comes back"
+    assert [send("T4", 600), send("T4", 600)] == ["SUCCEEDED", "SUCCEEDED"]
+    assert bank.account("A1").posted_minor == 600
+    assert bank.account("suspense-USD").posted_minor == 100
+    assert bank.account("suspense-USD").transfers_out == 0

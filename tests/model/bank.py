@@ -746,7 +746,7 @@ class Bank:
             code = first_of(
                 {
                     "CURRENCY_MISMATCH": account["currency"] != currency,
-                    "ACCOUNT_INTERNAL": account["kind"] != "customer" or is_internal(to),
+                    "ACCOUNT_INTERNAL": account["kind"] == "clearing" or is_internal(to),
                     "SAME_ACCOUNT": account_no == to,
                     "METHOD_LIMIT_EXCEEDED": self._beyond(account, "transfer", amount, amount),
                     "INSUFFICIENT_FUNDS": self.available_minor(account_no) < amount,
