@@ -37,6 +37,14 @@ class CabinetView:
         self._env = env
         self.snapshot = snapshot
 
+    def copied_bytes(self) -> int:
+        """Return how long the copy is.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        return self.snapshot.copied_bytes()
+
     def copy(self, target: Path) -> None:
         """Write it into the empty folder `target`; unused pages are left out.
 

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from storage.errors import (
     StoreMissingError,
     StoreVersionError,
 )
+from storage.headroom import disk_of
 from storage.lmdb_store import LmdbStore, Look
 from storage.store import Format, Snapshot
 
@@ -238,6 +240,7 @@ def backup(
             raise StoreExistsError(f"{target} is not empty")
         unfinished.mkdir(parents=True)
         try:
+            _check_room(stores, snapshots, cabinet, unfinished)
             for number, (store, snapshot) in enumerate(zip(stores, snapshots, strict=True)):
                 copy = _shard(unfinished, number)
                 copy.mkdir(0o700)
@@ -251,6 +254,44 @@ def backup(
     except OSError as error:
         raise StorageError(f"cannot write the backup {target}: {error.strerror}") from error
     return fault
+
+
+def _check_room(
+    stores: Sequence[LmdbStore],
+    snapshots: Sequence[Snapshot],
+    cabinet: CabinetView | None,
+    target: Path,
+) -> None:
+    """Refuse a backup for which there is no room.
+
+    On the disk of the store itself what is kept free for it stays so, and an eighth of the copy for
+    what is written meanwhile: nobody could pay, and a commit that then fails ends the node.
+
+    Raises:
+        StorageError: there is no room.
+        OSError: the disk cannot be seen.
+    """
+    pairs = zip(stores, snapshots, strict=True)
+    wanted = sum(store.copied_bytes(snapshot) for store, snapshot in pairs)
+    if cabinet is not None:
+        with suppress(StorageError):  # one that cannot be read is left out
+            wanted += cabinet.copied_bytes()
+    disk, kept = disk_of(target), 0
+    if any(_same_disk(store.path, target) for store in stores):
+        kept = disk.headroom_bytes + wanted // 8
+    if disk.free_bytes < wanted + kept:
+        raise StorageError(
+            f"there is no room for a backup in {target.parent}: it takes {_mib(wanted)},"
+            f" {_mib(disk.free_bytes)} are free, and {_mib(kept)} of it are the node's to write to"
+        )
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
+
+
+def _mib(count: int) -> str:
+    return f"{count / (1 << 20):,.1f} MiB"
 
 
 def _copy_cabinet(cabinet: CabinetView, target: Path) -> str:

@@ -6,7 +6,6 @@ resizing kills live readers, and an empty map costs 12 KiB on disk.
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -32,6 +31,7 @@ from storage.errors import (
     StoreVersionError,
 )
 from storage.handover import handed_over
+from storage.headroom import disk_of
 from storage.journal import (
     GENESIS,
     Commit,
@@ -53,8 +53,6 @@ SLOTS: Final = 1024
 SLOT_MAP_VERSION: Final = 1
 """Slots lie on shards in equal ranges, in order (`engine.address.shard_of`)."""
 MAP_BYTES: Final = 1 << 40
-HEADROOM_BYTES: Final = 256 << 20
-"""Free space below which new work is refused; on a small disk a tenth of it, if that is less."""
 FORMAT_KEY: Final = b"format"
 EPOCH_KEY: Final = b"epoch"
 _PAGE: Final = 4096
@@ -166,6 +164,19 @@ class LmdbSnapshot:
                 return 0
             entries: int = self._txn.stat(self._tables[table])["entries"]
         return entries
+
+    def copied_bytes(self) -> int:
+        """Return how long a copy of what it shows is: its tables' pages, and three of LMDB's own.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with _mapped("cannot see how much there is"):
+            tables = [self._txn.stat(table) for table in self._tables.values()]
+        pages = sum(
+            each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"] for each in tables
+        )
+        return (3 + pages) * _PAGE
 
     def _lacks(self, table: str) -> bool:
         """Return whether the store was made by an earlier program and not written to since."""
@@ -326,11 +337,10 @@ class LmdbStore:
     def has_headroom(self) -> bool:
         """See `Store.has_headroom`: 256 MiB or a tenth of the disk, and a tenth of the map."""
         try:
-            disk = os.statvfs(self.path)
+            disk = disk_of(self.path)
         except OSError:
             return False
-        free = disk.f_bavail * disk.f_frsize
-        if free < min(HEADROOM_BYTES, disk.f_blocks * disk.f_frsize // 10):
+        if disk.free_bytes < disk.headroom_bytes:
             return False
         used: int = self._env.info()["last_pgno"] * _PAGE
         return used < self._map_bytes - self._map_bytes // 10
@@ -339,10 +349,10 @@ class LmdbStore:
         """Return what it takes of its disk, and what is left there; 0 where that cannot be seen."""
         used: int = (self._env.info()["last_pgno"] + 1) * _PAGE
         try:
-            disk = os.statvfs(self.path)
+            disk = disk_of(self.path)
         except OSError:
             return Room(used, 0)
-        return Room(used, disk.f_bavail * disk.f_frsize)
+        return Room(used, disk.free_bytes)
 
     def clear_readers(self) -> int:
         """See `Store.clear_readers`.
@@ -366,6 +376,11 @@ class LmdbStore:
         assert isinstance(snapshot, LmdbSnapshot)
         with _mapped(f"cannot copy to {target}"):
             self._env.copy(str(target), compact=True, txn=snapshot._txn)
+
+    def copied_bytes(self, snapshot: Snapshot) -> int:
+        """Return how long the file is that `copy` makes of what a snapshot shows."""
+        assert isinstance(snapshot, LmdbSnapshot)
+        return snapshot.copied_bytes()
 
     def close(self, *, clean: bool) -> None:
         """See `Store.close`. Where it cannot be recorded, the next start recovers with caution."""

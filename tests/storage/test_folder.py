@@ -6,8 +6,9 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -24,6 +25,7 @@ from storage.errors import (
     StoreMissingError,
 )
 from storage.folder import Folder, backup, release
+from storage.headroom import HEADROOM_BYTES
 from storage.lmdb_store import LmdbStore
 from storage.row import META, OPERATORS
 from tests.engine.purses import balances, check_books, give_ok, running
@@ -398,3 +400,37 @@ def test_operators_of_a_store_that_is_gone_are_not_overwritten(
     with pytest.raises(StorageError, match="holds ops of a store without its shard-0"):
         folder.create(DATE, NOW_NS)
     assert _operator(folder.path) == b"2"
+
+
+def test_copy_is_as_long_as_was_foretold(folder: Folder, tmp_path: Path) -> None:
+    target = _backed_up_with_operator(folder, tmp_path / "b")
+    (store,) = folder.open()
+    with (
+        closing(Cabinet(folder.path / "ops")) as cabinet,
+        closing(store.snapshot()) as snapshot,
+        cabinet.viewing() as view,
+    ):
+        foretold = {"shard-0": store.copied_bytes(snapshot), "ops": view.copied_bytes()}
+    store.release()
+    for part, length in foretold.items():
+        assert (target / part / "data.mdb").stat().st_size == length
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("beside", [False, True])
+def test_backup_that_would_take_the_nodes_room_is_not_begun(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool, refused: bool
+) -> None:
+    """On a disk of its own it may take all there is; beside the store nobody could pay then."""
+    folder.create(DATE, NOW_NS)
+    (store,) = folder.open()
+    with closing(store.snapshot()) as snapshot:
+        wanted = store.copied_bytes(snapshot)
+    kept = HEADROOM_BYTES + wanted // 8 if beside else 0
+    disk = SimpleNamespace(f_bavail=wanted + kept - refused, f_blocks=1 << 40, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    monkeypatch.setattr(folders, "_same_disk", lambda *_: beside)
+    with pytest.raises(StorageError, match="no room") if refused else nullcontext():
+        _back_up(store, tmp_path / "b")
+    store.release()
+    assert [each.name for each in (tmp_path / "b").iterdir()] == ([] if refused else ["shard-0"])
