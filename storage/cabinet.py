@@ -3,7 +3,8 @@
 It holds operators, what they propose and their audit log (`gateway.ops`). It is an LMDB environment
 of its own, so that whoever looks never waits for payments, nor payments for them. Synced in full as
 every store is; one process has it open, whoever holds the data folder's lock. A write is one
-transaction in one thread, durable when it returns; after one that failed nothing more is written
+transaction in one thread, durable when it returns, and refused while the disk is nearly full, since
+what is left is the bank's (`storage.headroom`); after one that failed nothing more is written
 until it is opened again (see `storage.lmdb_store`).
 """
 
@@ -16,6 +17,7 @@ from typing import Any, Final, TypeVar
 import lmdb
 
 from storage.errors import CabinetError, CorruptRowError, StorageError, StoreVersionError
+from storage.headroom import disk_of
 from storage.lmdb_store import FORMAT_KEY, MAP_BYTES, LmdbSnapshot, check_file
 from storage.row import CABINET_TABLES, META, seal
 
@@ -151,19 +153,22 @@ class Cabinet:
         with closing(snapshot):
             yield CabinetView(self._env, snapshot)
 
-    def write(self, change: Callable[[Writing], T]) -> T:
+    def write(self, change: Callable[[Writing], T], *, urgent: bool = False) -> T:
         """Change something in one transaction; returns what `change` returned, once durable.
 
         Args:
             change: called in this thread; if it raises nothing is changed.
+            urgent: also where the disk is nearly full: for what finishes something, or is rare.
 
         Raises:
             CabinetError: it could not be made durable, or an earlier change could not, or a row is
-                damaged.
+                damaged, or the disk is nearly full.
         """
         with self._lock:
             if self._failed:
                 raise CabinetError(f"{self.path}: an earlier write failed; start the node again")
+            if not urgent and not self._has_room():
+                raise CabinetError(f"{self.path}: the disk is nearly full")
             try:
                 # Of programs that died while they read: LMDB would keep every page for them, and
                 # a look that replaces five of them would have the file grow by five.
@@ -190,6 +195,14 @@ class Cabinet:
                 self._failed = True
                 raise CabinetError(f"{self.path}: {error}") from error
             return result
+
+    def _has_room(self) -> bool:
+        """Return whether whoever looks may have something written: 2 µs."""
+        try:
+            disk = disk_of(self.path)
+        except OSError:
+            return False
+        return disk.free_bytes >= disk.headroom_bytes // 4
 
     def close(self) -> None:
         """Close it."""

@@ -209,7 +209,7 @@ class Proposals:
             assert found.status is Status.APPROVED, f"{found.proposal_id} is {found.status}"
             return _write(writing, _ended(found, what, now_ns), now_ns)
 
-        return self._office.cabinet.write(change)
+        return self._office.cabinet.write(change, urgent=True)  # it has been done
 
     def get(self, proposal_id: str) -> Proposal:
         """Return a proposal.

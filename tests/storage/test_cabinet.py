@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from gateway.control import failure_of
 from storage.cabinet import Cabinet, Writing
 from storage.errors import CabinetError, StorageError, StoreVersionError
+from storage.headroom import HEADROOM_BYTES
 from storage.row import (
     AUDIT,
     CABINET_TABLES,
@@ -215,3 +217,31 @@ def test_damaged_row_is_not_taken_for_one_of_the_banks(cabinet: Cabinet) -> None
     failure = failure_of(damaged.value)
     assert failure is not None
     assert "restore" not in failure.detail
+
+
+def test_disk_that_is_nearly_full_takes_what_is_urgent_alone_until_there_is_room(
+    cabinet: Cabinet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on by itself: nothing has failed. Where the disk cannot be seen it is the same."""
+    floor = HEADROOM_BYTES // 4
+
+    def gone(_: Path) -> None:
+        raise OSError
+
+    def free(free_bytes: int) -> None:
+        disk = SimpleNamespace(f_bavail=free_bytes, f_blocks=1 << 40, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda _: disk)
+
+    free(floor)
+    cabinet.write(put)
+    free(floor - 1)
+    with pytest.raises(CabinetError, match="the disk is nearly full"):
+        cabinet.write(partial(put, value=b"2"))
+    cabinet.write(partial(put, value=b"3"), urgent=True)
+    monkeypatch.setattr(os, "statvfs", gone)
+    with pytest.raises(CabinetError, match="the disk is nearly full"):
+        cabinet.write(partial(put, value=b"4"))
+    assert get(cabinet) == b"3"
+    free(floor)
+    cabinet.write(partial(put, value=b"5"))
+    assert get(cabinet) == b"5"

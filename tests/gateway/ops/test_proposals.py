@@ -416,6 +416,20 @@ def test_outcome_is_kept_as_it_was(duty: Duty) -> None:
     assert type(found.outcome.facts["ok"]) is bool
 
 
+def test_outcome_is_written_down_though_the_disk_is_nearly_full(
+    duty: Duty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was agreed on while there was room has been done; nothing new is agreed on."""
+    approved, waiting = duty.approve(duty.propose()), duty.propose()
+    with monkeypatch.context() as patched:
+        patched.setattr(Cabinet, "_has_room", lambda _: False)
+        assert duty.proposals.conclude(approved, ENDS[Status.DONE]).status is Status.DONE
+        with pytest.raises(CabinetError):
+            duty.approve(waiting)
+        duty.house.office.administer(DisableOperator("duty-1"), SHELL)
+    refused(OpsCode.PROPOSER_GONE, lambda: duty.approve(waiting))
+
+
 async def test_what_came_of_it_is_written_down_though_the_node_ends_just_then(duty: Duty) -> None:
     made = duty.propose()
     async with trio.open_nursery() as nursery:
@@ -446,7 +460,7 @@ async def test_outcome_that_cannot_be_written_is_unknown_to_the_next_process(
             monkeypatch.setattr(Cabinet, "write", full)
             return ENDS[Status.DONE]
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise CabinetError("the disk is full")
 
     async with trio.open_nursery() as nursery:
