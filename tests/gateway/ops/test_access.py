@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from gateway.ops import audit_rows
+from gateway.ops.actions import Action
 from gateway.ops.errors import OPS_CODES, OpsCode
 from gateway.ops.office import DisableOperator
 from gateway.ops.operators import RIGHTS, Role
+from gateway.ops.table import ROWS
 from storage.cabinet import Cabinet
 from storage.errors import CabinetError, StorageError
 from tests.gateway.ops.guarded import QUERIES, WHOLE, Guarded, filled, row_of
@@ -15,6 +17,7 @@ from tests.gateway.ops.house import PASSWORD
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
+TAGS = [str(each.__struct_config__.tag) for each in Action.__args__]
 GUARDED = [row for row in WHOLE if row.right is not None]
 PATHS = {row.name: row.path for row in GUARDED}
 
@@ -60,6 +63,14 @@ async def test_without_a_session_there_is_nothing_to_see(
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["code"] == OpsCode.NO_SESSION
         assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_no_role_takes_an_operator_on() -> None:
+    """Whoever could would be the second of two themselves: it takes the data folder."""
+    acting = {row.name for row in ROWS if row.method != "GET"}
+    steps = {"propose_action", "approve_proposal", "reject_proposal", "withdraw_proposal"}
+    assert acting == {"log_in", "log_out", *steps}
+    assert not [tag for tag in TAGS if "operator" in tag]
 
 
 async def test_token_is_worth_nothing_after_logging_out_or_being_sent_away(
