@@ -20,9 +20,9 @@ def restore(
 ) -> int:
     """Make a store from a backup; the folder must not hold one.
 
-    Operators are let in as they were then, and their audit log is checked. Where it does not hold,
-    or they cannot be used and are left out, the bank is restored all the same, and the exit code
-    is 1.
+    Operators are let in as they were then, what they had proposed expires, and their audit log is
+    checked. Where it does not hold, or they cannot be used and are left out, the bank is restored
+    all the same, and the exit code is 1.
 
     Example: piaohao restore --backup bank-backup --data bank
 
@@ -72,15 +72,20 @@ def restore(
 
 
 def _audited(data: Path) -> "Audited | None":
-    """Check the audit log of a store that was just made; None where there are no operators."""
+    """Let proposals expire and check the audit log of a store that was just made; None where there
+    are no operators."""
     import time
-    from contextlib import closing
+    from contextlib import closing, suppress
 
     from gateway.ops.audit_log import verify
     from gateway.ops.office import Office
+    from gateway.ops.proposals import Proposals
+    from storage.errors import StorageError
 
     with closing(Office(data, time.time_ns)) as office:
         if not office.exists():
             return None
+        with suppress(StorageError):  # nobody approves anything either where nothing is written
+            Proposals(office).lapse()
         with office.cabinet.reading() as snapshot:
             return verify(snapshot)

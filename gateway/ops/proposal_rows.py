@@ -85,7 +85,7 @@ class ProposalView(Struct, frozen=True, tag_field="object", tag="proposal"):
             members in the order of their names and without blanks, a line end, and `proposal_id`.
         expires_at: until when it can be approved.
         decided_by: who has approved, rejected or withdrawn it.
-        decision_reason: why it was rejected.
+        decision_reason: why it was rejected, or has expired before its time.
         ended_at: when it was known what came of it.
     """
 

@@ -1,7 +1,7 @@
 """Proposals: actions that wait for a second operator, as they are stored.
 
     PENDING ─► APPROVED ─► DONE | FAILED | UNKNOWN
-         └───► REJECTED | WITHDRAWN | EXPIRED (24 hours)
+         └───► REJECTED | WITHDRAWN | EXPIRED (24 hours, or a restore)
 
 An approval names the digest of the very action that its operator has seen, is never of who has
 proposed it, and is durable before anything is done. Each step is one transaction with its entry in
@@ -55,7 +55,7 @@ class Proposal(Struct, frozen=True, array_like=True):
         action: its one text (`actions.canonical`).
         decided_by, decided_ns: who has approved, rejected or withdrawn it, and when; empty and 0
             before. It expires by itself.
-        decision_reason: why it was rejected.
+        decision_reason: why it was rejected, or has expired before its time.
         ended_ns: when it was known what came of it, 0 before.
         outcome: what came of it.
     """
@@ -111,6 +111,24 @@ class Proposals:
                 for each in self._office.cabinet.write(partial(self._settle, now_ns)):
                     log.warning("what came of proposal %s is not known", each.proposal_id)
             self._looked_back = True
+
+    def lapse(self) -> None:
+        """Let all that wait expire now, in a store that was restored: what has been decided of them
+        since, and what they were about, is not known there.
+
+        Raises:
+            StorageError: it could not be made durable.
+        """
+        now_ns = self._office.now_ns()
+        why = "the store was restored from a backup"
+
+        def change(writing: Writing) -> None:
+            for each in _open(writing):
+                if each.status is Status.PENDING:
+                    over = replace(each, status=Status.EXPIRED, decided_ns=now_ns)
+                    _write(writing, replace(over, decision_reason=why), now_ns, reason=why)
+
+        self._office.cabinet.write(change, urgent=True)
 
     def propose(self, session: Session, action: Action, reason: str) -> Proposal:
         """Note a proposal.

@@ -13,11 +13,14 @@ from gateway.cli import run
 from gateway.exits import CHECK_FAILED, OK
 from gateway.operations import Backup
 from gateway.operator import administer, perform
+from gateway.ops.actions import UnfreezeAccount
 from gateway.ops.errors import OpsCode, OpsError
 from gateway.ops.logins import Logins
 from gateway.ops.office import VerifyAudit
 from gateway.ops.operators import Role
-from gateway.ops.sessions import Sessions
+from gateway.ops.outcome import Status
+from gateway.ops.proposals import NODE, Proposals
+from gateway.ops.sessions import Session, Sessions
 from storage.folder import Folder
 from tests.gateway.ops.guarded import Guarded, row_of
 from tests.gateway.ops.house import MORNING, PASSWORD, House, house
@@ -65,6 +68,33 @@ async def test_operators_are_let_in_by_what_is_restored(
     assert run(["audit", "verify", "--data", str(again), "--kept", kept]) == OK
     assert await outcome(again, at, new_master_key()) == OpsCode.LOGIN_REFUSED
     assert await outcome(again, at, at.master_key) is Role.ADMIN
+
+
+def test_nobody_approves_what_was_proposed_before_a_restore(
+    bank: tuple[Path, House], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have been withdrawn since the backup, and who has withdrawn it thinks it is."""
+    data, at = bank
+    session = Session("operator", Role.OPERATOR, 0, MORNING, MORNING)
+    made = Proposals(at.office).propose(session, UnfreezeAccount("A1"), "ticket 4711")
+    at.office.close()
+    copy, again = str(tmp_path / "copy"), tmp_path / "again"
+    assert run(["backup", "--data", str(data), "--out", copy, "--json"]) == OK
+    rows = json.loads(capsys.readouterr().out)["audit"]["rows"]
+    assert run(["restore", "--backup", copy, "--data", str(again), "--json"]) == OK
+    assert json.loads(capsys.readouterr().out)["audit"]["rows"] == rows + 1
+    with house(again) as there:
+        found = Proposals(there.office).get(made.proposal_id)
+        assert (found.status, found.decided_by) == (Status.EXPIRED, "")
+        assert "restored" in found.decision_reason
+        last = there.log()[-1]
+        assert (last.operator, last.action) == (NODE, "proposal_expired")
+        other = Session("admin", Role.ADMIN, 0, MORNING, MORNING)
+        with pytest.raises(OpsError) as refused:
+            Proposals(there.office).approve(other, made.proposal_id, made.digest())
+        assert refused.value.code is OpsCode.PROPOSAL_EXPIRED
+    with house(data) as before:
+        assert Proposals(before.office).get(made.proposal_id) == made, "a backup is only read"
 
 
 async def test_all_that_operators_were_answered_before_a_backup_is_in_it(
