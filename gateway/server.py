@@ -263,7 +263,7 @@ def _ops(
     sessions = Sessions(office.operator)
     proposals = Proposals(office)
     clerk = Clerk(office, proposals, Hands(node, stores, counter, office, backups))
-    feeds = Feeds(node, counter, sessions, office.now_ns, feed_bounds)
+    feeds = Feeds(node, counter, sessions, feed_bounds)
     desk = OpsDesk(
         node,
         health,

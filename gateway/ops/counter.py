@@ -149,7 +149,7 @@ class OpsCounter:
         token = given[1] if given is not None else cookie.token_of(request)
         if token is None:
             raise OpsError(OpsCode.NO_SESSION)
-        session = self._desk.sessions.find(token, self._desk.office.now_ns())
+        session = self._desk.sessions.find(token)
         shown = subject_of(request.certificate)
         if session is None or session.certificate != shown:
             raise OpsError(OpsCode.NO_SESSION)

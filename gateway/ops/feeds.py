@@ -7,7 +7,7 @@ one operator; nobody's feed ends for somebody who comes later.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from enum import StrEnum
 from typing import Final, Protocol
@@ -80,7 +80,6 @@ class Feeds:
         node: the engine.
         counter: the API's.
         sessions: of operators.
-        now_ns: the clock that sessions go by.
         bounds: how many, how often.
 
     Attributes:
@@ -93,7 +92,6 @@ class Feeds:
         node: Node,
         counter: Counter,
         sessions: Sessions,
-        now_ns: Callable[[], int],
         bounds: FeedBounds | None = None,
     ) -> None:
         self.bounds = FeedBounds() if bounds is None else bounds
@@ -102,7 +100,6 @@ class Feeds:
         self._node = node
         self._counter = counter
         self._sessions = sessions
-        self._now_ns = now_ns
         self._followers: set[Follower] = set()
         self._stopping = False
         self._some = trio.Event()
@@ -146,7 +143,7 @@ class Feeds:
         Raises:
             StorageError: that cannot be seen.
         """
-        return self._sessions.standing(token, self._now_ns()) is not None
+        return self._sessions.standing(token) is not None
 
     def failed(self, error: StorageError) -> None:
         """Hear that a row of a shard cannot be read, which ends the node wherever it is met."""

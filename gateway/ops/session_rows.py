@@ -77,8 +77,8 @@ def _view(session: Session) -> SessionView:
         session.operator,
         session.role,
         sorted(RIGHTS[session.role]),
-        instant(session.begun_ns),
-        instant(session.ends_ns()),
+        instant(session.begun_at_ns),
+        instant(session.ends_at_ns()),
     )
 
 

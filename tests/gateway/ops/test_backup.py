@@ -75,7 +75,7 @@ def test_nobody_approves_what_was_proposed_before_a_restore(
 ) -> None:
     """It may have been withdrawn since the backup, and who has withdrawn it thinks it is."""
     data, at = bank
-    session = Session("operator", Role.OPERATOR, 0, MORNING, MORNING)
+    session = Session("operator", Role.OPERATOR, 0, MORNING, 0, 0)
     made = Proposals(at.office).propose(session, UnfreezeAccount("A1"), "ticket 4711")
     at.office.close()
     copy, again = str(tmp_path / "copy"), tmp_path / "again"
@@ -89,7 +89,7 @@ def test_nobody_approves_what_was_proposed_before_a_restore(
         assert "restored" in found.decision_reason
         last = there.log()[-1]
         assert (last.operator, last.action) == (NODE, "proposal_expired")
-        other = Session("admin", Role.ADMIN, 0, MORNING, MORNING)
+        other = Session("admin", Role.ADMIN, 0, MORNING, 0, 0)
         with pytest.raises(OpsError) as refused:
             Proposals(there.office).approve(other, made.proposal_id, made.digest())
         assert refused.value.code is OpsCode.PROPOSAL_EXPIRED

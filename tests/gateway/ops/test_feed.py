@@ -369,7 +369,7 @@ async def test_feed_that_never_began_leaves_the_others_as_they_were(
     async with shop(tmp_path) as guarded:
         running = guarded.ops.running
         nobody = Sessions(lambda _: None)
-        feeds = Feeds(running.node, running.counter, nobody, lambda: 0, QUICK_LOOKS)
+        feeds = Feeds(running.node, running.counter, nobody, QUICK_LOOKS)
         nursery.start_soon(feeds.run)
         await trio.testing.wait_all_tasks_blocked()
         feeds.leave(Idle())

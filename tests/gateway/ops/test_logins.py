@@ -38,7 +38,7 @@ class Door:
             )
         except OpsError as error:
             return error.code
-        session = self.sessions.find(begun.token, self.house.now_ns)
+        session = self.sessions.find(begun.token)
         assert session is begun.session
         return session.role
 
@@ -163,7 +163,7 @@ async def test_who_was_sent_away_is_let_in_again_by_a_reset(door: Door) -> None:
     office = door.house.office
     begun = await door.logins.log_in("viewer", PASSWORD, "")
     office.administer(DisableOperator("viewer"), SHELL)
-    assert door.sessions.find(begun.token, door.house.now_ns) is None
+    assert door.sessions.find(begun.token) is None
     assert await door.answer("viewer") == REFUSED
     office.administer(ResetOperator("viewer", QUICK.hash("another password"), b""), SHELL)
     assert await door.answer("viewer") == REFUSED
@@ -205,7 +205,7 @@ async def test_reset_just_after_a_right_try_ends_its_session(
 
     monkeypatch.setattr(Cabinet, "write", then_reset)
     begun = await door.logins.log_in("viewer", PASSWORD, "")
-    assert door.sessions.find(begun.token, door.house.now_ns) is None
+    assert door.sessions.find(begun.token) is None
 
 
 async def test_reset_ends_a_lock(door: Door) -> None:
@@ -280,5 +280,16 @@ async def test_session_ends_with_a_reset_though_the_clock_was_set_back(
     if not reset:
         office.administer(DisableOperator("viewer"), SHELL)
     office.administer(ResetOperator("viewer", QUICK.hash("another password"), b""), SHELL)
-    assert door.sessions.find(begun.token, door.house.now_ns) is None
+    assert door.sessions.find(begun.token) is None
     assert await door.answer("viewer", "another password") == Role.VIEWER
+
+
+async def test_session_gets_no_older_by_a_clock_that_is_set_back(door: Door) -> None:
+    """Nor over by one that is set forward: the time of day is for people to read."""
+    begun = await door.logins.log_in("viewer", PASSWORD, "")
+    assert begun.session.begun_at_ns == door.house.now_ns
+    ends_ns = begun.session.ends_ns()
+    for hours in (-24, 48):
+        door.house.now_ns += hours * 3_600 * SECOND
+        assert door.sessions.find(begun.token) is begun.session
+        assert 0 <= begun.session.ends_ns() - ends_ns < 60 * SECOND

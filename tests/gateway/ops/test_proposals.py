@@ -60,8 +60,7 @@ class Duty:
         self.house.now_ns += 1
         row = self.house.office.operator(name)
         assert row is not None
-        now_ns = self.house.now_ns
-        self._sessions[name] = Session(name, role, row.generation, now_ns, now_ns)
+        self._sessions[name] = Session(name, role, row.generation, self.house.now_ns, 0, 0)
 
     def reset(self, name: str) -> None:
         """Give an operator another password, as `piaohao operator reset` does."""
