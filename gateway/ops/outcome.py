@@ -80,14 +80,26 @@ class Done(Struct, frozen=True):
 
 def done(detail: str, facts: Mapping[str, Fact], code: str = OutcomeCode.OK) -> Done:
     """Return what came of an action that was carried out."""
-    return Done(Status.DONE, Outcome(str(code), detail, dict(facts)))
+    return _kept(Status.DONE, code, detail, facts)
 
 
 def failed(code: str, detail: str, facts: Mapping[str, Fact] | None = None) -> Done:
     """Return what came of an action that was not carried out, or only as far as `facts` say."""
-    return Done(Status.FAILED, Outcome(str(code), detail, dict(facts or {})))
+    return _kept(Status.FAILED, code, detail, facts)
 
 
 def unknown(code: str, detail: str, facts: Mapping[str, Fact] | None = None) -> Done:
     """Return what is known of an action that may have been carried out."""
-    return Done(Status.UNKNOWN, Outcome(str(code), detail, dict(facts or {})))
+    return _kept(Status.UNKNOWN, code, detail, facts)
+
+
+def _kept(status: Status, code: str, detail: str, facts: Mapping[str, Fact] | None) -> Done:
+    """Return an outcome as it can be written down: a path, say, may be no text at all."""
+    told = {
+        name: _text(each) if isinstance(each, str) else each for name, each in (facts or {}).items()
+    }
+    return Done(status, Outcome(str(code), _text(detail), told))
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -427,6 +428,20 @@ def test_outcome_is_written_down_though_the_disk_is_nearly_full(
             duty.approve(waiting)
         duty.house.office.administer(DisableOperator("duty-1"), SHELL)
     refused(OpsCode.PROPOSER_GONE, lambda: duty.approve(waiting))
+
+
+@pytest.mark.parametrize("end", [done, partial(failed, "BACKUP_FAILED")])
+def test_outcome_that_cites_what_is_no_text_is_kept(duty: Duty, end: Callable[..., Done]) -> None:
+    """A folder's name may be any bytes; what was done would be UNKNOWN for it."""
+    approved = duty.approve(duty.propose())
+    folder = os.fsdecode(b"/srv/\xff/backups")
+    found = duty.proposals.conclude(approved, end(f"wrote {folder}", {"folder": folder}))
+    assert duty.proposals.get(approved.proposal_id) == found
+    assert found.outcome is not None
+    assert (found.outcome.detail, found.outcome.facts) == (
+        "wrote /srv/?/backups",
+        {"folder": "/srv/?/backups"},
+    )
 
 
 async def test_what_came_of_it_is_written_down_though_the_node_ends_just_then(duty: Duty) -> None:
