@@ -127,7 +127,8 @@ class OpsCounter:
     def unusable(self, error: StorageError) -> Answer:
         """Return the answer where a store cannot be used; a shard's ends the node by its name."""
         if isinstance(error, CabinetError):
-            log.critical("operators get nothing: %s", error)
+            if self._desk.office.complains():
+                log.critical("operators get nothing: %s", error)
             return failed(OpsError(OpsCode.AUDIT_UNAVAILABLE).problem)
         self._desk.node.fail(error)
         return failed(problem(FaultCode.INTERNAL, str(error)))

@@ -70,7 +70,8 @@ class Logins:
             try:
                 tried = await trio.to_thread.run_sync(self._try, name, password, code, certificate)
             except StorageError as error:
-                log.critical("nobody can log in: %s", error)
+                if self._office.complains():
+                    log.critical("nobody can log in: %s", error)
                 raise OpsError(OpsCode.AUDIT_UNAVAILABLE) from None
         operator, tried_ns = tried
         # As of its try: a reset that came between ends the session too.

@@ -8,6 +8,7 @@ piece by piece: a thread at it would keep the GIL from whoever commits payments.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from storage.cabinet import FOLDER, Cabinet, Writing
 from storage.row import OPERATORS
 
 OPERATORS_MAX: Final = 1_000
+COMPLAINT_S: Final = 60.0
 ENTRIES_AT_ONCE: Final = 300
 """Entries of the audit log that are checked before others have their turn: a millisecond."""
 
@@ -103,6 +105,7 @@ class Office:
         self._cabinet: Cabinet | None = None
         self._opening = threading.Lock()
         self._verifying = trio.Lock()
+        self._silent_until = 0.0
 
     @property
     def cabinet(self) -> Cabinet:
@@ -130,6 +133,15 @@ class Office:
         """Return an operator as stored, None where there is nobody of that name."""
         with self.cabinet.reading() as snapshot:
             return operator_of(snapshot, name)
+
+    def complains(self) -> bool:
+        """Return whether it is time that the node's log says that the cabinet cannot be used: once
+        a minute, as who asks in vain may go on asking, and the disk may be full just then."""
+        now = time.monotonic()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + COMPLAINT_S
+        return True
 
     async def verify(self, kept: Kept | None = None) -> Audited:
         """Check the audit log beside whatever else the event loop does; one check at a time.

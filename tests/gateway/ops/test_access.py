@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ops import audit_rows
+from gateway.ops import audit_rows, office
 from gateway.ops.actions import Action
 from gateway.ops.errors import OPS_CODES, OpsCode
 from gateway.ops.office import DisableOperator
@@ -100,6 +100,29 @@ async def test_what_cannot_be_written_down_is_not_shown(
         assert (answer.status_code, answer.json()["code"]) == (503, OpsCode.AUDIT_UNAVAILABLE)
         assert "items" not in answer.text
     assert (await guarded.ops.get("/readyz"))[0] == 200, "nobody who pays is concerned"
+
+
+@pytest.mark.parametrize(("every_s", "complaints"), [(60.0, 1), (0.0, 6)])
+async def test_whoever_asks_in_vain_does_not_fill_the_nodes_log(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    every_s: float,
+    complaints: int,
+) -> None:
+    """The disk may be full just then, and who asks, or tries to log in, may do so without end."""
+
+    def fails(*_: object) -> None:
+        raise CabinetError("the disk is nearly full")
+
+    monkeypatch.setattr(office, "COMPLAINT_S", every_s)
+    monkeypatch.setattr(Cabinet, "write", fails)
+    given = {"name": "viewer", "password": PASSWORD}
+    for _ in range(3):
+        await guarded.ask(row_of("get_session"), Role.VIEWER)
+        answer = await guarded.ops.client.post(f"{guarded.address}/ops/sessions", json=given)
+        assert answer.json()["code"] == OpsCode.AUDIT_UNAVAILABLE
+    assert sum(each.levelname == "CRITICAL" for each in caplog.records) == complaints
 
 
 async def test_log_is_read_page_by_page_without_a_gap(guarded: Guarded) -> None:
