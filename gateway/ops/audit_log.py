@@ -34,7 +34,7 @@ class Entry(Struct, frozen=True, array_like=True):
         operator: who; `shell/uid-…` for whoever had the data folder itself.
         role: in which role; empty for a shell, and where it is not known who it was.
         action: the row of the table, or the command.
-        subject: what it was about: path and query, or a name.
+        subject: what it was about: path and query without the reason, or a name.
         reason: what the operator gave for it.
         outcome: the status, or the code that refused it.
         certificate: the subject of the certificate that was shown on the connection; empty where

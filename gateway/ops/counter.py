@@ -185,8 +185,12 @@ class OpsCounter:
         Raises:
             StorageError: it cannot be.
         """
-        query = request.query.decode("ascii", "replace")
-        subject = _as_others_write_it(f"{request.path}?{query}" if query else request.path)
+        path = _as_others_write_it(request.path)
+        asked = _as_others_write_it(request.query.decode("ascii", "replace"))
+        if reason:
+            # It is in the entry by itself; here it would leave no room for whom it is about.
+            asked = "&".join(each for each in asked.split("&") if not each.startswith("reason="))
+        subject = f"{path}?{asked}" if asked else path
         subject = subject[:SUBJECT_MAX]
         body = answer.body
         if isinstance(body, Feed):

@@ -1,6 +1,7 @@
 """Access: who may ask for what, and that nothing is seen or done without an entry of it."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -178,6 +179,17 @@ async def test_address_that_is_written_otherwise_is_found_in_the_log(guarded: Gu
     first, second = (each["subject"] for each in await guarded.entries("?limit=2"))
     assert first == "/ops/actors/account/6217001234567890"
     assert second == f"/ops/actors?cursor={'A' * 160}&prefix=6217001234567890&only=waiting"
+
+
+async def test_reason_however_long_leaves_room_for_whom_it_is_about(guarded: Guarded) -> None:
+    """Sixty characters of Chinese are 540 in a query, and come before the account's number."""
+    why = "\u7968" * 60
+    for name in ("reason", "r%65ason"):
+        query = f"?{name}={quote(why)}&account=6217001234567890"
+        await guarded.ask(row_of("list_journal"), Role.AUDITOR, query)
+        (entry,) = await guarded.entries("?limit=1")
+        assert (entry["action"], entry["reason"]) == ("list_journal", why)
+        assert entry["subject"] == "/ops/journal?account=6217001234567890"
 
 
 async def test_log_of_everything_verifies_and_has_no_secret(guarded: Guarded) -> None:
