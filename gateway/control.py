@@ -3,7 +3,8 @@
 Only the owner may connect (mode 0600). A request is one line of JSON (`gateway.operations`), and
 so is its answer: `{"result": …}`, or `{"error": {"exit": …, "detail": …}}` with the exit code
 that the command line is to end with. Long work runs in a worker thread on a snapshot, while the
-node goes on serving.
+node goes on serving. What changes something is in the operators' audit log, where there is one,
+before it is answered.
 """
 
 import contextlib
@@ -20,16 +21,17 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from engine.control import ParkedLeft
 from engine.dates import ClosedDate, DateNotOpen
 from engine.fault import Fault
 from engine.inspection import vital_signs
 from engine.node import Node
 from gateway import operations
 from gateway.answer import JSON, PROBLEM
-from gateway.errors import CODES
+from gateway.errors import CODES, RequestCode
 from gateway.exits import INPUT, RESTORE, STORE, UNREACHABLE, CommandError
 from gateway.handlers.day_cuts import view_day_cut
-from gateway.operations import Acting, Call, Called, Reading, ShowVitals, TakePulse
+from gateway.operations import Acting, Call, Called, Cut, Reading, ShowVitals, TakePulse
 from gateway.ops.office import Asked, Office, VerifyAudit, shell_of
 from storage.errors import CorruptRowError, StorageError, StoreExistsError
 from storage.folder import SOCKET_NAME
@@ -88,6 +90,15 @@ def socket_name(folder: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{held}/{SOCKET_NAME}"
     finally:
         os.close(held)
+
+
+class _Coded(Struct):
+    """What the audit log has of a refusal."""
+
+    code: str = ""
+
+
+_decode_coded = msgspec.json.Decoder(_Coded).decode
 
 
 class ControlSocket:
@@ -168,7 +179,7 @@ class ControlSocket:
             if isinstance(asked, Reading):
                 result: Any = await read_beside(self._node, self._stores, asked, self._office)
             elif isinstance(asked, Call):
-                result = await self._call(asked)
+                result = await self._call(asked, stream)
             elif isinstance(asked, ShowVitals):
                 shards = self._node.shards
                 after = (*asked.after, *(0 for _ in shards))
@@ -182,7 +193,7 @@ class ControlSocket:
                     self._office.administer, asked, shell_of(_user_of(stream))
                 )
             else:
-                result = await self._act(asked)
+                result = await self._act(asked, stream)
         except Exception as error:
             failure = failure_of(error)
             if failure is None:
@@ -190,11 +201,15 @@ class ControlSocket:
             return {"error": failure}
         return {"result": result}
 
-    async def _call(self, asked: Call) -> Called:
+    async def _call(self, asked: Call, stream: trio.SocketStream) -> Called:
         path, _, query = asked.path.partition("?")
         response = await self._counter.answer_operator(
             asked.method, path, query.encode(), asked.body.encode()
         )
+        if asked.method != "GET":
+            refused = _decode_coded(response.body).code if response.status >= 400 else ""
+            said = f"{asked.method} {asked.path}"
+            await self._note(stream, "call", said, refused or str(response.status))
         if response.headers["content-type"] not in (JSON, PROBLEM):
             raise CommandError(INPUT, f"{path} is not answered in JSON")
         return Called(response.status, msgspec.Raw(response.body))
@@ -208,14 +223,39 @@ class ControlSocket:
             return None
         return await pulse.take()
 
-    async def _act(self, asked: Acting) -> Any:
+    async def _act(self, asked: Acting, stream: trio.SocketStream) -> Any:
         outcome = await self._node.ask_control(operations.control_of(asked))
+        action = str(type(asked).__struct_config__.tag)
+        subject = asked.business_date if isinstance(asked, Cut) else asked.address
+        await self._note(stream, action, subject, _told(outcome))
         if isinstance(outcome, Fault):
             raise CommandError(UNREACHABLE, CODES[outcome.code].title)
         if isinstance(outcome, DateNotOpen):
             detail = f"{outcome.business_date} is not open: the current date is {outcome.current}"
             raise CommandError(INPUT, detail)
         return view_day_cut(outcome) if isinstance(outcome, ClosedDate) else outcome
+
+    async def _note(
+        self, stream: trio.SocketStream, action: str, subject: str, outcome: str
+    ) -> None:
+        """Write down what has been done, where operators are. A log that cannot be written is no
+        reason to keep whoever has the data folder from helping the node."""
+        if not self._office.exists():
+            return
+        shell = shell_of(_user_of(stream))
+        try:
+            await trio.to_thread.run_sync(self._office.note, shell, action, subject, outcome)
+        except StorageError as error:
+            log.critical("what a shell has had done is not in the audit log: %s", error)
+
+
+def _told(outcome: Any) -> str:
+    """Return the code of what came of an action."""
+    if isinstance(outcome, Fault):
+        return str(outcome.code)
+    if isinstance(outcome, DateNotOpen):
+        return str(RequestCode.DATE_NOT_OPEN)
+    return "TURN_FAILED" if isinstance(outcome, ParkedLeft) and outcome.error else "OK"
 
 
 async def read_beside(

@@ -22,6 +22,8 @@ from storage.row import AUDIT
 from storage.store import Snapshot
 
 START: Final = bytes(32)
+SUBJECT_MAX: Final = 512
+"""Characters that are kept of what an entry is about."""
 _CHAIN_BYTES: Final = 32
 
 

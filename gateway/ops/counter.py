@@ -38,8 +38,6 @@ from storage.errors import CabinetError, StorageError
 
 log = logging.getLogger("piaohao.ops")
 
-SUBJECT_MAX: Final = 512
-"""Characters of what was asked for that the audit log keeps."""
 _PLAIN: Final = frozenset(string.ascii_letters + string.digits + "-._~:@")
 _BEARER: Final = re.compile(r"[Bb]earer ([A-Za-z0-9_-]{43})")
 
@@ -191,7 +189,7 @@ class OpsCounter:
             # It is in the entry by itself; here it would leave no room for whom it is about.
             asked = "&".join(each for each in asked.split("&") if not each.startswith("reason="))
         subject = f"{path}?{asked}" if asked else path
-        subject = subject[:SUBJECT_MAX]
+        subject = subject[: audit_log.SUBJECT_MAX]
         body = answer.body
         if isinstance(body, Feed):
             # It goes on for hours, so whom it is about stands there whole: these are bounded, too.

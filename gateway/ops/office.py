@@ -159,6 +159,19 @@ class Office:
                     return found
                 await trio.lowlevel.checkpoint()
 
+    def note(self, shell: str, action: str, subject: str, outcome: str) -> None:
+        """Write down what somebody with a shell has had the node do.
+
+        Raises:
+            StorageError: it could not be made durable.
+        """
+        now_ns, subject = self.now_ns(), subject[: audit_log.SUBJECT_MAX]
+
+        def change(writing: Writing) -> None:
+            audit_log.append(writing, now_ns, shell, "", action, subject=subject, outcome=outcome)
+
+        self.cabinet.write(change, urgent=True)  # it has been done
+
     def administer(self, asked: Asked, shell: str) -> OperatorView | OperatorList | Audited:
         """Do what a shell asks for; in a thread where others wait.
 

@@ -40,7 +40,6 @@ READ_MAX: Final = 500
 """Proposals that are looked through for a page."""
 NODE: Final = "node/itself"
 """How the audit log names the node; no operator's name has a slash."""
-_SUBJECT_MAX: Final = 512
 _DIGITS_MAX: Final = 18
 
 T = TypeVar("T")
@@ -381,7 +380,7 @@ def _write(
         NODE if session is None else session.operator,
         "" if session is None else str(session.role),
         f"proposal_{proposal.status.lower()}",
-        subject=said[:_SUBJECT_MAX],
+        subject=said[: audit_log.SUBJECT_MAX],
         reason=reason,
         outcome=str(outcome),
         certificate="" if session is None else session.certificate,

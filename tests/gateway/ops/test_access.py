@@ -1,10 +1,17 @@
 """Access: who may ask for what, and that nothing is seen or done without an entry of it."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+import trio
 
+from gateway.exits import CommandError
+from gateway.operations import Call, Cut, Discard, Release
+from gateway.operator import act
 from gateway.ops import audit_rows, office
 from gateway.ops.actions import Action
 from gateway.ops.errors import OPS_CODES, OpsCode
@@ -124,6 +131,42 @@ async def test_whoever_asks_in_vain_does_not_fill_the_nodes_log(
         answer = await guarded.ops.client.post(f"{guarded.address}/ops/sessions", json=given)
         assert answer.json()["code"] == OpsCode.AUDIT_UNAVAILABLE
     assert sum(each.levelname == "CRITICAL" for each in caplog.records) == complaints
+
+
+async def test_what_a_shell_has_had_done_is_in_the_log(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes one person alone, so that it shows; and where it cannot be written it is done."""
+
+    async def done(*asked: Any) -> None:
+        for each in asked:
+            with suppress(CommandError):  # it is refused
+                await trio.to_thread.run_sync(act, guarded.data, each)
+
+    opening = Call("POST", "/v1/accounts", '{"account_no": "A1", "currency": "USD"}')
+    freeze = Call("POST", "/v1/accounts/A2/freeze")
+    looks = Call("GET", "/v1/accounts/A1")
+    shell = f"shell/uid-{os.getuid()}"
+    await done(opening, freeze, looks, Release("merchant/M1"), Discard("merchant/M1"))
+    await done(Cut("2026-01-09"), Cut("2026-01-05"))
+    entries = await guarded.entries("?limit=6")
+    assert {(each["operator"], each["role"]) for each in entries} == {(shell, "")}
+    assert [(each["action"], each["subject"], each["outcome"]) for each in entries] == [
+        ("call", "POST /v1/accounts", "201"),
+        ("call", "POST /v1/accounts/A2/freeze", "ACCOUNT_NOT_FOUND"),
+        ("release_parked", "merchant/M1", "OK"),
+        ("discard_parked", "merchant/M1", "OK"),
+        ("cut_day", "2026-01-09", "DATE_NOT_OPEN"),
+        ("cut_day", "2026-01-05", "OK"),
+    ]
+
+    def fails(*_: object, **__: object) -> None:
+        raise CabinetError("the disk is gone")
+
+    monkeypatch.setattr(Cabinet, "write", fails)
+    await done(Cut("2026-01-06"))
+    assert guarded.ops.running.node.business_date() == "2026-01-07"
+    assert "is not in the audit log" in caplog.text
 
 
 async def test_log_is_read_page_by_page_without_a_gap(guarded: Guarded) -> None:
