@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import lmdb
+import msgspec
 
 from storage.errors import CabinetError, CorruptRowError, StorageError, StoreVersionError
 from storage.headroom import disk_of
@@ -26,6 +27,18 @@ FOLDER: Final = "ops"
 _FORMAT: Final = b"piaohao cabinet 1"
 
 T = TypeVar("T")
+
+
+def opened(decode: Callable[[bytes], T], table: str, key: bytes, payload: bytes) -> T:
+    """Return what a row of the cabinet says.
+
+    Raises:
+        CorruptRowError: nothing that this program understands; its checksum may be right.
+    """
+    try:
+        return decode(payload)
+    except msgspec.DecodeError as error:
+        raise CorruptRowError(table, key, str(error)) from error
 
 
 class CabinetView:

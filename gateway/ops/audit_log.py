@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from storage.cabinet import Writing
+from storage.cabinet import Writing, opened
 from storage.errors import CorruptRowError
 from storage.row import AUDIT
 from storage.store import Snapshot
@@ -117,8 +117,8 @@ def newest(snapshot: Snapshot) -> Kept:
 
 def entries(snapshot: Snapshot, below: int) -> Iterator[Entry]:
     """Yield entries, newest first, from the one before number `below`."""
-    for _, payload in snapshot.scan(AUDIT, b"", _key(below), reverse=True):
-        yield _decode(payload[_CHAIN_BYTES:])
+    for key, payload in snapshot.scan(AUDIT, b"", _key(below), reverse=True):
+        yield opened(_decode, AUDIT, key, payload[_CHAIN_BYTES:])
 
 
 class Verification:

@@ -18,6 +18,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from storage.cabinet import opened
 from storage.row import OPERATORS
 from storage.store import Snapshot
 
@@ -83,10 +84,11 @@ encode: Final = msgspec.msgpack.Encoder().encode
 
 def operator_of(snapshot: Snapshot, name: str) -> Operator | None:
     """Return the row of an operator, None where there is nobody of that name."""
-    payload = snapshot.get(OPERATORS, name.encode())
-    return None if payload is None else _decode(payload)
+    key = name.encode()
+    payload = snapshot.get(OPERATORS, key)
+    return None if payload is None else opened(_decode, OPERATORS, key, payload)
 
 
 def all_operators(snapshot: Snapshot) -> list[Operator]:
     """Return all there are, by name; they are few."""
-    return [_decode(payload) for _, payload in snapshot.scan(OPERATORS)]
+    return [opened(_decode, OPERATORS, *row) for row in snapshot.scan(OPERATORS)]

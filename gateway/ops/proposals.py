@@ -28,7 +28,8 @@ from gateway.ops.office import Office
 from gateway.ops.operators import RIGHTS, Right, operator_of
 from gateway.ops.outcome import OPEN, Done, Outcome, OutcomeCode, Status, unknown
 from gateway.ops.sessions import Session, stands
-from storage.cabinet import Writing
+from storage.cabinet import Writing, opened
+from storage.errors import CorruptRowError
 from storage.row import OPEN_PROPOSALS, PROPOSALS
 from storage.store import Snapshot
 
@@ -254,7 +255,10 @@ class Proposals:
             table = OPEN_PROPOSALS if status in OPEN else PROPOSALS
             rows = snapshot.scan(table, b"", _key(below), reverse=True)
             for number, (key, payload) in enumerate(rows, 1):
-                each = _at(snapshot, key) if table == OPEN_PROPOSALS else _decode(payload)
+                if table == OPEN_PROPOSALS:
+                    each = _at(snapshot, key)
+                else:
+                    each = opened(_decode, PROPOSALS, key, payload)
                 if len(found) == limit or number > READ_MAX:
                     return found, each.sequence + 1
                 if status is None or each.status is status:
@@ -302,8 +306,9 @@ def _open(snapshot: Snapshot) -> list[Proposal]:
 
 def _at(snapshot: Snapshot, key: bytes) -> Proposal:
     payload = snapshot.get(PROPOSALS, key)
-    assert payload is not None, "an open proposal is not there"
-    return _decode(payload)
+    if payload is None:
+        raise CorruptRowError(OPEN_PROPOSALS, key, "there is no such proposal")
+    return opened(_decode, PROPOSALS, key, payload)
 
 
 def _found(snapshot: Snapshot, proposal_id: str) -> Proposal:
@@ -314,9 +319,10 @@ def _found(snapshot: Snapshot, proposal_id: str) -> Proposal:
     """
     digits = proposal_id.removeprefix("P").partition("-")[0]
     if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX:
-        payload = snapshot.get(PROPOSALS, _key(int(digits)))
+        key = _key(int(digits))
+        payload = snapshot.get(PROPOSALS, key)
         if payload is not None:
-            found: Proposal = _decode(payload)
+            found = opened(_decode, PROPOSALS, key, payload)
             if found.proposal_id == proposal_id:
                 return found
     raise OpsError(OpsCode.NO_SUCH_PROPOSAL)

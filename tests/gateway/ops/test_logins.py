@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -17,6 +18,7 @@ from gateway.ops.operators import Role
 from gateway.ops.sessions import Sessions
 from storage.cabinet import Cabinet
 from storage.errors import StorageError
+from storage.row import OPERATORS
 from tests.gateway.ops.house import PASSWORD, QUICK, SECOND, SHELL, House, house
 
 REFUSED, LOCKED = OpsCode.LOGIN_REFUSED, OpsCode.LOGIN_LOCKED
@@ -242,6 +244,14 @@ async def test_nothing_secret_is_in_the_file(door: Door, tmp_path: Path) -> None
         assert secret.encode() not in held
     assert (tmp_path / "ops/data.mdb").stat().st_mode & 0o077 == 0
     assert (tmp_path / "ops").stat().st_mode & 0o077 == 0
+
+
+async def test_nobody_is_let_in_by_a_row_that_nobody_understands(door: Door) -> None:
+    """A role, say, that a later program has; others are let in."""
+    row = msgspec.msgpack.encode(["viewer", "director", "", b"", 0])
+    door.house.office.cabinet.write(lambda writing: writing.put(OPERATORS, b"viewer", row))
+    assert await door.answer("viewer") == OpsCode.AUDIT_UNAVAILABLE
+    assert await door.answer("admin") == Role.ADMIN
 
 
 async def test_nobody_is_let_in_whose_entry_cannot_be_written(

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from gateway.ops import actions, proposals
 from gateway.ops.clerk import Clerk
@@ -21,7 +22,7 @@ from gateway.ops.operators import Role
 from gateway.ops.outcome import Done, Outcome, OutcomeCode, Status, done, failed, unknown
 from gateway.ops.proposals import EXPIRES_NS, NODE, Proposal, Proposals
 from gateway.ops.sessions import Session
-from storage.cabinet import Cabinet
+from storage.cabinet import Cabinet, Writing
 from storage.errors import CabinetError
 from storage.row import OPEN_PROPOSALS, PROPOSALS
 from tests.gateway.ops.house import QUICK, SHELL, House, house
@@ -459,6 +460,28 @@ async def test_what_came_of_it_is_written_down_though_the_node_ends_just_then(du
         await nursery.start(clerk.run)
         await clerk.approve(duty.session("duty-2"), made.proposal_id, made.digest())
     assert duty.proposals.get(made.proposal_id).status is Status.DONE
+
+
+@pytest.mark.parametrize("row", [None, b"nonsense", msgspec.msgpack.encode([1, "P1-0"])])
+async def test_proposal_that_nobody_understands_does_not_keep_the_node_from_its_work(
+    duty: Duty, row: bytes | None
+) -> None:
+    """Its checksum may be right: another program has written it, or somebody with the file."""
+
+    def put(writing: Writing) -> None:
+        key = (1).to_bytes(8, "big")
+        writing.put(OPEN_PROPOSALS, key, b"")
+        if row is not None:
+            writing.put(PROPOSALS, key, row)
+
+    duty.house.office.cabinet.write(put)
+    async with trio.open_nursery() as nursery:
+        clerk = Clerk(duty.house.office, duty.proposals, None)  # type: ignore[arg-type]
+        await nursery.start(clerk.run)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with pytest.raises(CabinetError):
+            duty.proposals.page(None, 1, 1 << 62)
+        nursery.cancel_scope.cancel()
 
 
 async def test_outcome_that_cannot_be_written_is_unknown_to_the_next_process(
