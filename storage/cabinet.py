@@ -61,7 +61,8 @@ class CabinetView:
         return self.snapshot.copied_bytes()
 
     def copy(self, target: Path) -> None:
-        """Write it into the empty folder `target`; unused pages are left out.
+        """Write it into the empty folder `target`, unused pages left out, and end the view: for as
+        long as there is one no page is used again, and each write takes 20 KiB more of the disk.
 
         Raises:
             CabinetError: it cannot be read or written.
@@ -70,6 +71,8 @@ class CabinetView:
             self._env.copy(str(target), compact=True, txn=self.snapshot._txn)
         except lmdb.Error as error:
             raise CabinetError(f"cannot copy the cabinet to {target}: {error}") from error
+        finally:
+            self.snapshot.close()
 
 
 class Writing(LmdbSnapshot):

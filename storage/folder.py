@@ -224,7 +224,7 @@ def backup(
     """Write a consistent, durable copy of what the shards' snapshots show into a new folder.
 
     Args:
-        cabinet: copied too, where there is one.
+        cabinet: copied too, where there is one; its view is over then.
 
     Returns:
         Why the cabinet is not in it; empty where it is, or there is none. The bank's copy does not
@@ -241,12 +241,13 @@ def backup(
         unfinished.mkdir(parents=True)
         try:
             _check_room(stores, snapshots, cabinet, unfinished)
+            # First, since it is small: while it waits each look at the bank makes it longer.
+            fault = "" if cabinet is None else _copy_cabinet(cabinet, unfinished / CABINET)
             for number, (store, snapshot) in enumerate(zip(stores, snapshots, strict=True)):
                 copy = _shard(unfinished, number)
                 copy.mkdir(0o700)
                 store.copy(copy, snapshot)
                 _sync_file(copy / "data.mdb")
-            fault = "" if cabinet is None else _copy_cabinet(cabinet, unfinished / CABINET)
             _publish(unfinished, target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)

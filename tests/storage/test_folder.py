@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -288,6 +290,30 @@ def test_backup_holds_the_cabinet_as_it_was_when_it_was_looked_at(
     for place in (target, tmp_path / "r"):
         assert stat.S_IMODE((place / "ops").stat().st_mode) == 0o700
         assert stat.S_IMODE((place / "ops" / "data.mdb").stat().st_mode) == 0o600
+
+
+def test_cabinet_is_not_looked_at_for_as_long_as_shards_are_copied(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may take minutes, in which each look of an operator would make its file longer."""
+    folder.create(DATE, NOW_NS)
+    (store,) = folder.open()
+    file, grown = folder.path / "ops" / "data.mdb", []
+    copy = store.copy
+    with closing(Cabinet(folder.path / "ops")) as cabinet:
+
+        def copied(*arguments: Any) -> None:
+            before = file.stat().st_size
+            for number in range(50):
+                cabinet.write(partial(_put_operator, value=b"%d" % number))
+            grown.append(file.stat().st_size - before)
+            copy(*arguments)
+
+        monkeypatch.setattr(store, "copy", copied)
+        with closing(store.snapshot()) as snapshot, cabinet.viewing() as view:
+            assert backup([store], [snapshot], tmp_path / "b", view) == ""
+    store.release()
+    assert grown[0] <= 16 * 4096, "it was 148 pages"
 
 
 def test_backup_of_before_there_were_cabinets_restores_without_one(
