@@ -7,7 +7,7 @@ resizing kills live readers, and an empty map costs 12 KiB on disk.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -150,6 +150,20 @@ class LmdbSnapshot:
                 if key < start or (stop is not None and key >= stop):
                     return
                 yield key, payload
+
+    def seeking(self, table: str) -> Callable[[bytes], bytes | None]:
+        """See `Snapshot.seeking`. A microsecond a leap, where a scan takes ten to begin."""
+        with _mapped(f"cannot read {table}"):
+            cursor: Any = self._txn.cursor(self._tables[table])
+        leap, key_there = cursor.set_range, cursor.key
+
+        def seek(key: bytes) -> bytes | None:
+            try:
+                return key_there() if leap(key) else None
+            except lmdb.Error as error:
+                raise StorageError(f"cannot read {table}: {error}") from error
+
+        return seek
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""

@@ -6,7 +6,7 @@ It seals rows and links the chain exactly as the LMDB store does, so that whatev
 
 import bisect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from msgspec.structs import replace
@@ -52,6 +52,16 @@ class MemorySnapshot:
         chosen = keys[first:last]
         for key in reversed(chosen) if reverse else chosen:
             yield key, unseal(table, key, self._tables[table][key])
+
+    def seeking(self, table: str) -> Callable[[bytes], bytes | None]:
+        """See `Snapshot.seeking`."""
+        keys = sorted(self._tables[table])
+
+        def seek(key: bytes) -> bytes | None:
+            at = bisect.bisect_left(keys, key)
+            return keys[at] if at < len(keys) else None
+
+        return seek
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """See `Snapshot.raw`."""

@@ -4,7 +4,7 @@ There are two: LMDB (`storage.lmdb_store`) for everything real, and memory (`sto
 for the simulator and fast tests, which commits inline and never waits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -84,6 +84,13 @@ class Snapshot(Protocol):
 
         Raises:
             CorruptRowError: a row's checksum does not fit.
+        """
+
+    def seeking(self, table: str) -> Callable[[bytes], bytes | None]:
+        """Return what finds the first key of a table that is not below another, None for none.
+
+        It is for walks that leap over most of a table: no checksum is looked at, so whoever means
+        to say that a row is there reads it.
         """
 
     def raw(self, table: str) -> Iterator[tuple[bytes, bytes]]:

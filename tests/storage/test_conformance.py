@@ -64,9 +64,19 @@ def test_closed_view_is_an_error_not_a_value(store: Store) -> None:
         lambda: next(scan),
         lambda: next(view.raw(ACTORS)),
         lambda: view.count(ACTORS),
+        lambda: view.seeking(ACTORS)(b"a"),
     ):
         with pytest.raises(StorageError):
             look()
+
+
+def test_seeking_finds_the_first_key_that_is_not_below(store: Store) -> None:
+    put(store, {ACTORS: {b"a": b"1", b"c": b"2"}})
+    seek = store.snapshot().seeking(ACTORS)
+    assert [seek(key) for key in (b"c", b"b", b"c\0", b"a", b"a\0", b"0")] == [
+        b"c", b"c", None, b"a", b"c", b"a"
+    ]  # fmt: skip
+    assert store.snapshot().seeking(RECORDS)(b"a") is None
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 512])

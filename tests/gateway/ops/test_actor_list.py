@@ -6,9 +6,9 @@ import pytest
 
 from actors.kinds import KINDS, MERCHANT
 from actors.messages import PaymentDebited
-from engine.activity import Activity
+from engine.activity import Activities, Measure
 from gateway.ops import actor_list
-from gateway.ops.actor_list import ListActors
+from gateway.ops.actor_list import ListActors, Sort
 from tests.gateway.ops.guarded import Guarded
 
 ACCOUNTS = [f"6217{number:04}" for number in range(40)]
@@ -111,22 +111,37 @@ async def test_actors_are_found_by_what_went_wrong_at_them(
     assert await pages(town, "&only=waiting", 5) == []
 
 
+class Given(Activities):
+    """What goes on at actors, as a test says."""
+
+    def __init__(self, depths: dict[str, float]) -> None:
+        self._depths = depths
+
+    async def most(self, measure: Measure) -> dict[str, float]:
+        assert measure == "depth"
+        return self._depths
+
+
 @pytest.mark.one_shard
+@pytest.mark.parametrize(
+    ("sort", "expected"), [("depth", (2, 5, 8, 1, 4, 7)), ("address", (1, 2, 4, 5, 7, 8))]
+)
 async def test_those_with_most_waiting_come_first_and_ties_by_address(
-    monkeypatch: pytest.MonkeyPatch,
+    sort: Sort, expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mailbox is empty again before anybody could look: here the figures are given. Where there
     are many they are ranked in pieces."""
     monkeypatch.setattr(actor_list, "AT_ONCE", 4)
-    live = {f"account/A{number}": Activity(depth=number % 3) for number in range(9)}
+    shards = [Given({f"account/A{number}": number % 3 for number in range(9) if number % 3})]
     kinds = list(KINDS.by_name.values())
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        asked = ListActors(sort="depth", limit=4, cursor=cursor or None)
-        page, cursor = await actor_list._by_activity(live, kinds, asked)
+        asked = ListActors(sort=sort, only="waiting", limit=4, cursor=cursor or None)
+        page, cursor = await actor_list._by_activity(shards, kinds, asked)
+        assert (len(page) == 4) == (cursor is not None)
         found += page
-    assert found == [f"account/A{number}" for number in (2, 5, 8, 1, 4, 7)]
+    assert found == [f"account/A{number}" for number in expected]
 
 
 @pytest.mark.parametrize(
