@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from gateway.console.bank import REVOCATION_REASONS
 from gateway.console.page import Page, rendered
 from gateway.console.visit import HOME, Visit, path_of
 from gateway.counter import Response
@@ -23,7 +24,14 @@ async def merchant(visit: Visit) -> Response:
     seen = await visit.ask(path, reason=reason)
     cursor = visit.given.get("cursor", "")
     certificates = await visit.ask(f"{path}/certificates", cursor=cursor, reason=reason)
-    return rendered(visit, "merchant", seen=seen, certificates=certificates, reason=reason)
+    return rendered(
+        visit,
+        "merchant",
+        seen=seen,
+        certificates=certificates,
+        reason=reason,
+        revocation_reasons=REVOCATION_REASONS,
+    )
 
 
 async def webhooks(visit: Visit) -> Response:

@@ -6,6 +6,7 @@ from gateway.console import (
     actors,
     approvals,
     audit,
+    bank,
     dead_letters,
     merchants,
     overview,
@@ -23,5 +24,6 @@ PAGES: Final = (
     *dead_letters.PAGES,
     *approvals.PAGES,
     *merchants.PAGES,
+    *bank.PAGES,
     *audit.PAGES,
 )

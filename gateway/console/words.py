@@ -82,6 +82,13 @@ WORDS: Final[Mapping[str, str]] = {
     "take_backup": _("Take a backup"),
     "cut_day": _("Cut the day"),
     "verify_store": _("Check the store"),
+    # Why a certificate is revoked (RFC 5280, section 5.3.1).
+    "unspecified": _("for no reason that is said"),
+    "keyCompromise": _("its key is known to others"),
+    "affiliationChanged": _("its holder is called otherwise"),
+    "superseded": _("another takes its place"),
+    "cessationOfOperation": _("it is not used any more"),
+    "privilegeWithdrawn": _("its holder may not use it any more"),
     # Turns, and the commands whose turns a payment is made of.
     "ok": _("ok"),
     "CreatePayment": _("Payment"),

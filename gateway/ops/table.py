@@ -6,6 +6,7 @@ from gateway.ops import (
     actor_list,
     actor_row,
     audit_rows,
+    bank_rows,
     dead_letters,
     documents,
     feed_row,
@@ -32,6 +33,7 @@ ROWS: Final = documents.described(
         *journal_row.ROWS,
         *feed_row.ROWS,
         *merchant_rows.ROWS,
+        *bank_rows.ROWS,
         documents.CODES,
     )
 )

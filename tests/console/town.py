@@ -36,6 +36,8 @@ BASKETS: Final = 8
 """Of each household."""
 POISONED: Final = "store-poisoned"
 """A store at which something has failed."""
+APPLICANTS: Final = ("applicant-1", "applicant-2")
+"""Who would like to be merchants, and whose applications are under review."""
 NOWHERE: Final = "http://127.0.0.1:9/events"
 
 
@@ -114,6 +116,12 @@ class Town:
         self.post("/v1/merchants/store-0/webhook", url=NOWHERE, challenge=False)
         self._done([hold, self.purchase("household-1001", "store-0", "basket-hooked")])
         self.poison(POISONED, "household-1002")
+        for applicant in APPLICANTS:
+            about = {"legal_name": f"{applicant} Ltd", "contact": "office@applicant.example"}
+            self.post(f"/v1/merchants/{applicant}/apply", currency="USD", **about)
+            self.post(f"/v1/merchants/{applicant}/submit")
+        csr = body_of(new_csr(new_key(), "batch"))
+        self.post("/v1/bank/certificates", certificate_no="batch", csr=csr)
 
     def order(self, payer: str, store: str, order_no: str, cents: int = 1_234) -> dict[str, Any]:
         """Return the command by which a household pays for an order."""
