@@ -6,7 +6,7 @@ say just that: a text that got in as markup would still not run, and could not b
 """
 
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from gateway.answer import HTML
-from gateway.console import words
+from gateway.console import sentences, words
 from gateway.console.assets import address_of
 from gateway.console.figures import Figures
 from gateway.console.languages import LANGUAGES, TAGS, translations
@@ -117,5 +117,8 @@ def _environment(language: str) -> Environment:
         tag=TAGS[language],
         path_of=path_of,
         tone=words.tone,
+        # Of an empty text gettext has the head of its catalogue.
+        sentence=lambda code: say(sentences.SENTENCES[code]) if code in sentences.SENTENCES else "",
+        added=partial(sentences.added, language=language),
     )
     return environment

@@ -10,8 +10,13 @@ from babel.messages.extract import extract_python
 from babel.messages.pofile import read_po
 from jinja2.ext import babel_extract
 
+from actors.refusal import Refusal
 from gateway.console import words
 from gateway.console.languages import CATALOGUE, translations
+from gateway.console.sentences import SENTENCES, added
+from gateway.errors import CODES
+from gateway.ops.errors import OPS_CODES
+from gateway.ops.outcome import OutcomeCode
 
 PACKAGE = Path(words.__file__).parent
 KEYWORDS: dict[str, None] = {"_": None, "gettext": None, "ngettext": None}
@@ -24,7 +29,8 @@ def catalogue() -> Catalog:
 
 
 def said() -> Iterator[tuple[str, ...]]:
-    """Yield every text that is marked: one, or a singular and its plural."""
+    """Yield every text that is marked: one, or a singular and its plural; and what codes mean."""
+    yield from ((each,) for each in SENTENCES.values())
     for path in sorted(PACKAGE.rglob("*.html")):
         for _, _, texts, _ in babel_extract(BytesIO(path.read_bytes()), [*KEYWORDS], [], {}):
             yield _texts(texts)
@@ -72,3 +78,18 @@ def test_words_are_chinese() -> None:
     assert alike == set()
     assert translations("zh").gettext("Overview") == "总览"
     assert translations("en").gettext("Overview") == "Overview"
+
+
+def test_detail_is_shown_for_what_it_adds_to_its_codes_sentence() -> None:
+    """Advice that stands in the table is English for whoever writes a client, and no figure."""
+    advice = CODES[Refusal.ACCOUNT_FROZEN].advice
+    told = f"{CODES[Refusal.ACCOUNT_FROZEN].title} {advice}"
+    for detail in (advice, told):
+        assert added("ACCOUNT_FROZEN", detail, "en") == advice
+        assert added("ACCOUNT_FROZEN", detail, "zh") == ""
+    assert added("INVALID_REQUEST", "there are 3 shards, from 0 on", "zh") == (
+        "there are 3 shards, from 0 on"
+    )
+    assert added("DEAD_LETTER_NOT_FIRST", SENTENCES["DEAD_LETTER_NOT_FIRST"].lower(), "zh") == ""
+    assert added("A_CODE_OF_TOMORROW", "as it comes", "zh") == "as it comes"
+    assert {*map(str, (*CODES, *OPS_CODES, *OutcomeCode))} == SENTENCES.keys()
