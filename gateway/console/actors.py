@@ -76,11 +76,20 @@ async def actor(visit: Visit) -> Response:
 
 async def postings(visit: Visit) -> Response:
     """Show an account's postings, back to its first."""
+    return await _postings(visit, "account")
+
+
+async def merchant_postings(visit: Visit) -> Response:
+    """Show a merchant's postings, its receivable's and its fees', back to the first."""
+    return await _postings(visit, "merchant")
+
+
+async def _postings(visit: Visit, kind: str) -> Response:
     number = visit.named["number"]
     reason = visit.given.get("reason", "").strip()
     cursor = visit.given.get("cursor", "")
-    page = await visit.ask("/ops/journal", account=number, cursor=cursor, reason=reason)
-    return rendered(visit, "postings", number=number, page=page, reason=reason)
+    page = await visit.ask("/ops/journal", **{kind: number}, cursor=cursor, reason=reason)
+    return rendered(visit, "postings", kind=kind, number=number, page=page, reason=reason)
 
 
 def _fields(seen: Any, figures: Figures) -> list[dict[str, Any]]:
@@ -115,4 +124,5 @@ PAGES: Final = (
     Page("GET", f"{HOME}/actors", actors),
     Page("GET", f"{HOME}/actors/{{kind}}/{{number}}", actor),
     Page("GET", f"{HOME}/accounts/{{number}}/postings", postings),
+    Page("GET", f"{HOME}/merchants/{{number}}/postings", merchant_postings),
 )

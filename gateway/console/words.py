@@ -36,7 +36,7 @@ WORDS: Final[Mapping[str, str]] = {
     "ENABLED": _("Enabled"),
     "DISABLED": _("Disabled"),
     "DELIVERED": _("Delivered"),
-    # States of payments and holds.
+    # States of payments, holds and refunds.
     "CREATED": _("Created"),
     "REQUESTED": _("Requested"),
     "PROCESSING": _("Processing"),
@@ -49,6 +49,8 @@ WORDS: Final[Mapping[str, str]] = {
     "CAPTURED": _("Captured"),
     "VOIDED": _("Voided"),
     "EXPIRED": _("Expired"),
+    "PENDING_FUNDS": _("Waits for funds"),
+    "ABNORMAL": _("Gone astray"),
     # Proposals.
     "PENDING": _("Pending"),
     "APPROVED": _("Approved"),
@@ -89,18 +91,27 @@ WORDS: Final[Mapping[str, str]] = {
     "superseded": _("another takes its place"),
     "cessationOfOperation": _("it is not used any more"),
     "privilegeWithdrawn": _("its holder may not use it any more"),
-    # Turns, and the commands whose turns a payment is made of.
+    # Turns, and the commands whose turns a payment or an authorization is made of.
     "ok": _("ok"),
     "CreatePayment": _("Payment"),
     "ReversePayment": _("Reversal"),
     "RefundPayment": _("Refund"),
+    "CreateAuthorization": _("Authorization"),
+    "IncrementAuthorization": _("Increment"),
+    "CaptureAuthorization": _("Capture"),
+    "VoidAuthorization": _("Void"),
+    "ReleaseAuthorization": _("Release"),
+    "RefundAuthorization": _("Refund"),
+    # What a refund is of.
+    "payment": _("Payment"),
+    "authorization": _("Authorization"),
 }
 """What the node says → what a page does, in English."""
 
 _TONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("OPEN", "ACTIVE", "ENABLED", "SERVING", "ok"), "good"),
     **dict.fromkeys(("DELIVERED", "SUCCEEDED", "CAPTURED", "DONE"), "good"),
-    **dict.fromkeys(("REJECTED", "REVOKED", "FAILED", "UNKNOWN", "SUSPENDED"), "bad"),
+    **dict.fromkeys(("REJECTED", "REVOKED", "FAILED", "UNKNOWN", "ABNORMAL", "SUSPENDED"), "bad"),
     **dict.fromkeys(("DISK_NEARLY_FULL", "COMMITS_STALLED"), "bad"),
     **dict.fromkeys(("CLOSED", "VOIDED", "EXPIRED", "WITHDRAWN", "DISABLED"), "quiet"),
     **dict.fromkeys(("REVERSED", "DRAFT"), "quiet"),

@@ -1,10 +1,12 @@
-"""Footprints: where a payment's postings are, when no ring remembers its turns any more.
+"""Footprints: where the postings of a payment or an authorization are, when no ring remembers its
+turns any more.
 
 Each posting of an account leads to the one before it, so a debit is found from the account's newest
 one however old it is, as long as not too many came after it. Commits are in the order of their
 postings: which one holds a posting takes a score of look-ups, whatever the number of commits.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
@@ -24,25 +26,32 @@ AT_ONCE: Final = 50
 """Of these, so many before others have their turn: a millisecond."""
 
 
-async def debit_of(node: Node, account_no: str, reference: str) -> tuple[Shard, int] | None:
-    """Return the shard and the commit in which an account was debited under a reference.
+async def commits_with(
+    node: Node, account_no: str, belongs: Callable[[str], bool], debits: int
+) -> set[tuple[Shard, int]]:
+    """Return the shard and the commits of the postings of an account that belong to something.
 
-    None where that has not happened, or too much has happened since.
+    Args:
+        belongs: says so of a posting, by its reference.
+        debits: how many of these take money away. The oldest of them is what it began with: there
+            the walk ends, or where too many postings have been looked through.
     """
     shard = node.shard_of(f"{ACCOUNT.name}/{account_no}")
     state = state_of(node, ACCOUNT, account_no)
     sequence = 0 if state is None else state.posted_last
+    found: set[tuple[Shard, int]] = set()
     for _ in range(0, WALKED_MAX, AT_ONCE):
         with closing(shard.store.snapshot()) as snapshot:
             for _ in range(AT_ONCE):
-                posting = posting_at(snapshot, sequence) if sequence else None
+                posting = posting_at(snapshot, sequence) if sequence and debits else None
                 if posting is None:
-                    return None
-                if posting.reference == reference:
-                    return shard, _commit_with(snapshot, sequence)
+                    return found
+                if belongs(posting.reference):
+                    found.add((shard, _commit_with(snapshot, sequence)))
+                    debits -= posting.amount_minor < 0
                 sequence = posting.prev
         await trio.lowlevel.checkpoint()
-    return None
+    return found
 
 
 def _commit_with(snapshot: Snapshot, posting: int) -> int:

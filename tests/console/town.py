@@ -34,6 +34,8 @@ HOUSEHOLDS: Final = 30
 STORES: Final = 6
 BASKETS: Final = 8
 """Of each household."""
+FUELLED: Final = "household-1016"
+"""Who fills up at store-0."""
 POISONED: Final = "store-poisoned"
 """A store at which something has failed."""
 APPLICANTS: Final = ("applicant-1", "applicant-2")
@@ -115,6 +117,7 @@ class Town:
         self.post("/v1/merchants/store-0/certificates", certificate_no="till", csr=csr)
         self.post("/v1/merchants/store-0/webhook", url=NOWHERE, challenge=False)
         self._done([hold, self.purchase("household-1001", "store-0", "basket-hooked")])
+        self.fuel("pump-2", "refund-1")
         self.poison(POISONED, "household-1002")
         for applicant in APPLICANTS:
             about = {"legal_name": f"{applicant} Ltd", "contact": "office@applicant.example"}
@@ -140,6 +143,20 @@ class Town:
         if order_no:
             self.last[payer] = (store, order_no, 1_234)
         return self.order(payer, *self.last[payer])
+
+    def fuel(self, hold_no: str, refund_no: str) -> None:
+        """Have a household fill up at store-0: an authorization, a capture, a refund of some."""
+        pump = {"merchant_no": "store-0", "hold_no": hold_no}
+        self._done(
+            [
+                {"command": "create_authorization", **pump, "payer": FUELLED,
+                 "amount_minor": 4_000, "currency": "USD"},
+                {"command": "capture_authorization", **pump, "capture_no": f"{hold_no}-1",
+                 "amount_minor": 3_125, "final": True},
+                {"command": "refund_authorization", **pump, "refund_no": refund_no,
+                 "amount_minor": 525},
+            ]
+        )  # fmt: skip
 
     def poison(self, store: str, payer: str) -> None:
         """Open a store, and have its first payment fail where the store would be credited."""

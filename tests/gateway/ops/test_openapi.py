@@ -17,7 +17,14 @@ from tests.gateway.ops.two import Two
 pytestmark = pytest.mark.one_shard
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(ROWS, "0"), default=str))
-NAMED = {"kind": "account", "number": PAYER, "merchant_no": "M1", "order_no": ORDER}
+NAMED = {
+    "kind": "account",
+    "number": PAYER,
+    "merchant_no": "M1",
+    "order_no": ORDER,
+    "hold_no": "H1",
+    "refund_no": "R1",
+}
 
 
 def references(part: Any) -> Iterator[str]:
@@ -51,7 +58,11 @@ def test_description_has_each_row_once_and_no_loose_end() -> None:
 
 
 async def test_answers_are_as_the_description_says(guarded: Guarded) -> None:
-    answers = await guarded.commands(*OPENING, pay())
+    hold = {"command": "create_authorization", "merchant_no": "M1", "hold_no": NAMED["hold_no"],
+            "payer": PAYER, "amount_minor": 5, "currency": "USD"}  # fmt: skip
+    refund = {"command": "refund_payment", "merchant_no": "M1", "order_no": ORDER,
+              "refund_no": NAMED["refund_no"], "amount_minor": 5}  # fmt: skip
+    answers = await guarded.commands(*OPENING, pay(), hold, refund)
     assert {each["status"] for each in answers} == {201}
     served = await guarded.ops.client.get(f"{guarded.address}/ops/openapi.json")
     assert json.loads(served.text)["paths"].keys() == DOCUMENT["paths"].keys()

@@ -1,4 +1,4 @@
-"""A payment's trace: every turn that touched it, on whichever shards, and nobody else's."""
+"""Traces: every turn that touched a payment or an authorization, on any shard, and no other."""
 
 import json
 from datetime import datetime
@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from actors.commands import CreatePayment
-from actors.payment import PAYMENTS
-from engine.history import History, shown
-from gateway.lookup import record_of
-from gateway.ops import footprint, trace_row
+from actors.messages import PaymentDebited
+from engine.history import History
+from gateway.ops import footprint, trace
 from gateway.ops.operators import Role
-from gateway.ops.trace_row import _is_complete
+from gateway.ops.trace import Original, _is_complete
 from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.test_look import OPENING, ORDER, PAYER, WHY, pay
 
@@ -54,8 +53,10 @@ async def test_trace_has_each_turn_of_the_payment_in_order(guarded: Guarded) -> 
     assert {(each["shard"], each["sequence"]) for each in seen["commits"]} == in_turns
     assert all(each["commit_ns"] > 0 for each in seen["commits"])
     assert sorted((each["account"], each["amount_minor"]) for each in seen["postings"]) == [
+        ("merchant/M1/receivable", -200),
         ("merchant/M1/receivable", 700),
         ("••••7890", -700),
+        ("••••7890", 200),
     ]
 
 
@@ -80,10 +81,9 @@ async def test_trace_whose_turns_are_forgotten_says_so(guarded: Guarded) -> None
     assert (seen["complete"], seen["turns"]) == (False, [])
     assert (seen["state"], seen["payer"]) == ("SUCCEEDED", "••••7890")
     payer = guarded.ops.running.node.shard_of(f"account/{PAYER}").stage.number
-    (commit,) = seen["commits"]
-    assert commit["shard"] == payer
-    debits = [each for each in seen["postings"] if each["amount_minor"] < 0]
-    assert [(each["account"], each["amount_minor"]) for each in debits] == [("••••7890", -700)]
+    assert {each["shard"] for each in seen["commits"]} == {payer}
+    own = [each["amount_minor"] for each in seen["postings"] if each["account"] == "••••7890"]
+    assert own == [-700, 200]
     account = await guarded.look(f"/ops/actors/account/{PAYER}")
     assert account["postings"][-1]["amount_minor"] != -700, "it is no more among the newest"
 
@@ -110,15 +110,15 @@ async def test_large_commit_is_looked_through_in_pieces(
     others = [pay(f"A{number}", 1) for number in range(90)]
     await guarded.commands(*others, pay())
     pieces: list[int] = []
-    postings = trace_row._postings
+    postings = trace._postings
 
     def counted(*arguments: Any) -> Any:
         rows = postings(*arguments)
         pieces.append(len(rows))
         return rows
 
-    monkeypatch.setattr(trace_row, "_postings", counted)
-    monkeypatch.setattr(trace_row, "PAGES_AT_ONCE", 1)
+    monkeypatch.setattr(trace, "_postings", counted)
+    monkeypatch.setattr(trace, "PAGES_AT_ONCE", 1)
     seen = await guarded.look(PATH)
     assert sorted(each["amount_minor"] for each in seen["postings"]) == [-700, 700]
     assert len(pieces) > len(seen["commits"])
@@ -128,22 +128,19 @@ async def test_large_commit_is_looked_through_in_pieces(
 async def test_trace_is_incomplete_where_one_shard_has_forgotten_more(guarded: Guarded) -> None:
     """A merchant's shard may be quiet, and still have the first turn, and the payer's not."""
     await opened(guarded)
-    node = guarded.ops.running.node
-    stage = node.shard_of("merchant/M1").stage
-    payment = record_of(node, "merchant/M1", PAYMENTS, ORDER)
-    assert payment is not None
-    turns = [shown(turn) for turn in stage.history if turn[6] is not None]
-    turns = [each for each in turns if each.address == "merchant/M1"]
-    first = next(each for each in turns if each.message == "CreatePayment")
+    stage = guarded.ops.running.node.shard_of("merchant/M1").stage
+    original = Original("payment", "M1", ORDER, PAYER, CreatePayment, PaymentDebited, 1)
+    turns = [turn for turn in stage.history if turn[6] is not None and turn[2] == "merchant/M1"]
+    first = next(turn for turn in turns if turn[3] is CreatePayment)
     turns = turns[turns.index(first) :]
     busy = History(2)
-    for begun_ns in (1, first.begun_ns):
+    for begun_ns in (1, first[0]):
         busy.append((begun_ns, 1, "account/A", CreatePayment, "ok", 1, None))
-        assert _is_complete(payment, turns, [stage.history, busy])
-    busy.append((first.begun_ns + 1, 1, "account/A", CreatePayment, "ok", 1, None))
-    assert _is_complete(payment, turns, [stage.history, busy])
-    busy.append((first.begun_ns + 2, 1, "account/A", CreatePayment, "ok", 1, None))
-    assert not _is_complete(payment, turns, [stage.history, busy])
+        assert _is_complete(original, turns, [stage.history, busy])
+    busy.append((first[0] + 1, 1, "account/A", CreatePayment, "ok", 1, None))
+    assert _is_complete(original, turns, [stage.history, busy])
+    busy.append((first[0] + 2, 1, "account/A", CreatePayment, "ok", 1, None))
+    assert not _is_complete(original, turns, [stage.history, busy])
 
 
 async def test_trace_of_a_repetition_alone_is_incomplete(guarded: Guarded) -> None:
@@ -162,3 +159,121 @@ async def test_payment_that_there_is_not_has_no_trace(guarded: Guarded) -> None:
     for path in ("/ops/payments/M1/O9/trace", f"/ops/payments/M9/{ORDER}/trace"):
         problem: Any = await guarded.look(path, status=404)
         assert problem["code"] == "NO_SUCH_PAYMENT"
+
+
+HOLD = "hold-77"
+HOLD_PATH = f"/ops/authorizations/M1/{HOLD}/trace"
+
+
+def of_hold(command: str, hold_no: str = HOLD, **members: Any) -> dict[str, Any]:
+    """Return a command about an authorization."""
+    return {"command": command, "merchant_no": "M1", "hold_no": hold_no, **members}
+
+
+def hold(hold_no: str = HOLD) -> dict[str, Any]:
+    return of_hold("create_authorization", hold_no, payer=PAYER, amount_minor=900, currency="USD")
+
+
+async def held(guarded: Guarded) -> None:
+    """Have money held, captured twice, what was left of it released, and some refunded; and a
+    payment made under the very number of the hold."""
+    for command in (
+        *OPENING,
+        hold(),
+        of_hold("capture_authorization", capture_no="C1", amount_minor=300),
+        pay(HOLD, 40),
+        of_hold("capture_authorization", capture_no="C2", amount_minor=200),
+        of_hold("release_authorization", release_no="L1"),
+        of_hold("refund_authorization", refund_no="R7", amount_minor=120),
+    ):
+        (answer,) = await guarded.commands(command)
+        assert answer["status"] == 201, answer
+
+
+async def test_trace_of_an_authorization_has_its_captures_release_and_refund(
+    guarded: Guarded,
+) -> None:
+    await held(guarded)
+    seen = await guarded.look(HOLD_PATH)
+    assert (seen["state"], seen["complete"]) == ("CAPTURED", True)
+    assert (seen["captured_minor"], seen["captures"], seen["refunded_minor"]) == (500, 2, 120)
+    begun = [each["message"] for each in seen["turns"] if each["message"].endswith("Authorization")]
+    assert begun == [
+        "CreateAuthorization",
+        "CaptureAuthorization",
+        "CaptureAuthorization",
+        "ReleaseAuthorization",
+        "RefundAuthorization",
+    ]
+    assert {"PlaceHold", "CaptureHold", "ReleaseHold", "CreditRefund"} <= {
+        each["message"] for each in seen["turns"]
+    }
+    assert "DebitPayment" not in {each["message"] for each in seen["turns"]}
+    own = [each for each in seen["postings"] if each["account"] == "••••7890"]
+    assert sorted((each["reference"], each["amount_minor"]) for each in own) == [
+        (f"capture/M1/{HOLD}/C1", -300),
+        (f"capture/M1/{HOLD}/C2", -200),
+        ("refund/M1/R7", 120),
+    ]
+    payment = await guarded.look(f"/ops/payments/M1/{HOLD}/trace")
+    assert [each["message"] for each in payment["turns"]] == [
+        "CreatePayment",
+        "DebitPayment",
+        "PaymentDebited",
+    ]
+    assert {each["reference"] for each in payment["postings"]} == {f"payment/M1/{HOLD}"}
+
+
+async def test_void_and_a_hold_that_was_declined_are_traced_without_postings(
+    guarded: Guarded,
+) -> None:
+    dear = {**hold("hold-dear"), "amount_minor": 10**9}
+    answers = [
+        (await guarded.commands(each))[0]["status"]
+        for each in (*OPENING, hold(), of_hold("void_authorization", void_no="V1"), dear)
+    ]
+    assert answers == [201] * 6 + [422]
+    seen = await guarded.look(HOLD_PATH)
+    assert (seen["state"], seen["complete"], seen["postings"]) == ("VOIDED", True, [])
+    assert "VoidHold" in {each["message"] for each in seen["turns"]}
+    seen = await guarded.look("/ops/authorizations/M1/hold-dear/trace")
+    assert (seen["state"], seen["complete"], seen["expires_at"]) == ("FAILED", True, None)
+    assert [each["message"] for each in seen["turns"]] == [
+        "CreateAuthorization",
+        "PlaceHold",
+        "HoldDeclined",
+    ]
+
+
+async def test_postings_of_captures_that_the_rings_have_forgotten_are_found_from_the_payer(
+    guarded: Guarded,
+) -> None:
+    """Down to the oldest of them, and a refund between them too."""
+    await held(guarded)
+    await guarded.commands(*(pay(f"later-{number}", 1) for number in range(70)))
+    for shard in guarded.ops.running.node.shards:
+        shard.stage.history.clear()
+    seen = await guarded.look(HOLD_PATH)
+    assert (seen["complete"], seen["turns"]) == (False, [])
+    own = [each["amount_minor"] for each in seen["postings"] if each["account"] == "••••7890"]
+    assert own == [-300, -200, 120]
+
+
+async def test_refund_says_what_it_is_of(guarded: Guarded) -> None:
+    await held(guarded)
+    seen = await guarded.look("/ops/refunds/M1/R7")
+    assert (seen["original_kind"], seen["original"]) == ("authorization", HOLD)
+    assert (seen["payer"], seen["redirected_to"], seen["masked"]) == ("••••7890", None, True)
+    assert (seen["state"], seen["code"], seen["amount_minor"]) == ("SUCCEEDED", None, 120)
+    assert (await guarded.look("/ops/refunds/M1/R7" + WHY, Role.ADMIN))["payer"] == PAYER
+    missing = {"command": "refund_payment", "merchant_no": "M1", "order_no": "none",
+               "refund_no": "R8", "amount_minor": 1}  # fmt: skip
+    await guarded.commands(missing)
+    seen = await guarded.look("/ops/refunds/M1/R8")
+    assert (seen["state"], seen["code"], seen["payer"]) == ("FAILED", "NO_SUCH_PAYMENT", "")
+
+
+async def test_authorization_or_refund_that_there_is_not_has_no_trace(guarded: Guarded) -> None:
+    await guarded.commands(*OPENING)
+    for path, code in ((HOLD_PATH, "NO_SUCH_HOLD"), ("/ops/refunds/M1/R9", "NO_SUCH_REFUND")):
+        assert (await guarded.look(path, status=404))["code"] == code
