@@ -267,7 +267,11 @@ def _ops(
     desk = OpsDesk(
         node,
         health,
-        Metrics(NodeMetrics(node, stores, health, counter.served, front.census, most)),
+        Metrics(
+            NodeMetrics(
+                node, stores, health, counter.served, front.census, most, proposals.open_now
+            )
+        ),
         office,
         Logins(office, sessions, master_key),
         sessions,

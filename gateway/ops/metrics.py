@@ -6,7 +6,8 @@ statuses; never an account, a merchant or anything else that a caller says. docs
 describes each name, and a test compares the two.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import Final
 
@@ -28,6 +29,8 @@ from engine.vitals import Distribution
 from gateway.counter import Served
 from gateway.listener.census import Census, Guest
 from gateway.ops.health import Health, Hindrance, Phase
+from gateway.ops.outcome import Status
+from storage.errors import StorageError
 from storage.lmdb_store import LmdbStore
 from storage.row import TABLES
 
@@ -94,6 +97,7 @@ class NodeMetrics(Collector):
         served: what its API has been asked.
         census: its connections.
         connections_max: how many of those there may be.
+        open_proposals: returns how many of operators' proposals are open, by status.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class NodeMetrics(Collector):
         served: Served,
         census: Census[Guest],
         connections_max: int,
+        open_proposals: Callable[[], Mapping[Status, int]] = dict,
     ) -> None:
         self._node = node
         self._stores = stores
@@ -111,6 +116,7 @@ class NodeMetrics(Collector):
         self._served = served
         self._census = census
         self._connections_max = connections_max
+        self._open_proposals = open_proposals
         self._about: Mapping[str, str] = {
             "version": metadata.version("piaohao"),
             "shards": str(len(stores)),
@@ -124,6 +130,7 @@ class NodeMetrics(Collector):
         yield from self._links()
         yield from self._disks()
         yield from self._front()
+        yield from self._proposals()
 
     def _readiness(self) -> Iterator[Metric]:
         hindrances = self._health.hindrances()
@@ -218,6 +225,18 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily(
             "piaohao_connections_max", "How many there may be.", self._connections_max
         )
+
+    def _proposals(self) -> Iterator[Metric]:
+        gauge = GaugeMetricFamily(
+            "piaohao_proposals_open",
+            "Operators' proposals that wait for another one, or are being carried out.",
+            labels=("status",),
+        )
+        # A scrape is for the node: a cabinet that cannot be read says so elsewhere.
+        with suppress(StorageError):
+            for status, count in self._open_proposals().items():
+                gauge.add_metric((status,), count)
+        yield gauge
 
 
 class Metrics:

@@ -119,6 +119,11 @@ class Office:
                 self._cabinet = Cabinet(self._path)
             return self._cabinet
 
+    @property
+    def opened(self) -> Cabinet | None:
+        """The cabinet if it is open already; whoever asks does not wait for it."""
+        return self._cabinet
+
     def exists(self) -> bool:
         """Return whether there is a cabinet: there is none before the first operator is."""
         return self._path.is_dir()

@@ -13,6 +13,7 @@ it is for people to look and to propose it again. Calls are made in threads.
 import logging
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -264,6 +265,26 @@ class Proposals:
                 if status is None or each.status is status:
                     found.append(each)
         return found, None
+
+    def open_now(self) -> dict[Status, int]:
+        """Return how many proposals wait for somebody, and how many are being carried out.
+
+        It is a short read and waits for nobody, so that metrics may ask in the event loop: before
+        the cabinet is open, which it is soon after the start, there are none.
+
+        Raises:
+            StorageError: the cabinet cannot be read.
+        """
+        cabinet, now_ns = self._office.opened, self._office.now_ns()
+        found: Counter[Status] = Counter()
+        if cabinet is not None:
+            with cabinet.reading() as snapshot:
+                found.update(
+                    each.status
+                    for each in _open(snapshot)
+                    if each.status is not Status.PENDING or now_ns < each.expires_ns
+                )
+        return {status: found[status] for status in (Status.PENDING, Status.APPROVED)}
 
     def _change(self, session: Session, change: Callable[[Writing, int], T]) -> T:
         """Change something in the name of an operator who is one at that moment."""

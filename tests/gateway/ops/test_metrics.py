@@ -7,7 +7,10 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.ops.operators import Role
+from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.operators import watched
+from tests.gateway.ops.two import Two
 from tests.shards import SHARDS
 
 PAGE = Path(__file__).parents[3] / "docs/ops/METRICS.md"
@@ -94,3 +97,18 @@ async def test_page_of_metrics_has_those_there_are_with_type_and_labels(tmp_path
         for name in [name for name in found if name.startswith("piaohao_link_")]:
             found[name] = described[name]
     assert found == described
+
+
+@pytest.mark.one_shard
+async def test_scrape_counts_proposals_that_wait_and_does_not_say_what_they_are(
+    guarded: Guarded,
+) -> None:
+    two = Two(guarded)
+    made = await two.propose("freeze_account", account_no=ACCOUNT_NO)
+    waiting = ("piaohao_proposals_open", (("status", "PENDING"),))
+    assert (await guarded.ops.samples())[waiting] == 1
+    text = (await guarded.ops.client.get(f"{guarded.address}/metrics")).text
+    assert ACCOUNT_NO not in text
+    assert made["proposal_id"] not in text
+    await two.post(f"/{made['proposal_id']}/withdraw", None, Role.OPERATOR)
+    assert (await guarded.ops.samples())[waiting] == 0

@@ -510,3 +510,24 @@ async def test_outcome_that_cannot_be_written_is_unknown_to_the_next_process(
     assert duty.proposals.get(made.proposal_id).status is Status.APPROVED
     duty.restarted()
     assert duty.proposals.get(made.proposal_id).status is Status.UNKNOWN
+
+
+def test_open_proposals_are_counted_until_somebody_decides_or_their_time_is_over(
+    duty: Duty,
+) -> None:
+    """As metrics have them: nobody need have looked for one to have expired."""
+
+    def counted() -> tuple[int, int]:
+        found = duty.proposals.open_now()
+        return found[Status.PENDING], found[Status.APPROVED]
+
+    assert counted() == (0, 0)
+    first = duty.propose()
+    duty.propose("duty-3")
+    assert counted() == (2, 0)
+    approved = duty.approve(first)
+    assert counted() == (1, 1)
+    duty.proposals.conclude(approved, ENDS[Status.DONE])
+    assert counted() == (1, 0)
+    duty.house.now_ns += EXPIRES_NS
+    assert counted() == (0, 0)
