@@ -183,7 +183,7 @@ async def serve(
                     master_key,
                     backups or folder.path / BACKUPS,
                     feed_bounds,
-                    None if ops_tls is None else ops_tls.context,
+                    ops_tls,
                 )
             over = trio.Event()
             stop = trio.Event()
@@ -244,7 +244,7 @@ def _ops(
     master_key: MasterKey | None,
     backups: Path,
     feed_bounds: "FeedBounds | None",
-    tls: ssl.SSLContext | None,
+    tls: MutualTlsFiles | None,
 ) -> "OpsListener":
     # Prometheus' library and argon2 take 0.2 s, which who has no such listener does without.
     from gateway.ops.clerk import Clerk  # noqa: PLC0415

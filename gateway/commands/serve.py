@@ -35,6 +35,7 @@ def serve(
     ops_cert: Path | None = None,
     ops_key: Path | None = None,
     ops_client_ca: Path | None = None,
+    ops_crl: Path | None = None,
     backups: Path | None = None,
     name: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tls_certificate: Path | None = None,
@@ -89,6 +90,10 @@ def serve(
     ops_client_ca:
         PEM file of those who sign operators' certificates, and nobody else's: who shows none of
         theirs gets no connection. What is asked for at a session's login is asked for all the same.
+    ops_crl:
+        PEM file of what they have taken back: a list of revoked certificates (RFC 5280) of each of
+        them that takes any back. Whose certificate is on it gets no connection, and loses one that
+        it has. It is read again on SIGHUP; while a list is over nobody is let in.
     backups:
         Folder for backups that operators take by the ops port; `backups` in the store's folder if
         absent, and so on the same disk.
@@ -137,7 +142,7 @@ def serve(
     Reach(webhook_allow)
     for each in filter(None, (listen, express_listen)):
         address_of(each, anywhere=not unsigned)
-    ops_tls = _ops_tls(ops_listen, ops_cert, ops_key, ops_client_ca)
+    ops_tls = _ops_tls(ops_listen, ops_cert, ops_key, ops_client_ca, ops_crl)
     files = _given_tls(
         tls_certificate, tls_key, tls_client_ca, plain=plain, own=not unsigned or keys is not None
     )
@@ -247,17 +252,21 @@ def _raise_open_files() -> None:
 
 
 def _ops_tls(
-    listen: str | None, certificate: Path | None, key: Path | None, client_ca: Path | None
+    listen: str | None,
+    certificate: Path | None,
+    key: Path | None,
+    client_ca: Path | None,
+    crl: Path | None,
 ) -> "MutualTlsFiles | None":
     """Return mutual TLS for the ops port; None where there is none, and the port is on loopback."""
     from gateway.listener.address import check_ops_address
     from gateway.listener.tls import MutualTlsFiles
 
-    given = [each for each in (certificate, key, client_ca) if each is not None]
+    given = [each for each in (certificate, key, client_ca, crl) if each is not None]
     if listen is None:
         if given:
             raise CommandError(
-                INPUT, "--ops-cert, --ops-key and --ops-client-ca are for --ops-listen"
+                INPUT, "--ops-cert, --ops-key, --ops-client-ca and --ops-crl are for --ops-listen"
             )
         return None
     if certificate is None or key is None or client_ca is None:
@@ -268,7 +277,7 @@ def _ops_tls(
         check_ops_address(listen)
         return None
     check_ops_address(listen, encrypted=True)
-    return MutualTlsFiles(certificate, key, client_ca)
+    return MutualTlsFiles(certificate, key, client_ca, crl)
 
 
 def _own_tls(bank: "BankKeys | None", client_ca: Path | None) -> "TlsFiles | None":

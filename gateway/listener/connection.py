@@ -9,6 +9,7 @@ byte, a whole header block, the next request; bodies and answers have theirs els
 import logging
 import math
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -46,6 +47,14 @@ _SEND_BYTES: Final = 1 << 14
 """What TLS is given at a time: of what the client has not taken yet it holds two copies."""
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
+Admits = Callable[[bytes | None], bool]
+"""Says whether a client is heard that has shown this certificate (DER), or none."""
+
+
+def everybody(_: bytes | None) -> bool:
+    """Admit whoever has a connection."""
+    return True
+
 
 class House(Struct, frozen=True):
     """What all connections of a listener have in common.
@@ -54,6 +63,7 @@ class House(Struct, frozen=True):
         app: what answers requests.
         config: Hypercorn's.
         context: Hypercorn's; once it is terminated, answered connections close.
+        admits: who is heard, where connections are encrypted.
         take_over: serves connections that become streams; None where none may.
         streams_at: the path where they do.
     """
@@ -65,6 +75,7 @@ class House(Struct, frozen=True):
     names: Names
     census: Census[Guest]
     tls: ssl.SSLContext | None
+    admits: Admits
     take_over: TakeOver | None
     streams_at: str
 
@@ -146,6 +157,12 @@ class Connection:
         elif self._busy is None and self._listening is not None:
             self._give_up()
 
+    def admitted(self) -> bool:
+        """Return whether its client is heard; of one that has not shaken hands that is not said."""
+        if self._house.tls is None or self._stream is self._socket:
+            return True
+        return self._house.admits(client_certificate(self._stream))
+
     async def _serve(self) -> None:
         house = self._house
         if house.context.terminated.is_set():
@@ -159,6 +176,8 @@ class Connection:
             if encrypted is None:
                 return
             self._stream = encrypted
+            if not self.admitted():
+                return
         self._tasks = Tasks()
         async with self._tasks:
             await self._hear()

@@ -12,7 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from gateway.listener.accepting import BACKLOG, accept
 from gateway.listener.bounds import Bounds
 from gateway.listener.census import Census, Guest
-from gateway.listener.connection import Connection, House
+from gateway.listener.connection import Admits, Connection, House, everybody
 from gateway.listener.names import Names
 from gateway.listener.places import GATHERED_BYTES, Application, Keeps, Places
 from gateway.listener.upgrade import TakeOver
@@ -33,6 +33,7 @@ class Listener:
         names: by which clients may address it; their scheme says whether there is TLS.
         bounds: how many clients there may be, and how slow.
         tls: the server's context, if connections are encrypted.
+        admits: says whether a client is heard that has shown this certificate (DER), or none.
         keeps: how much of a body is kept as it comes in (`gateway.listener.places`).
         census: where a node's listeners count their connections together.
         take_over: serves connections that become streams; without, none do.
@@ -47,6 +48,7 @@ class Listener:
         names: Names,
         bounds: Bounds,
         tls: ssl.SSLContext | None = None,
+        admits: Admits = everybody,
         keeps: Keeps = lambda _: GATHERED_BYTES,
         census: Census[Guest] | None = None,
         take_over: TakeOver | None = None,
@@ -68,6 +70,7 @@ class Listener:
             names,
             Census(bounds) if census is None else census,
             tls,
+            admits,
             take_over,
             streams_at,
         )
@@ -114,6 +117,12 @@ class Listener:
         """Close all connections that are still there."""
         for connection in list(self._connections):
             connection.hang_up()
+
+    def look_again(self) -> None:
+        """Close the connections of clients that are not admitted any more."""
+        for connection in list(self._connections):
+            if not connection.admitted():
+                connection.hang_up()
 
     async def quiet(self) -> None:
         """Wait until every request that has come in is answered, down to its last byte."""

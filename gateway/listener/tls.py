@@ -8,6 +8,8 @@ the node shake hands again and again on one connection.
 """
 
 import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.exits import INPUT, CommandError
+from gateway.listener.revocations import RevocationFile
 from gateway.logs import plain
 
 CLIENT_CERTIFICATE: Final = "client_certificate"
@@ -126,10 +129,12 @@ class TlsFiles:
 
 
 class MutualTlsFiles(TlsFiles):
-    """The same for operators: each client has to show a certificate that `client_ca` has signed.
+    """The same for operators: each client has to show a certificate that `client_ca` has signed,
+    and that no list in `crl` takes back.
 
     Args:
         certificate, key, client_ca: as for `TlsFiles`.
+        crl: PEM, what those who sign have taken back; None where they take nothing back.
 
     Attributes:
         hosts: for which the certificate was made when this was; as they stand in an address.
@@ -142,10 +147,51 @@ class MutualTlsFiles(TlsFiles):
     _least = ssl.TLSVersion.TLSv1_3
     _clients = ssl.CERT_REQUIRED
 
-    def __init__(self, certificate: Path, key: Path, client_ca: Path) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, client_ca: Path, crl: Path | None = None
+    ) -> None:
         super().__init__(certificate, key, client_ca)
         self._authorities = client_ca
+        self._crl = crl
         self.hosts = self._hosts()
+        self._revocations: RevocationFile | None = None
+        self._then: Callable[[], None] = lambda: None
+        if crl is not None:
+            with self._naming(crl):
+                signers = x509.load_pem_x509_certificates(self._signers.encode())
+                self._revocations = RevocationFile(crl, signers)
+
+    def when_read_again(self, do: Callable[[], None]) -> None:
+        """Have something called whenever the files were read again: who is connected may have
+        shown a certificate that was taken back since."""
+        self._then = do
+
+    def read_again(self) -> None:
+        """See `TlsFiles.read_again`; what was taken back counts from now on."""
+        newest = None
+        if self._revocations is not None and self._crl is not None:
+            with self._naming(self._crl):
+                newest = self._revocations.newest()
+        super().read_again()
+        if self._revocations is not None and newest is not None:
+            self._revocations.use(newest)
+        self._then()
+
+    def admits(self, certificate: bytes | None) -> bool:
+        """Return whether somebody is heard who has shown a certificate (DER) that was signed by
+        one of those who may."""
+        return self._revocations is None or (
+            certificate is not None and self._revocations.admits(certificate)
+        )
+
+    @contextmanager
+    def _naming(self, crl: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TlsFileError(f"cannot read {crl}: {error.strerror}") from None
+        except ValueError as error:
+            raise TlsFileError(f"--ops-crl {crl}: {error}") from None
 
     def _hosts(self) -> tuple[str, ...]:
         try:

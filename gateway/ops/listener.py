@@ -5,7 +5,6 @@ are, an operator finds a place. It opens before the node recovers, so that someb
 it has, and closes last. The clerk, who carries out what operators have approved, works beside it.
 """
 
-import ssl
 from typing import Final
 
 import trio
@@ -13,7 +12,9 @@ import trio
 from gateway.console.console import Console
 from gateway.front import Port
 from gateway.listener.bounds import Bounds
+from gateway.listener.connection import everybody
 from gateway.listener.listener import Listener
+from gateway.listener.tls import MutualTlsFiles
 from gateway.ops.clerk import Clerk
 from gateway.ops.counter import OpsCounter
 from gateway.ops.feed_row import PATH
@@ -33,7 +34,8 @@ class OpsListener:
         feeds: that operators follow.
         clerk: has done what was approved.
         port: where.
-        tls: the server's context, which lets nobody in without a certificate; None on loopback.
+        tls: which lets nobody in without a certificate, nor with one that was taken back; None on
+            loopback.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class OpsListener:
         feeds: Feeds,
         clerk: Clerk,
         port: Port,
-        tls: ssl.SSLContext | None = None,
+        tls: MutualTlsFiles | None = None,
     ) -> None:
         self.address = port.address
         self._feeds = feeds
@@ -52,10 +54,13 @@ class OpsListener:
             port.sock,
             names=port.names,
             bounds=BOUNDS,
-            tls=tls,
+            tls=None if tls is None else tls.context,
+            admits=everybody if tls is None else tls.admits,
             take_over=FeedSockets(counter).serve,
             streams_at=PATH,
         )
+        if tls is not None:
+            tls.when_read_again(self._listener.look_again)
 
     async def run(
         self,

@@ -118,6 +118,8 @@ def main() -> None:
             with trade(made):
                 for shot in shots(made)[:2]:
                     take(browser, made, shot)
+            # Of what was bought while others traded the turns may be forgotten.
+            made.commands(made.purchase(_HOUSEHOLD, "store-2", "basket-pictured"))
             for shot in shots(made)[2:]:
                 take(browser, made, shot)
         browser.close()
