@@ -88,7 +88,7 @@ class LmdbSnapshot:
 
     def __init__(self, env: lmdb.Environment, tables: dict[str, Any]) -> None:
         try:
-            self._txn = env.begin()
+            self._txn: Any = env.begin()
         except lmdb.Error as error:  # written out: a third of what a look at a certificate costs
             raise StorageError(f"cannot begin to read: {error}") from error
         self._tables = tables
@@ -198,7 +198,27 @@ class LmdbSnapshot:
 
     def close(self) -> None:
         """See `Snapshot.close`."""
-        self._txn.abort()
+        txn, self._txn = self._txn, _CLOSED
+        txn.abort()
+
+
+class _Closed:
+    """Stands where a snapshot's transaction was.
+
+    One that is aborted keeps its place among LMDB's 126 readers until it is freed, so nobody may
+    hold it: a snapshot itself may be held for long, by the frames of an exception that goes round
+    in circles until the next collection (one that comes out of a thread of Trio's does). What is
+    read of it is an error as before.
+    """
+
+    def abort(self) -> None:
+        """Close what is closed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise lmdb.Error("the snapshot is closed")
+
+
+_CLOSED: Final = _Closed()
 
 
 class LmdbStore:

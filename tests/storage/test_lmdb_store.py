@@ -472,6 +472,23 @@ def test_errors_of_reading_are_ours(tmp_path: Path) -> None:
             look()
 
 
+def test_snapshot_that_is_closed_holds_no_reader_though_somebody_holds_it(tmp_path: Path) -> None:
+    """There are 126: one that stayed with the frames of an exception, until a collection came,
+    would keep everybody else from reading, and a node that cannot read ends."""
+    store: LmdbStore = make(tmp_path / "s")
+    put(store, {ACTORS: {b"a": b"1", b"b": b"2"}})
+    held = []
+    for _ in range(200):
+        snapshot = store.snapshot()
+        rows = snapshot.scan(ACTORS)
+        assert next(rows) == (b"a", b"1")
+        snapshot.close()
+        held.append((snapshot, rows))
+    with pytest.raises(StorageError, match="closed"):
+        held[0][0].get(ACTORS, b"a")
+    store.close(clean=True)
+
+
 async def test_readers_beside_commits_see_whole_commits(tmp_path: Path) -> None:
     """In other threads too, as verify and export read."""
     store = make(tmp_path / "s")
