@@ -144,9 +144,10 @@ def _refused(visit: Visit, status: int, code: str, detail: str) -> Response:
 
 def _to_log_in(visit: Visit) -> Response:
     """Return the way to the login page, and back from there."""
+    target = LOGIN
+    if visit.request.method in _READS and visit.address != HOME:
+        target = f"{LOGIN}?back={quote(visit.address, safe='')}"
     if visit.is_live:
         # htmx goes there as a whole, where a redirection would put the page into a part of it.
-        return Response(401, {**HEADERS, "hx-redirect": LOGIN, "www-authenticate": "Bearer"}, b"")
-    if visit.request.method not in _READS or visit.address == HOME:
-        return redirected(LOGIN)
-    return redirected(f"{LOGIN}?back={quote(visit.address, safe='')}")
+        return Response(401, {**HEADERS, "hx-redirect": target, "www-authenticate": "Bearer"}, b"")
+    return redirected(target)

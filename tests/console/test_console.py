@@ -268,3 +268,15 @@ def test_where_events_go_is_masked_until_somebody_gives_a_reason(the_town: Town)
     assert {tried["error"] for each in deliveries for tried in each["log"]} <= {"••••"}
     (certificate,) = the_town.look("/ops/merchants/store-0/certificates")["items"]
     assert (certificate["certificate_no"], certificate["state"]) == ("till", "ACTIVE")
+
+
+def test_part_of_a_page_whose_session_is_over_leads_to_the_login_and_back(
+    client: httpx2.Client,
+) -> None:
+    for path, target in (
+        ("/console/shards", "/console/login?back=%2Fconsole%2Fshards"),
+        ("/console/actors?kind=bank", "/console/login?back=%2Fconsole%2Factors%3Fkind%3Dbank"),
+        ("/console", "/console/login"),
+    ):
+        answer = client.get(path, headers={"hx-request": "true"})
+        assert (answer.status_code, answer.headers["hx-redirect"]) == (401, target)
