@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 from playwright.sync_api import Browser, expect
 
+from gateway.ops.feeds import Feeds
 from gateway.ops.operators import Role
 from tests.console.town import APPLICANTS, POISONED, Town
 from tests.console.visitor import NARROW, WIDE, Language, visiting
@@ -272,4 +273,38 @@ def test_page_of_a_session_that_is_over_leads_to_the_login(
         the_town.end(cookie)
         expect(visitor.page.locator("h1")).to_have_text("Log in")
         assert all("401" in each for each in visitor.odd)
+        visitor.odd.clear()
+
+
+def test_page_that_was_not_looked_at_asks_for_what_it_has_missed(
+    browser: Browser, the_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A feed tells who is quarantined from now on; of who is not any more it says nothing."""
+    monkeypatch.setattr(Feeds, "_quarantined", lambda self: {})
+    with visiting(browser, the_town, Role.VIEWER) as visitor:
+        with visitor.page.expect_response(lambda answer: "/ops/feed" in answer.url):
+            visitor.open("/console/dead-letters")
+        visitor.hide(hidden=True)
+        the_town.poison("store-poisoned-3", "household-1015")
+        assert "store-poisoned-3" not in visitor.text()
+        visitor.hide(hidden=False)
+        expect(visitor.page.locator("#live")).to_contain_text("store-poisoned-3")
+    the_town.heal("store-poisoned-3")
+
+
+def test_overview_that_gets_no_feed_says_so(
+    browser: Browser, the_town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures would look as if they were of now."""
+    with visiting(browser, the_town, Role.VIEWER) as visitor:
+        visitor.open("/console")
+        rate = visitor.page.locator("[data-vital=payments_per_s]")
+        expect(rate).not_to_have_text("–")
+        expect(visitor.page.locator("#unfed")).to_be_hidden()
+        monkeypatch.setattr(Feeds, "_full", lambda *_: True)
+        visitor.hide(hidden=True)
+        visitor.hide(hidden=False)
+        expect(visitor.page.locator("#unfed")).to_be_visible()
+        expect(rate).to_have_text("–")
+        assert all("429" in each for each in visitor.odd)
         visitor.odd.clear()

@@ -66,6 +66,16 @@ class Visitor:
         wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
         return bool(self.page.evaluate(wide))
 
+    def hide(self, *, hidden: bool) -> None:
+        """Have the tab be behind another one, or in front again, as far as its page can tell."""
+        self.page.evaluate(
+            """(hidden) => {
+              Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+              document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
     def find(self, wanted: str) -> None:
         """Type something into the search box and press Enter: one click."""
         self.page.locator(".find input").fill(wanted)

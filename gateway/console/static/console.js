@@ -4,6 +4,7 @@
 
 const BEAT_MS = 2000;
 const AWAY_MS = 15 * 60 * 1000; // whoever has not moved for so long is taken to be elsewhere
+const UNFED_MS = 10 * 1000; // until somebody who got no feed asks again
 const POINTS = 180;
 const HEIGHT = 150;
 const KEPT = "vitals";
@@ -28,25 +29,44 @@ document.addEventListener("htmx:afterRequest", (event) => shown("stale", !event.
 
 const main = document.querySelector("main");
 let source = null;
+let followed = false; // there was a feed before
+let unfedUntil = 0;
 
 // A feed takes one of the six connections that a browser has for a host: only a page that somebody
 // looks at has one, or the seventh tab would not open.
 function follow() {
-  if (source || !main.dataset.feed) return;
+  if (source || !main.dataset.feed || Date.now() < unfedUntil) return;
   source = new EventSource(`/ops/feed?topics=${encodeURIComponent(main.dataset.feed)}`);
+  // It tells what is so from now on, and nothing of what is over: what had happened while the page
+  // was hidden or cut off has to be asked for.
+  source.addEventListener("open", () => {
+    shown("stale", false);
+    shown("unfed", false);
+    if (followed) beat();
+    followed = true;
+  });
   for (const kind of Object.keys(PERIODS_MS)) {
     source.addEventListener(kind, (event) => {
-      shown("stale", false);
       if (kind === "vitals") look(JSON.parse(event.data));
       tell(kind);
     });
   }
-  source.addEventListener("end", () => { leave(); beat(); });
+  source.addEventListener("end", refused);
   source.addEventListener("error", () => {
-    shown("stale", true);
     // Refused, and not just interrupted: the browser does not try again by itself.
-    if (source && source.readyState === EventSource.CLOSED) { leave(); beat(); }
+    if (source && source.readyState === EventSource.CLOSED) refused();
+    else shown("stale", true);
   });
+}
+
+// There is none for this page, or no session any more, which the beat finds out. The page does as
+// lists do meanwhile; figures that stand still must not look as if they were of now.
+function refused() {
+  leave();
+  unfedUntil = Date.now() + UNFED_MS;
+  shown("unfed", true);
+  for (const element of document.querySelectorAll("[data-vital]")) element.textContent = "–";
+  beat();
 }
 
 // How often a part of the page may ask because of an event. htmx's own throttle would hold back all
@@ -91,7 +111,7 @@ function watch() {
     leave();
   } else {
     follow();
-    if (!main.dataset.feed) beat();
+    if (!source) beat();
   }
 }
 
