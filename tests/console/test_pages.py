@@ -308,3 +308,25 @@ def test_overview_that_gets_no_feed_says_so(
         expect(rate).to_have_text("–")
         assert all("429" in each for each in visitor.odd)
         visitor.odd.clear()
+
+
+def test_pages_without_a_script_say_what_they_lack(browser: Browser, the_town: Town) -> None:
+    with visiting(browser, the_town, Role.VIEWER, scripts=False) as visitor:
+        visitor.open("/console")
+        assert "piaohao top" in visitor.text(".notice")
+        assert "Yes: the difference is zero" in visitor.text()
+        for empty in (".plots", ".strip"):
+            assert not visitor.page.locator(empty).is_visible()
+        visitor.open("/console/actors")
+        visitor.page.get_by_label("Number begins with").fill("store-1")
+        visitor.page.get_by_role("button", name="Show").click()
+        expect(visitor.page.locator("#live tbody tr")).to_have_count(1)
+
+
+def test_telephone_shows_in_the_row_of_pages_which_one_it_is(
+    browser: Browser, the_town: Town
+) -> None:
+    """The row is longer than the screen is wide."""
+    with visiting(browser, the_town, Role.ADMIN, width=NARROW) as visitor:
+        visitor.open("/console/audit")
+        expect(visitor.page.locator(".places [aria-current]")).to_be_in_viewport(ratio=1)

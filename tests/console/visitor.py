@@ -95,12 +95,15 @@ def visiting(
     language: Language = "en",
     width: int = WIDE,
     theme: Literal["light", "dark"] = "light",
+    *,
+    scripts: bool = True,
 ) -> Iterator[Visitor]:
     """Give somebody a tab, logged in where a role is given; nothing odd may have happened in it."""
     context = browser.new_context(
         locale=_LOCALES[language],
         viewport={"width": width, "height": HEIGHT},
         color_scheme=theme,
+        java_script_enabled=scripts,
     )
     try:
         if role is not None:

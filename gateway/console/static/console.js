@@ -231,6 +231,10 @@ if (document.querySelector("[data-plot]")) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 }
 
+// On a telephone the row of pages is longer than the screen is wide.
+const here = document.querySelector(".places [aria-current]");
+if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
+
 document.addEventListener("visibilitychange", watch);
 setInterval(watch, BEAT_MS);
 watch();
