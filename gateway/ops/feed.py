@@ -10,6 +10,7 @@ is not durable. Before anything is told the session has to stand.
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from itertools import islice
 from typing import Any, Final
 
 import trio
@@ -203,9 +204,11 @@ class Feed:
                 for address in self._quarantined.keys() - before.keys():
                     yield QuarantineTold(address, self._quarantined[address], True)
         if self._actors_are_due():
-            due, self._due = self._due, {}
+            # Those that have waited longest; one that changes meanwhile waits behind the others.
+            due = [*islice(self._due, feeds.bounds.actors_max)]
             self._due_at = trio.current_time() + feeds.bounds.actors_s
             for address in due:
+                del self._due[address]
                 yield self._actor(address)
 
     def _actor(self, address: str) -> ActorTold:

@@ -46,8 +46,9 @@ class FeedBounds(Struct, frozen=True, kw_only=True):
     Attributes:
         feeds_max, per_operator: feeds at a time, of all and of one operator.
         look_s: from one look at the node to the next.
-        actors_s: the least from one telling of actors to the next: a merchant that changes
-            hundreds of times a second is told of as often as somebody can read.
+        actors_s, actors_max: the least from one telling of actors to the next, and of how many of
+            them at a time: a merchant that changes hundreds of times a second is told of as often
+            as somebody can read, and each telling is a look of 0.1 ms.
         keep_alive_s: after so long without a word something is sent that says nothing, and shows
             that both are there.
     """
@@ -56,6 +57,7 @@ class FeedBounds(Struct, frozen=True, kw_only=True):
     per_operator: int = 16
     look_s: float = 1.0
     actors_s: float = 0.25
+    actors_max: int = 8
     keep_alive_s: float = 5.0
 
 

@@ -24,10 +24,14 @@ from gateway.listener import address
 from gateway.operations import Release
 from gateway.operator import act
 from gateway.ops import listener, sessions
+from gateway.ops.desk import Visitor
+from gateway.ops.feed import Feed
 from gateway.ops.feeds import EndReason, FeedBounds, Feeds
+from gateway.ops.masking import Eyes
 from gateway.ops.office import DisableOperator
-from gateway.ops.operators import RIGHTS, Right, Role
+from gateway.ops.operators import RIGHTS, Operator, Right, Role
 from gateway.ops.sessions import Sessions
+from gateway.ops.topics import ACTORS_MAX, read_topics
 from gateway.ops.vitals import Pulse
 from gateway.server import serve
 from storage.cabinet import Cabinet
@@ -128,6 +132,27 @@ async def test_payments_beyond_the_ring_are_reckoned_from_their_share(
         await guarded.commands(*(pay(f"O{number}", 10) for number in range(60)))
         seen = await pulse.take()
         assert seen.payments_per_s * seen.interval_s == pytest.approx(60, rel=0.1)
+
+
+@pytest.mark.one_shard
+async def test_many_actors_are_told_in_turn_and_never_all_at_once(tmp_path: Path) -> None:
+    """A look at 64 of them in one go kept others from the event loop for 7 ms."""
+    async with shop(tmp_path) as guarded:
+        running = guarded.ops.running
+        sessions = Sessions(lambda name: Operator(name, Role.VIEWER, "", b"", created_ns=0))
+        begun = sessions.begin("duty-1", Role.VIEWER, 1)
+        bounds = replace(QUICK_LOOKS, actors_s=0.01, actors_max=5)
+        feeds = Feeds(running.node, running.counter, sessions, lambda: 2, bounds)
+        followed = ",".join(f"actor:account:A{number}" for number in range(ACTORS_MAX))
+        topics = read_topics(followed, running.node.kinds)
+        visitor = Visitor(begun.token, begun.session)
+        feed = Feed(feeds, running.node, visitor, topics, Eyes(all=False))
+        pieces: list[list[Any]] = []
+        while sum(map(len, pieces)) < ACTORS_MAX:
+            pieces.append(await feed.next())
+        feed.leave()
+        assert [each.address for piece in pieces for each in piece] == [*topics.actors]
+        assert max(map(len, pieces)) == 5
 
 
 @pytest.mark.one_shard
