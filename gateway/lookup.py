@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
+import trio
 from msgspec import Meta, Struct
 
 from actors.answers import View
@@ -28,6 +29,8 @@ R = TypeVar("R", bound=Struct)
 T = TypeVar("T")
 
 PAGE_MAX: Final = 100
+SLOTS_AT_ONCE: Final = 128
+"""Slots that are looked into before others have their turn: a millisecond."""
 
 Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str, Meta(min_length=1, max_length=120)]  # a key of 90 bytes at most
@@ -116,7 +119,7 @@ def records_page(
     return _page(items, rows, limit, len(prefix))
 
 
-def actors_page(
+async def actors_page(
     node: Node,
     kind: ActorKind,
     view: Callable[[str, Any], View],
@@ -125,18 +128,28 @@ def actors_page(
 ) -> Answer:
     """Return one page of the actors of a kind, in the order of their row keys: slot, number.
 
+    Others have their turn between some slots and the next: where there are few of the kind, all
+    slots are looked into, and that takes 6 ms.
+
     Args:
         view: makes an item from (number, state).
         cursor: from the page before, None for the first.
     """
     after = b"" if cursor is None else opened_cursor(cursor)
     rows: list[tuple[bytes, bytes]] = []
-    for shard in node.shards:  # each has a range of slots, in order
-        snapshot = shard.store.snapshot()
-        try:
-            rows += islice(actor_rows(snapshot, kind, after), limit + 1 - len(rows))
-        finally:
-            snapshot.close()
+    for first in range(int.from_bytes(after[:2], "big"), SLOTS, SLOTS_AT_ONCE):
+        slots = range(first, min(first + SLOTS_AT_ONCE, SLOTS))
+        # Each shard has a range of slots, in order (`engine.address.shard_of`).
+        owners = [slot * len(node.shards) // SLOTS for slot in (slots[0], slots[-1])]
+        for number in range(owners[0], owners[1] + 1):
+            snapshot = node.shards[number].store.snapshot()
+            try:
+                rows += islice(actor_rows(snapshot, kind, after, slots), limit + 1 - len(rows))
+            finally:
+                snapshot.close()
+        if len(rows) > limit:
+            break
+        await trio.lowlevel.checkpoint()
     skip = 2 + len(kind.name) + 1
     items = [
         view(key[skip:].decode("ascii"), _decoded(kind.table, key, payload, kind.decode_state))
@@ -146,15 +159,15 @@ def actors_page(
 
 
 def actor_rows(
-    snapshot: Snapshot, kind: ActorKind, after: bytes = b""
+    snapshot: Snapshot, kind: ActorKind, after: bytes = b"", slots: range = range(SLOTS)
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield `(key, payload)` of the actors of a kind, those behind the key `after`.
+    """Yield `(key, payload)` of the actors of a kind in some slots, those behind the key `after`.
 
     Kinds may share a table, and a slot holds all of them; skipping from slot to slot costs 1,024
     seeks at most, where walking past a million others to list ten would cost seconds.
     """
     name = kind.name.encode("ascii")
-    for slot in range(int.from_bytes(after[:2], "big"), SLOTS):
+    for slot in range(max(slots.start, int.from_bytes(after[:2], "big")), slots.stop):
         first = slot.to_bytes(2, "big") + name + b"/"
         yield from snapshot.scan(
             kind.table, max(first, after + b"\0"), slot.to_bytes(2, "big") + name + b"0"

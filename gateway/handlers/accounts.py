@@ -85,7 +85,7 @@ async def get_account(desk: Desk, caller: Caller, key: AccountKey) -> Answer:
 
 async def list_accounts(desk: Desk, caller: Caller, asked: AccountList) -> Answer:
     """Return one page of all accounts, internal ones included."""
-    return actors_page(desk.node, ACCOUNT, view_account, asked.limit, asked.cursor)
+    return await actors_page(desk.node, ACCOUNT, view_account, asked.limit, asked.cursor)
 
 
 async def list_postings(desk: Desk, caller: Caller, asked: StatementOf) -> Answer:

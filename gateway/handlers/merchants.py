@@ -90,7 +90,7 @@ async def get_profile(desk: Desk, caller: Caller, key: MerchantKey) -> Answer:
 
 async def list_merchants(desk: Desk, caller: Caller, asked: MerchantList) -> Answer:
     """Return one page of all merchants."""
-    return actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
+    return await actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
 
 
 async def list_events(desk: Desk, caller: Caller, asked: EventsAfter) -> Answer:

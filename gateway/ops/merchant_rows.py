@@ -93,7 +93,7 @@ class MerchantFile(Struct, frozen=True, tag_field="object", tag="merchant_file")
 async def list_merchants(desk: OpsDesk, visitor: Visitor, asked: ListThem) -> Answer:
     """Return merchants, in pages."""
     eyes_of(visitor, asked.reason)
-    return actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
+    return await actors_page(desk.node, MERCHANT, view_merchant, asked.limit, asked.cursor)
 
 
 async def get_merchant(desk: OpsDesk, visitor: Visitor, asked: OfMerchant) -> Answer:
@@ -127,7 +127,7 @@ async def list_webhooks(desk: OpsDesk, visitor: Visitor, asked: ListThem) -> Ans
     """Return webhooks, in pages."""
     eyes = eyes_of(visitor, asked.reason)
     view = partial(_seen_webhook, eyes)
-    return actors_page(desk.node, WEBHOOK, view, asked.limit, asked.cursor)
+    return await actors_page(desk.node, WEBHOOK, view, asked.limit, asked.cursor)
 
 
 async def list_deliveries(desk: OpsDesk, visitor: Visitor, asked: ListDeliveries) -> Answer:

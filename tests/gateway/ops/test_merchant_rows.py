@@ -4,7 +4,12 @@ import json
 from typing import Any
 
 import pytest
+import trio
 
+from actors.kinds import MERCHANT
+from actors.merchant import view_merchant
+from engine.address import SLOTS
+from gateway.lookup import SLOTS_AT_ONCE, actors_page
 from gateway.ops.operators import Role
 from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.test_look import OPENING, WHY, pay
@@ -37,6 +42,27 @@ async def test_merchants_are_listed_page_by_page(market: Guarded) -> None:
     assert len(seen) == len(merchants) == 2
     assert (merchants["M1"]["status"], merchants["M1"]["posted_minor"]) == ("ACTIVE", 700)
     assert merchants["M2"]["status"] == "DRAFT"
+
+
+async def test_list_of_few_among_many_slots_lets_others_have_their_turn(market: Guarded) -> None:
+    """All slots of all shards are looked into, which is 6 ms a thousand."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        while not turns:
+            await trio.lowlevel.checkpoint()
+        before = turns
+        page = await actors_page(market.ops.running.node, MERCHANT, view_merchant, 50, None)
+        assert turns - before >= SLOTS // SLOTS_AT_ONCE
+        nursery.cancel_scope.cancel()
+    assert len(page.body.items) == 2
 
 
 async def test_what_a_merchant_says_of_itself_is_masked(market: Guarded) -> None:
