@@ -10,6 +10,7 @@ import logging
 import math
 import ssl
 from collections.abc import Callable
+from functools import partial
 from socket import socket
 from typing import Final
 
@@ -342,8 +343,10 @@ class Connection:
         self._count(-self._active)
         incoming.end()
         self._ending = self._said = True
-        self._house.census.work(self)  # see the other listener: it makes no room for a stranger
-        await take_over(self._request(incoming), self._wire.stream, self._framing.rest())
+        census = self._house.census
+        census.rest(self)  # see the other listener: whoever is let in makes no room for a stranger
+        let_in = partial(census.work, self)
+        await take_over(self._request(incoming), self._wire.stream, self._framing.rest(), let_in)
 
     async def _refuse(self, found: Problem) -> None:
         """Say what is wrong with what comes in, after what was asked before it, and end."""

@@ -183,13 +183,14 @@ class Connection:
             await self._hear()
             await self._say_gone()
         if self._upgrade is not None and house.take_over is not None:
-            # A stream stays in the census as one that is at work: its client is known, and does
-            # not make room for somebody who is not.
+            # A stream is in the census as one that is at work: its client is known, and does not
+            # make room for somebody who is not. Who is turned away is nobody, for five seconds.
             self._protocol = None
             self._said = True
-            house.census.work(self)
+            house.census.rest(self)
             asked = replace(self._upgrade, certificate=client_certificate(self._stream))
-            await house.take_over(asked, self._stream, self._framing.rest())
+            let_in = partial(house.census.work, self)
+            await house.take_over(asked, self._stream, self._framing.rest(), let_in)
         await self._close()
 
     def _http(self) -> Http1:

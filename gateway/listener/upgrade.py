@@ -12,9 +12,10 @@ from gateway.listener.names import Names
 from gateway.listener.tls import Stream
 from gateway.stream.handshake import PATH, asks_for_stream
 
-TakeOver = Callable[[Request, Stream, bytes], Awaitable[None]]
-"""Serves a connection from now on: the request, the connection, what came in behind it. The
-connection is closed after that."""
+TakeOver = Callable[[Request, Stream, bytes, Callable[[], None]], Awaitable[None]]
+"""Serves a connection from now on: the request, the connection, what came in behind it, and what is
+to be called once it is let in. Until then the connection is anybody's, and goes for a newcomer like
+others that are idle. It is closed after that."""
 
 
 def upgrade(head: bytes, names: Names, host: bytes, at: str = PATH) -> Request | None:

@@ -5,6 +5,7 @@ nothing here but control frames: it chose what it follows by the request's query
 site gets none, in whoever's name (section 10.2), and no extension or subprotocol is agreed on.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -43,13 +44,20 @@ class FeedSockets:
         self._counter = counter
         self._bounds = StreamBounds() if bounds is None else bounds
 
-    async def serve(self, request: Request, stream: trio.abc.Stream, early: bytes) -> None:
+    async def serve(
+        self,
+        request: Request,
+        stream: trio.abc.Stream,
+        early: bytes,
+        let_in: Callable[[], None],
+    ) -> None:
         """Make a connection a feed and serve it until it is over, or say why it is none.
 
         The caller closes the connection, whatever comes of it.
 
         Args:
             early: what came in after the request; see `gateway.stream.streams`.
+            let_in: called once it is to be a feed.
         """
         if early:
             detail = "nothing is sent before the answer has come"
@@ -59,7 +67,9 @@ class FeedSockets:
         response, feed = await self._counter.open_feed(request)
         if feed is None:
             await turn_away(stream, response, self._bounds)
-        elif await say(stream, response, self._bounds):
+            return
+        let_in()
+        if await say(stream, response, self._bounds):
             try:
                 await _Socket(feed, stream, self._bounds).run()
             finally:

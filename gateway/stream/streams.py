@@ -9,6 +9,7 @@ of a merchant hold for it is bounded together; those of the bank, or of nobody, 
 
 import math
 from collections import Counter as Tally
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import trio
@@ -57,7 +58,13 @@ class Streams:
             for pump in list(self._pumps):
                 pump.look(now)
 
-    async def serve(self, request: Request, stream: trio.abc.Stream, early: bytes) -> None:
+    async def serve(
+        self,
+        request: Request,
+        stream: trio.abc.Stream,
+        early: bytes,
+        let_in: Callable[[], None],
+    ) -> None:
         """Make a connection a stream and serve it until it is over, or say why it is none.
 
         The caller closes the connection, whatever comes of it.
@@ -68,6 +75,7 @@ class Streams:
             early: what came in after the request, if anything. A client that speaks before it is
                 answered does not speak WebSocket (RFC 6455, section 4.1), and what it says might
                 be taken for another request by somebody on the way: it is refused.
+            let_in: called once it is to be a stream.
         """
         places: list[str] = []
 
@@ -85,7 +93,9 @@ class Streams:
             opened = self._counter.open_stream(request, take_place)
             if isinstance(opened, Response):
                 await turn_away(stream, opened, self._bounds)
-            elif await say(stream, opened.response, self._bounds):
+                return
+            let_in()
+            if await say(stream, opened.response, self._bounds):
                 await self._serve(opened, stream)
         finally:
             for merchant_no in places:

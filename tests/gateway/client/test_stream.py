@@ -1,6 +1,6 @@
 """The client's stream against a real node: commands, batches, events, and how it ends."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -196,11 +196,15 @@ async def test_listener_too_slow_for_the_bank_loses_nothing(
     serve = Streams.serve
 
     async def serve_tightly(
-        streams: Streams, request: Request, stream: trio.abc.Stream, early: bytes
+        streams: Streams,
+        request: Request,
+        stream: trio.abc.Stream,
+        early: bytes,
+        let_in: Callable[[], None],
     ) -> None:
         assert isinstance(stream, trio.SocketStream)
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4_096)
-        await serve(streams, request, stream, early)
+        await serve(streams, request, stream, early, let_in)
 
     monkeypatch.setattr(Session, "shut", notice)
     monkeypatch.setattr(Streams, "serve", serve_tightly)

@@ -28,6 +28,12 @@ from tests.gateway.serving import (
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 LOOKUP = b"GET /v1/payments/M1/O1 HTTP/1.1\r\nHost: x\r\n\r\n"
+FOREIGN = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Origin: https://evil.example\r\n\r\n"
+)
+"""A handshake that is refused."""
 
 
 class _Guest:
@@ -257,6 +263,21 @@ async def test_half_a_handshake_keeps_no_place_that_others_could_use(
         await stream.send_all(addressed(running, GOOD))
         assert (await read_answer(stream)).status == 200
         await trio.aclose_forcefully(stream)
+
+
+async def test_stream_that_is_refused_keeps_no_place_that_others_could_use(
+    tmp_path: Path, door: Door
+) -> None:
+    """Its client may read why for five seconds; so many that take their time would keep everybody
+    out, and anybody may ask for a stream that there will not be."""
+    bounds = Bounds(connections_max=2)
+    async with serving(tmp_path, bounds=bounds, door=door) as running, AsyncExitStack() as stack:
+        for _ in range(2):
+            held = await stack.enter_async_context(await connect(running))
+            await held.send_all(addressed(running, FOREIGN))
+            assert (await read_answer(held)).status == 400
+        new = await stack.enter_async_context(await connect(running))
+        assert await _asks(running, new) == 200
 
 
 async def test_answers_that_are_not_read_keep_no_place_that_others_could_use(

@@ -220,7 +220,7 @@ async def test_client_certificate_is_in_the_request_that_becomes_a_stream(tmp_pa
     signer = Signer(tmp_path)
     files, asked = signer.sign("M1"), list[Request]()
 
-    async def take_over(request: Request, stream: object, rest: bytes) -> None:
+    async def take_over(request: Request, stream: object, rest: bytes, let_in: object) -> None:
         asked.append(request)
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
