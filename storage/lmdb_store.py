@@ -187,7 +187,7 @@ class LmdbSnapshot:
         """
         with _mapped("cannot see how much there is"):
             tables = [self._txn.stat(table) for table in self._tables.values()]
-        pages = sum(
+        pages: int = sum(
             each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"] for each in tables
         )
         return (3 + pages) * _PAGE

@@ -139,10 +139,11 @@ async def test_many_actors_are_told_in_turn_and_never_all_at_once(tmp_path: Path
     """A look at 64 of them in one go kept others from the event loop for 7 ms."""
     async with shop(tmp_path) as guarded:
         running = guarded.ops.running
-        sessions = Sessions(lambda name: Operator(name, Role.VIEWER, "", b"", created_ns=0))
-        begun = sessions.begin("duty-1", Role.VIEWER, 1)
+        operator = Operator("duty-1", Role.VIEWER, "", b"", created_ns=0)
+        sessions = Sessions(lambda _: operator, lambda: 2)
+        begun = sessions.begin(operator, 1)
         bounds = replace(QUICK_LOOKS, actors_s=0.01, actors_max=5)
-        feeds = Feeds(running.node, running.counter, sessions, lambda: 2, bounds)
+        feeds = Feeds(running.node, running.counter, sessions, bounds)
         followed = ",".join(f"actor:account:A{number}" for number in range(ACTORS_MAX))
         topics = read_topics(followed, running.node.kinds)
         visitor = Visitor(begun.token, begun.session)
