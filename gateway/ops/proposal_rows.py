@@ -26,6 +26,9 @@ ProposalId = Annotated[str, Meta(min_length=1, max_length=40)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="SHA-256, hex")]
 _BEYOND: Final = (1 << 63) - 1
 
+_UNDER_WAY: Final = frozenset({Status.PENDING, Status.APPROVED})
+"""What is told of an approval whose outcome is not known yet."""
+
 
 class ProposeAction(Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be done, and why.
@@ -139,12 +142,13 @@ async def get_proposal(desk: OpsDesk, visitor: Visitor, asked: ProposalKey) -> A
 
 async def approve_proposal(desk: OpsDesk, visitor: Visitor, asked: ApproveProposal) -> Answer:
     """Approve a proposal of another operator's. It is carried out at once, and answered with its
-    outcome; or 202 and APPROVED where that takes longer than 20 s."""
+    outcome; or 202 where that takes longer than 20 s, and APPROVED, or still PENDING where the
+    approval itself is not durable yet."""
     assert visitor.session is not None
     if desk.health.phase is not Phase.SERVING:
         raise OpsError(OpsCode.NODE_NOT_SERVING, retry_after_s=5)
     approved = await desk.clerk.approve(visitor.session, asked.proposal_id, asked.digest)
-    return Answer(202 if approved.status is Status.APPROVED else 200, _view(approved))
+    return Answer(202 if approved.status in _UNDER_WAY else 200, _view(approved))
 
 
 async def reject_proposal(desk: OpsDesk, visitor: Visitor, asked: RejectProposal) -> Answer:

@@ -172,8 +172,7 @@ async def test_node_checks_a_long_log_in_pieces(tmp_path: Path) -> None:
         found = await office.verify()
         assert len(views) >= pieces - 2
         nursery.cancel_scope.cancel()
-    held = {each.split()[-1] for each in views if "no active readers" not in each}
-    assert held == {"-"}, "a place for a reader, and no view"
+    assert all("no active readers" in each for each in views), "a view is held between pieces"
     assert found == check(office.cabinet)
     assert (found.ok, found.rows) == (True, ENTRIES_AT_ONCE * pieces)
     office.close()
