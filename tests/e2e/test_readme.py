@@ -107,6 +107,7 @@ async def _bank(folder: Path, lines: str) -> AsyncIterator[str]:
             await shell.wait()
 
 
+@pytest.mark.one_shard
 def test_merchant_has_less_than_20_lines() -> None:
     for lines in _blocks("python"):
         assert lines.count("\n") < LINES_MAX

@@ -380,6 +380,7 @@ def test_replay_takes_a_store_that_was_made_before(tmp_path: Path) -> None:
     assert {row["business_date"] for row in export("postings", data)} == {"2026-01-05"}
 
 
+@pytest.mark.one_shard
 def test_store_that_is_lost_is_made_anew(tmp_path: Path) -> None:
     """What the logbook says is void without the store that it says it of."""
     data, file = tmp_path / "bank", tmp_path / "file.csv"

@@ -62,6 +62,7 @@ async def test_serve_speaks_tls_and_reads_its_files_again(tmp_path: Path) -> Non
         assert await running.end() == 0
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_ends_an_idle_node_cleanly(signum: signal.Signals, tmp_path: Path) -> None:
     await make_store(tmp_path)
@@ -155,6 +156,7 @@ async def _opened(client: httpx2.AsyncClient, address: str, *items: dict[str, An
     assert {each["status"] for each in answers} == {201}
 
 
+@pytest.mark.one_shard
 async def test_client_that_leaves_cancels_nothing(tmp_path: Path) -> None:
     """Neither its command nor the rest of its array, which had not begun when it left."""
     await make_store(tmp_path)

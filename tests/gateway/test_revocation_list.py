@@ -18,6 +18,8 @@ from gateway.counter import Request
 from gateway.revocation_list import KEPT_S, REASONS, RevocationList
 from tests.gateway.signed_desk import SignedDesk, Signer, code_of, open_signed_desk
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 DAY_S = 86_400
 
 

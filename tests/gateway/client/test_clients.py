@@ -29,6 +29,8 @@ from tests.gateway.client.front import Front, fronting
 from tests.gateway.client.hands import PAYMENT, Hand, hand, open_business
 from tests.gateway.serving import serving
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 BANK = Bank()
 IDENTITIES = {
     algorithm: BANK.certify("M1", algorithm)

@@ -21,6 +21,8 @@ from tests.gateway.client.front import Answer, Front, Mishap, fronting
 from tests.gateway.client.hands import BRIEF, KINDS, PAYMENT, QUICK, Hand, hand, open_business
 from tests.gateway.serving import serving
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 BANK = Bank()
 MERCHANT = BANK.certify("M1")
 MISDIRECTED = (421, b'{"code":"MISDIRECTED_REQUEST","title":"elsewhere"}')

@@ -11,6 +11,8 @@ from gateway.client import Trust, UntrustedWebhookError, WebhookVerifier
 from gateway.signatures.profile import sign_request
 from tests.gateway.client.bank import Bank
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 URL = "https://shop.example:8443/hook?shop=1"
 NOW = time.time()
 EVENT = WebhookEvent(

@@ -1,6 +1,7 @@
 """Requests: what the framing lets through httptools reads in the same way as h11 does."""
 
 import h11
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from gateway.express.request import Incoming
 from gateway.listener.bounds import Bounds
 from gateway.listener.framing import Framing
 from gateway.listener.names import named
+
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 NAMES = named(["x"], "http")
 

@@ -16,6 +16,8 @@ from storage.cabinet import Cabinet, Writing
 from storage.row import AUDIT
 from tests.gateway.ops.tampering import Rows, tamper
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 ENTRIES = 7
 
 

@@ -21,6 +21,8 @@ from storage.errors import StorageError
 from storage.row import OPERATORS
 from tests.gateway.ops.house import PASSWORD, QUICK, SECOND, SHELL, House, house
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 REFUSED, LOCKED = OpsCode.LOGIN_REFUSED, OpsCode.LOGIN_LOCKED
 
 

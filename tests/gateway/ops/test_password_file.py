@@ -11,6 +11,8 @@ from gateway.commands.operator import _password
 from gateway.exits import INPUT, CommandError
 from gateway.ops.passwords import fits
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 
 @pytest.mark.parametrize(
     ("content", "password"),

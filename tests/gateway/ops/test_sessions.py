@@ -7,6 +7,8 @@ from gateway.ops.operators import Operator, Role
 from gateway.ops.sessions import IDLE_NS, LONGEST_NS, PER_OPERATOR_MAX, Begun, Sessions
 from tests.gateway.ops.house import MORNING
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 ONE, OTHER = (Operator(name, Role.VIEWER, "", b"", MORNING) for name in ("duty-1", "duty-2"))
 
 

@@ -15,6 +15,8 @@ from gateway.stream.bounds import MESSAGE_BYTES, StreamBounds
 from gateway.stream.closing import CloseCode, CloseError
 from gateway.stream.frames import Frames, Left, Ping, Text, text_frame
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 
 def frame(first: int, body: bytes = b"", *, masked: bool = True, length: bytes = b"") -> bytes:
     """Return a client's frame: the first byte has the end bit, the reserved ones, the opcode."""

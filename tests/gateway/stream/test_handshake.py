@@ -26,6 +26,8 @@ from tests.gateway.stream.stream_client import (
     upgrade_request,
 )
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 MERCHANT = "/v1/merchants/M1/certificates"
 
 

@@ -39,6 +39,8 @@ from tests.gateway.stream.stream_client import (
 )
 from tests.gateway.stream.test_frames import frame
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 QUICK = StreamBounds(linger_s=2.0, tick_s=0.05, message_s=0.3, ping_s=0.2, pong_s=0.3)
 
 ATTACKS: dict[str, tuple[Callable[[], bytes], int]] = {

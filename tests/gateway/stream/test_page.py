@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.signatures.keys import PrivateKey
@@ -13,6 +14,8 @@ from gateway.stream.bounds import COMMANDS_MAX, MESSAGE_BYTES, StreamBounds
 from gateway.stream.closing import Close, CloseCode, Flush
 from gateway.stream.handshake import accepted
 from gateway.stream.messages import Errands, Resume, read_message
+
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
 DOCS: Final = Path(__file__).resolve().parents[3] / "docs"
 PAGE: Final = (DOCS / "STREAM.md").read_text("utf-8")

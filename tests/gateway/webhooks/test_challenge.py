@@ -14,6 +14,8 @@ from gateway.webhooks import challenge
 from tests.gateway.webhooks.receiver import Behave, Taken, answer, receiving
 from tests.gateway.webhooks.shop import HOOK, Shop, open_shop
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 
 def asked(taken: Taken) -> WebhookChallenge:
     """Return the challenge that a request is."""

@@ -108,6 +108,7 @@ async def test_webhook_that_is_disabled_waits_and_goes_on_where_it_was(tmp_path:
         assert sorted(receiver.sequences) == [1, 2, 3]
 
 
+@pytest.mark.one_shard
 async def test_endpoint_that_says_it_is_gone_is_disabled(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop, receiving(shop.tls) as receiver:
         await shop.set(receiver.url())
@@ -148,6 +149,7 @@ async def test_endpoint_that_is_enabled_as_it_is_found_gone_is_sent_events(tmp_p
         await shop.until(delivered=1)
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize("status", [410, 200])
 async def test_attempt_that_waited_for_its_place_is_not_made_when_it_may_not_be(
     status: int, tmp_path: Path
@@ -191,6 +193,7 @@ async def test_attempt_that_waited_for_its_place_is_not_made_when_it_may_not_be(
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize("status", REDIRECTS)
 async def test_redirect_is_a_failure_and_not_followed(status: int, tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop, receiving(shop.tls) as receiver:
@@ -202,6 +205,7 @@ async def test_redirect_is_a_failure_and_not_followed(status: int, tmp_path: Pat
         assert [each.path for each in receiver.taken] == ["/hook"]
 
 
+@pytest.mark.one_shard
 async def test_answer_without_end_is_taken_by_its_status_and_hung_up_on(tmp_path: Path) -> None:
     sent = 0
 
@@ -220,6 +224,7 @@ async def test_answer_without_end_is_taken_by_its_status_and_hung_up_on(tmp_path
         assert sent < 64 << 20, "the receiver was not hung up on"
 
 
+@pytest.mark.one_shard
 async def test_body_that_stalls_holds_nothing_up(tmp_path: Path) -> None:
     async def behave(taken: Taken, stream: trio.abc.Stream) -> bool:
         await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
@@ -233,6 +238,7 @@ async def test_body_that_stalls_holds_nothing_up(tmp_path: Path) -> None:
         await shop.until(delivered=1)
 
 
+@pytest.mark.one_shard
 async def test_interim_answers_without_end_are_hung_up_on_at_once(tmp_path: Path) -> None:
     """Each costs the node as much as a real one; in the time of an attempt there are many."""
 
@@ -250,6 +256,7 @@ async def test_interim_answers_without_end_are_hung_up_on_at_once(tmp_path: Path
         assert attempt["duration_ms"] < wire.ATTEMPT_S * 500
 
 
+@pytest.mark.one_shard
 async def test_body_of_many_small_chunks_is_not_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +287,7 @@ NONSENSE = (
 )
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize("said", NONSENSE, ids=lambda said: repr(said[:30]))
 async def test_answer_that_is_none_is_a_failure(said: bytes, tmp_path: Path) -> None:
     async def behave(taken: Taken, stream: trio.abc.Stream) -> bool:
@@ -362,6 +370,7 @@ async def test_node_that_stops_lets_what_is_under_way_end_and_notes_it(tmp_path:
             assert receiver.sequences == [1, 2]
 
 
+@pytest.mark.one_shard
 async def test_answer_that_does_not_come_is_waited_for_only_so_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ import trio.testing
 
 from gateway.webhooks.lookups import Lookups
 
+pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
+
 QUICK_S = 0.05
 
 
