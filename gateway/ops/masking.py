@@ -18,8 +18,17 @@ from gateway.ops.desk import Visitor
 from gateway.ops.errors import OpsCode, OpsError
 from gateway.ops.operators import Right
 
-Reason = Annotated[str, Meta(min_length=4, max_length=200)]
-"""Why personal data has to be seen."""
+_UNSEEN: Final = r"\s\u200b-\u200f\u2060-\u2064\ufeff"
+Reason = Annotated[
+    str,
+    Meta(
+        min_length=4,
+        max_length=200,
+        pattern=f"^(?:[{_UNSEEN}]*[^{_UNSEEN}]){{4}}",
+        description="four characters at least that can be seen",
+    ),
+]
+"""Why personal data has to be seen, or something is to be done."""
 
 MASK: Final = "••••"
 _LAST: Final = 4

@@ -133,6 +133,20 @@ async def test_whoever_asks_in_vain_does_not_fill_the_nodes_log(
     assert sum(each.levelname == "CRITICAL" for each in caplog.records) == complaints
 
 
+async def test_reason_is_one_that_can_be_seen(guarded: Guarded) -> None:
+    """Blanks and what has no width are no reason to look into anybody's affairs."""
+    for reason, status in (
+        ("    ", 422),
+        ("\u200b\u200b\u200b\u200b", 422),
+        (" a \u2060 b \u200e c ", 422),
+        ("\u8bef\u51bb \u7968 \u53f7", 200),
+        ("ticket 4711", 200),
+    ):
+        query = f"?reason={quote(reason)}"
+        answer = await guarded.ask(row_of("list_dead_letters"), Role.AUDITOR, query)
+        assert answer.status_code == status, reason
+
+
 async def test_what_a_shell_has_had_done_is_in_the_log(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
