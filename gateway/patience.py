@@ -6,8 +6,9 @@ them, so what a connection sends too soon is left unheard for a while, each time
 is then refused like the first time. Meanwhile it stays with its sender (TCP's own flow control),
 and neither time nor memory of the node goes into it.
 
-On a node where requests are signed, what nobody has signed costs the node as much. So of a
-connection on which one such follows another, each is heard a little later than the one before.
+On a node where requests are signed, what nobody has signed costs the node as much, and at its ops
+port what nobody with a session has asked. So of a connection on which one such follows another,
+each is heard a little later than the one before.
 """
 
 from typing import Final
@@ -30,15 +31,27 @@ _UNPROVEN_S: Final = 0.05
 class Patience:
     """How one connection's caller keeps to what it was told.
 
+    Args:
+        unproven_s_max: the longest between two requests of nobody's, in seconds.
+
     Attributes:
         spent: what has come in came too soon, and is to be refused. A caller who is refused for
             that alone may come again at once: it has waited.
     """
 
-    __slots__ = ("_early", "_hear_at", "_retry_after_s", "_told", "_unproven", "spent")
+    __slots__ = (
+        "_early",
+        "_hear_at",
+        "_retry_after_s",
+        "_told",
+        "_unproven",
+        "_unproven_s_max",
+        "spent",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, unproven_s_max: float = UNPROVEN_S_MAX) -> None:
         self.spent = False
+        self._unproven_s_max = unproven_s_max
         self._early = 0
         self._retry_after_s = 0.0
         self._told = 0.0
@@ -59,7 +72,7 @@ class Patience:
         self._unproven = 0 if proven else self._unproven + 1
         beyond = self._unproven - UNPROVEN_FREE
         if beyond > 0:
-            wait_s = min(UNPROVEN_S_MAX, _UNPROVEN_S * 2 ** min(beyond, 16))
+            wait_s = min(self._unproven_s_max, _UNPROVEN_S * 2 ** min(beyond, 16))
             self._hear_at = trio.current_time() + wait_s
 
     def refused(self, retry_after_s: float) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.fault import FaultCode
 from gateway.console import table
@@ -83,7 +84,8 @@ class Console:
         if isinstance(place, OpsPlace):
             return await self._counter.answer(place, request)
         if place.asset is not None:
-            return Response(200, {**HEADERS, **place.asset.headers}, place.asset.content)
+            headers = {**HEADERS, **place.asset.headers}
+            return Response(200, headers, place.asset.content, proven=False)
         try:
             visitor = self._counter.visitor(request)
         except OpsError:
@@ -91,6 +93,11 @@ class Console:
         except StorageError as error:
             return encoded(self._counter.unusable(error))
         visit = Visit(self._counter, request, place.named, visitor.session, visitor.token)
+        response = await self._page(place, visit)
+        return replace(response, proven=visit.session is not None)
+
+    async def _page(self, place: PagePlace, visit: Visit) -> Response:
+        """Return the page of a place, or one that says why there is none."""
         try:
             return await _shown(place, visit)
         except RequestError as error:

@@ -106,7 +106,7 @@ class Connection:
         self._house = house
         self._wire = Wire(sock)
         self._framing = Framing(house.bounds)
-        self._patience = Patience()
+        self._patience = Patience(house.bounds.unproven_s_max)
         self._incoming: Incoming | None = None
         self._place: Place | None = None
         self._answers = bytearray()  # that are ready and not sent

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.endpoint import BODY_S
+from gateway.patience import UNPROVEN_S_MAX
 
 REQUESTS_MAX: Final = 128
 """Requests that are taken on at a time: a quarter of a second's work for this stack."""
@@ -40,6 +41,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
         send_s: for the client to take a piece of an answer.
         stall_s: for it to take all that is ready, where others want the connection.
         linger_s: how long a refused client is listened to, for it to read the refusal.
+        unproven_s_max: the longest that a request waits that follows many of nobody's on one
+            connection; see `gateway.patience`.
         line_bytes: of a request line.
         head_bytes: of a header block with its request line, and of a body's trailers.
         fields_max: lines in either.
@@ -60,6 +63,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     send_s: float = 30.0
     stall_s: float = 3.0
     linger_s: float = 1.0
+    unproven_s_max: float = UNPROVEN_S_MAX
     line_bytes: int = 8 << 10
     head_bytes: int = 16 << 10
     fields_max: int = 100

@@ -114,7 +114,7 @@ class Connection:
         self._stream: Stream = stream
         self._socket = stream
         self._framing = Framing(house.bounds)
-        self._patience = Patience()
+        self._patience = Patience(house.bounds.unproven_s_max)
         self._client: tuple[str, int] | None = None
         self._protocol: Http1 | None = None
         self._tasks: Tasks | None = None

@@ -82,7 +82,8 @@ class OpsCounter:
 
     async def answer(self, place: OpsPlace, request: Request) -> Response:
         """Serve a request; whatever goes wrong is an answer too."""
-        return encoded(await self._answer(place, request))
+        answer = await self._answer(place, request)
+        return encoded(answer, proven=_is_somebodys(place, answer))
 
     async def open_feed(self, request: Request) -> tuple[Response, Feed | None]:
         """Let a request become a WebSocket, or say why not.
@@ -133,7 +134,7 @@ class OpsCounter:
 
     def refuse(self, error: RequestError, *, head: bool = False) -> Response:
         """Return the answer to a request that nobody looks at."""
-        return encoded(failed(error.problem, error.allow))
+        return encoded(failed(error.problem, error.allow), proven=False)
 
     def visitor(self, request: Request) -> Visitor:
         """Return who asks: by a bearer token, or by the cookie of a browser.
@@ -231,6 +232,14 @@ def _handshake(request: Request) -> dict[str, str]:
     return accepted(request.headers, subprotocol="")
 
 
+def _is_somebodys(place: OpsPlace, answer: Answer) -> bool:
+    """Return whether a request was made in a session, however it was answered."""
+    body = answer.body
+    if place.row is None or place.row.right is None:
+        return False
+    return not (isinstance(body, Problem) and body.code == OpsCode.NO_SESSION)
+
+
 def _may(visitor: Visitor, right: Right) -> bool:
     assert visitor.session is not None
     return visitor.session.may(right)
@@ -257,12 +266,17 @@ def _typed(row: Row, named: dict[str, str], request: Request) -> Any:
     return row.decode(named, request.query if reads else request.body)
 
 
-def encoded(answer: Answer) -> Response:
-    """Return an answer as it goes out."""
+def encoded(answer: Answer, *, proven: bool = True) -> Response:
+    """Return an answer as it goes out.
+
+    Args:
+        proven: it is known who has asked.
+    """
     body = answer.body
     headers = {**answer.headers(), "cache-control": "no-store", "x-content-type-options": "nosniff"}
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
     if isinstance(body, Feed):
         return Response(answer.status, headers, b"", flow=partial(EventStream, body))
-    return Response(answer.status, headers, body if isinstance(body, bytes) else encode(body))
+    sent = body if isinstance(body, bytes) else encode(body)
+    return Response(answer.status, headers, sent, proven=proven)

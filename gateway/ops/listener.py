@@ -22,8 +22,9 @@ from gateway.ops.feed_socket import FeedSockets
 from gateway.ops.feeds import Feeds
 from gateway.web import web_app
 
-BOUNDS: Final = Bounds(requests_max=16, connections_max=64)
-"""A dozen consoles and what scrapes; more are not operators."""
+BOUNDS: Final = Bounds(requests_max=16, connections_max=64, unproven_s_max=0.5)
+"""A dozen consoles and what scrapes; more are not operators. Nobody has to probe a node more often
+than twice a second, and a probe that waits longer than that may be given up."""
 
 
 class OpsListener:

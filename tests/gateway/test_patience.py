@@ -100,6 +100,17 @@ async def test_what_nobody_has_signed_is_heard_later_each_time(
         assert not patience.spent
 
 
+async def test_nothing_waits_longer_than_its_listener_says(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    patience = Patience(0.5)
+    for _ in range(UNPROVEN_FREE + 10):
+        patience.answered(None, proven=False)
+    begun = trio.current_time()
+    await patience.pause()
+    assert trio.current_time() - begun == 0.5
+
+
 async def test_who_waits_by_itself_is_heard_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

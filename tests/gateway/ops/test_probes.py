@@ -12,12 +12,17 @@ import trio
 import trio.testing
 
 from engine import recovery
+from gateway.console.assets import address_of
 from gateway.listener.address import ListenError, check_ops_address
 from gateway.listener.bounds import Bounds
-from gateway.ops import health
+from gateway.ops import cookie, health
+from gateway.ops.listener import BOUNDS
+from gateway.ops.operators import Role
+from gateway.patience import Patience
 from gateway.server import serve
 from storage.folder import Folder
 from storage.lmdb_store import LmdbStore
+from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.operators import LIMIT_S, Ops, ready_at, watched
 from tests.gateway.serving import GOOD, OPEN_MERCHANT, addressed, connect, read_answer
 from tests.shards import SHARDS
@@ -200,3 +205,38 @@ def test_ops_address_beyond_loopback_is_none(listen: str) -> None:
 def test_ops_address_that_is_none_is_refused_by_its_option(listen: str) -> None:
     with pytest.raises(ListenError, match=r"^--ops-listen "):
         check_ops_address(listen)
+
+
+async def test_what_nobody_with_a_session_asks_is_heard_later(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of anybody's, in an operator's browser, may ask as fast as it is answered."""
+    told: list[bool] = []
+    answered = Patience.answered
+
+    def note(patience: Patience, busy_s: int | None, *, proven: bool) -> None:
+        told.append(proven)
+        answered(patience, busy_s, proven=proven)
+
+    monkeypatch.setattr(Patience, "answered", note)
+    token = guarded.tokens[Role.VIEWER]
+    tool, browser = {"authorization": f"Bearer {token}"}, {"cookie": f"{cookie.NAME}={token}"}
+    for path, headers, status in (
+        ("/healthz", {}, 200),
+        ("/metrics", {}, 200),
+        ("/ops/openapi.json", {}, 200),
+        ("/ops/shards", tool, 200),
+        ("/ops/audit", tool, 403),
+        ("/ops/actors/account/nobody", tool, 404),
+        ("/ops/shards", {}, 401),
+        ("/ops/nothing", {}, 404),
+        (address_of("console.js"), {}, 200),
+        ("/console/shards", browser, 200),
+        ("/console/audit", browser, 403),
+        ("/console/login", {}, 200),
+        ("/console/shards", {}, 303),
+    ):
+        told.clear()
+        answer = await guarded.ops.client.get(f"{guarded.address}{path}", headers=headers)
+        assert (answer.status_code, told) == (status, [bool(headers)]), path
+    assert BOUNDS.unproven_s_max <= 0.5
