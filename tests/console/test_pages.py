@@ -330,3 +330,16 @@ def test_telephone_shows_in_the_row_of_pages_which_one_it_is(
     with visiting(browser, the_town, Role.ADMIN, width=NARROW) as visitor:
         visitor.open("/console/audit")
         expect(visitor.page.locator(".places [aria-current]")).to_be_in_viewport(ratio=1)
+
+
+def test_telephone_shows_together_what_belongs_together(browser: Browser, the_town: Town) -> None:
+    """Who did something, and in which role: on the right both, and the label on the left."""
+    gap = """() => {
+      const role = document.querySelector("main td small");
+      const name = document.createRange();
+      name.selectNode(role.previousSibling);
+      return role.getBoundingClientRect().left - name.getBoundingClientRect().right;
+    }"""
+    with visiting(browser, the_town, Role.ADMIN, width=NARROW) as visitor:
+        visitor.open("/console/audit?operator=admin")
+        assert 0 <= visitor.page.evaluate(gap) < 10
