@@ -154,13 +154,17 @@ def credit_reversal(turn: Turn[Account], message: CreditReversal) -> None:
         turn.tell(turn.sender, answer, amount_minor=amount, currency=turn.currency)
         return
     assert account is not None
-    by_method = give_back_method(
-        AGREEMENT, turn.business_date, account.used_date, account.used_minor, amount
-    )
     reference = f"reversal/{message.merchant_no}/{message.order_no}"
-    post(turn, account, amount, reference, used_minor=by_method)
-    allowance = turn.get(ALLOWANCES, message.merchant_no)
-    if allowance is not None and allowance.counted:
-        used = give_back(turn.business_date, allowance.used_date, allowance.used_minor, amount)
-        turn.put(ALLOWANCES, message.merchant_no, replace(allowance, used_minor=used))
+    take_back(turn, account, message.merchant_no, reference)
     turn.tell(turn.sender, ReversalCredited(message.order_no))
+
+
+def take_back(turn: Turn[Account], account: Account, merchant_no: str, reference: str) -> None:
+    """Post the money of a payment that is undone, and give back its use of that business date."""
+    amount, date = turn.amount_minor, turn.business_date
+    by_method = give_back_method(AGREEMENT, date, account.used_date, account.used_minor, amount)
+    post(turn, account, amount, reference, used_minor=by_method)
+    allowance = turn.get(ALLOWANCES, merchant_no)
+    if allowance is not None and allowance.counted:
+        used = give_back(date, allowance.used_date, allowance.used_minor, amount)
+        turn.put(ALLOWANCES, merchant_no, replace(allowance, used_minor=used))

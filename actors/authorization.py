@@ -163,8 +163,16 @@ def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
 
 
 def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
-    """The hold has expired; an operation that is in flight will still be answered."""
+    """The hold has expired; an operation that is in flight will still be answered.
+
+    Nothing is heard of a hold whose last answer was discarded: what was done is being undone, and
+    the answer to that has its figures.
+    """
     authorization = _authorization(turn, message.hold_no)
+    if authorization.state in {"PROCESSING", "FAILED"} or (
+        authorization.operation and _figures(authorization) != _figures(message.hold)
+    ):
+        return
     ended = _project(authorization, message.hold, "ExpireHold")
     count(turn, authorizations=_opened(authorization, ended))
     turn.put(AUTHORIZATIONS, message.hold_no, ended)
@@ -293,14 +301,17 @@ def _conclude(
     """Copy the hold's figures, free the authorization, and settle the operation with them.
 
     A hold past its time ends when the account looks at it: then a refusal is also the first
-    that the merchant hears of its expiry.
+    that the merchant hears of its expiry. One that its last capture had ended has ended without it
+    when that is undone.
     """
     number, kind = authorization.operation_no, operation.kind
     if code is None:
         cause: str | None = f"{kind}_authorization"
         state = move(OPERATION, operation.state, "OperationApplied", "SUCCEEDED")
     else:
-        cause = "ExpireHold" if hold.state != authorization.state else None
+        cause = None
+        if hold.state != authorization.state:
+            cause = "UndoCapture" if hold.state == "VOIDED" else "ExpireHold"
         state = move(OPERATION, operation.state, "OperationRefused", "FAILED")
     if cause == "ExpireHold":
         _expired(turn, hold_no, hold)
@@ -366,6 +377,11 @@ def _project(
         expires_at_ns=hold.expires_at_ns,
         **changes,
     )
+
+
+def _figures(side: Authorization | HoldFigures) -> tuple[int, int, int, int]:
+    """Return what of a hold changes with each operation that is done."""
+    return side.amount_minor, side.captured_minor, side.captures, side.increments
 
 
 def _opened(before: Authorization, after: Authorization) -> int:

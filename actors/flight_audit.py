@@ -5,8 +5,17 @@ them.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-from actors.messages import CreditTransfer, ExpireHold, ExpireRefund, ResumeRefunds
+from actors.messages import (
+    CreditTransfer,
+    ExpireHold,
+    ExpireRefund,
+    ResumeRefunds,
+    TakeSuspense,
+    UndoCapture,
+    UndoPayment,
+)
 from actors.tally import Violation
 from engine.message import Envelope
 
@@ -31,7 +40,7 @@ class FlightAudit:
             self.expiring.add(f"{message.to} {message.body.merchant_no}/{message.body.hold_no}")
         elif isinstance(message.body, ExpireRefund):
             self.expiring.add(f"{message.to} pending/{message.body.refund_no}")
-        self.things.update(_concerns(message))
+        self.things.update(_concerns(message.sender, message.to, message.body))
         # What a holder says to its certificate is not a thing of the holder's that is under way.
         certificate = message.to.startswith("certificate/")
         self.addressed.update((message.to,) if certificate else (message.sender, message.to))
@@ -42,17 +51,21 @@ class FlightAudit:
             yield Violation("at-rest", "records", key, "waits, and no message is on its way")
 
 
-def _concerns(message: Envelope) -> Iterator[tuple[str, str]]:
+def _concerns(sender: str, to: str, body: Any) -> Iterator[tuple[str, str]]:
     """Yield (address, name) of the thing for whose sake a message is on its way."""
-    body = message.body
-    ends = (message.sender, message.to)
+    ends: tuple[str, ...] = (sender, to)
+    if isinstance(body, UndoPayment | UndoCapture):
+        # It comes to the payer by way of suspense, and the merchant waits for what follows.
+        ends = (f"merchant/{body.merchant_no}",)
+    elif isinstance(body, TakeSuspense) and body.then is not None:
+        yield from _concerns(sender, body.to, body.then)
     for field in ("order_no", "hold_no", "refund_no", "certificate_no"):
         name = getattr(body, field, None)
         if name is not None:
             yield from ((end, name) for end in ends if end.startswith(("merchant/", "bank/")))
     yield from ((end, "") for end in ends if end.startswith("certificate/"))
     if isinstance(body, ResumeRefunds):
-        yield message.to, ""
+        yield to, ""
     name = getattr(body, "name", None)
     if name is not None:
-        yield message.sender if isinstance(body, CreditTransfer) else message.to, name
+        yield sender if isinstance(body, CreditTransfer) else to, name

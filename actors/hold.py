@@ -178,7 +178,7 @@ def capture_hold(turn: Turn[Account], message: CaptureHold) -> None:
     hold = replace(hold, captured_minor=captured, captures=hold.captures + 1)
     if message.final or captured >= hold.amount_minor:
         state: HoldState = move(HOLD, hold.state, "capture_authorization", "CAPTURED")
-        hold = _end(turn, hold, state, max(hold.amount_minor - captured, 0))
+        hold = end_hold(turn, hold, state, max(hold.amount_minor - captured, 0))
     else:
         state = move(HOLD, hold.state, "capture_authorization", "PARTIALLY_CAPTURED")
         hold = replace(hold, state=state)
@@ -255,16 +255,20 @@ def _give_back(
         turn.tell(turn.sender, OperationRefused(message.hold_no, code, figures(hold)))
         return
     state = move(HOLD, hold.state, f"{kind}_authorization", state)
-    _applied(turn, _end(turn, hold, state, rest_minor(hold)))
+    _applied(turn, end_hold(turn, hold, state, rest_minor(hold)))
 
 
 def _expire(turn: Turn[Account], hold: Hold) -> Hold:
     state: HoldState = "EXPIRED" if hold.state == "HELD" else "CAPTURED"
-    return _end(turn, hold, move(HOLD, hold.state, "ExpireHold", state), rest_minor(hold))
+    return end_hold(turn, hold, move(HOLD, hold.state, "ExpireHold", state), rest_minor(hold))
 
 
-def _end(turn: Turn[Account], hold: Hold, state: HoldState, rest: int) -> Hold:
-    """Close the hold in the account's books, forget its timer, and return it ended."""
+def end_hold(turn: Turn[Account], hold: Hold, state: HoldState, rest: int) -> Hold:
+    """Close a hold in the account's books, forget its timer, and return it ended.
+
+    Args:
+        rest: what it reserved until now, and does no more.
+    """
     account = existing(turn)
     turn.become(
         replace(account, held_minor=account.held_minor - rest, holds_open=account.holds_open - 1)

@@ -12,6 +12,7 @@ from actors import (
     authorization,
     certificate,
     commands,
+    discard,
     event,
     freeze,
     hold,
@@ -26,7 +27,9 @@ from actors import (
     registration,
     remedy,
     signing,
+    suspense,
     transfer,
+    undo,
     webhook,
 )
 from engine.kind import ActorKind, Kinds
@@ -72,8 +75,13 @@ ACCOUNT: Final = ActorKind(
         messages.CreditTransfer: transfer.credit_transfer,
         messages.TransferCredited: transfer.transfer_credited,
         messages.TransferReturned: transfer.transfer_returned,
-        messages.TakeSuspense: transfer.take_suspense,
+        messages.UndoPayment: undo.undo_payment,
+        messages.UndoHold: undo.undo_hold,
+        messages.UndoIncrement: undo.undo_increment,
+        messages.UndoCapture: undo.undo_capture,
+        messages.TakeSuspense: suspense.take_suspense,
     },
+    discards=discard.ACCOUNT,
     newest_postings=lambda state: (state.posted_last,),
 )
 
@@ -144,6 +152,7 @@ MERCHANT: Final = ActorKind(
         messages.CertificateAdded: _last(registration.certificate_added),
         messages.CertificateRefused: _last(registration.certificate_refused),
     },
+    discards=discard.MERCHANT,
     hub=True,
     newest_postings=lambda state: (state.posted_last, state.fees_last),
 )
@@ -158,6 +167,7 @@ CERTIFICATE: Final = ActorKind(
         messages.EndCertificate: certificate.end_certificate,
         messages.WithdrawCertificate: certificate.withdraw_certificate,
     },
+    discards=discard.CERTIFICATE,
 )
 
 BANK: Final = ActorKind(
@@ -172,6 +182,7 @@ BANK: Final = ActorKind(
         messages.CertificateAdded: registration.certificate_added,
         messages.CertificateRefused: registration.certificate_refused,
     },
+    discards=discard.BANK,
 )
 
 WEBHOOK: Final = ActorKind(
@@ -204,4 +215,4 @@ SUBJECTS: Final[Mapping[type[Struct], Callable[[Any], str]]] = {
 }
 """What commands to a merchant are about: the order or authorization whose course they change."""
 
-KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK, WEBHOOK), transfer.suspend, SUBJECTS)
+KINDS: Final = Kinds((ACCOUNT, MERCHANT, CERTIFICATE, BANK, WEBHOOK), SUBJECTS)

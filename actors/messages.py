@@ -219,10 +219,55 @@ class TransferReturned(Message, frozen=True):
     code: Refusal
 
 
+# Undoings: what an account has done and its answer was discarded before the merchant had it
+
+
+class UndoPayment(Message, frozen=True):
+    """To the payer, with money: a payment that comes to nothing. The merchant is told
+    PaymentDeclined."""
+
+    merchant_no: str
+    order_no: str
+
+
+class UndoHold(Message, frozen=True):
+    """To the payer: a hold that comes to nothing. HoldDeclined."""
+
+    merchant_no: str
+    hold_no: str
+
+
+class UndoIncrement(Message, frozen=True):
+    """To the payer: an increment that comes to nothing. OperationRefused."""
+
+    merchant_no: str
+    hold_no: str
+    amount_minor: int
+
+
+class UndoCapture(Message, frozen=True):
+    """To the payer, with money: a capture that comes to nothing. The merchant is told
+    OperationRefused."""
+
+    merchant_no: str
+    hold_no: str
+    capture_no: str
+
+
+GoesOn = UndoPayment | UndoCapture | RefundReturned | ReversalReturned | TransferReturned
+"""What a suspense account may pass money on with."""
+
+
 class TakeSuspense(Message, frozen=True):
-    """To a suspense account, with the money of a message that an operator discarded."""
+    """To a suspense account, with the money of a message that an operator discarded.
+
+    It passes the money on to the address `to` with the message `then`, or keeps it where there is
+    none.
+    """
 
     reference: str
+    to: str = ""
+    then: GoesOn | None = None
 
 
 # Certificates; `certificate_no` is the holder's own number

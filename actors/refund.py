@@ -414,18 +414,18 @@ def _link(turn: Turn[Merchant], refund_no: str, **neighbour: str) -> Refund:
 def _resume(turn: Turn[Merchant]) -> None:
     """Send off the first of the queue, one after the other, as long as each is covered."""
     for _ in range(RESUMED_MAX):
-        number = _covered(turn)
+        number = covered(turn)
         if not number:
             return
         refund = turn.get(REFUNDS, number)
         assert refund is not None, f"{turn.address} has no refund {number}"
         state = move(REFUND, refund.state, "ResumeRefunds", "PROCESSING")
         send(turn, number, replace(_dequeue(turn, number, refund), state=state))
-    if _covered(turn):
+    if covered(turn):
         turn.tell(turn.address, ResumeRefunds())
 
 
-def _covered(turn: Turn[Merchant]) -> str:
+def covered(turn: Turn[Merchant]) -> str:
     """Return the first refund of the queue if the receivable covers it, else an empty text."""
     merchant = existing(turn)
     pending = merchant.pending

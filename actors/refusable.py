@@ -12,8 +12,9 @@ from actors import commands
 from actors.commands import Command
 from actors.refusal import Refusal
 
-_NUMBERED: Final = (Refusal.NUMBER_USED, Refusal.IN_FLIGHT)
-"""Whatever takes more than one turn; so many repetitions may join it, and no more."""
+_NUMBERED: Final = (Refusal.NUMBER_USED, Refusal.IN_FLIGHT, Refusal.MESSAGE_DISCARDED)
+"""Whatever takes more than one turn; so many repetitions may join it, and no more. The message that
+it waits for may be discarded, should its turn fail."""
 
 _MERCHANT: Final = (
     Refusal.MERCHANT_NOT_FOUND,

@@ -67,6 +67,7 @@ class Refusal(StrEnum):
     METHOD_LIMIT_EXCEEDED           above the account's own limit for this method of paying
     INSUFFICIENT_FUNDS              the account's available funds do not cover it
     BALANCE_LIMIT                   the currency would have more than 10**18 in circulation
+    MESSAGE_DISCARDED               the bank's operators gave it up; it came to nothing
     ==============================  ===========================================================
     """
 
@@ -123,6 +124,7 @@ class Refusal(StrEnum):
     METHOD_LIMIT_EXCEEDED = "METHOD_LIMIT_EXCEEDED"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     BALANCE_LIMIT = "BALANCE_LIMIT"
+    MESSAGE_DISCARDED = "MESSAGE_DISCARDED"
 
 
 ABOUT_STATE: Final = frozenset(

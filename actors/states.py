@@ -108,9 +108,17 @@ _HOLD: Final = (
 
 HOLD: Final = Machine(
     "hold",
-    "The account's side of an authorization: money that is reserved.",
+    "The account's side of an authorization: money that is reserved. One whose merchant never heard"
+    " of it, because that message was discarded, is there no more.",
     ("HELD", "PARTIALLY_CAPTURED", "CAPTURED", "VOIDED", "EXPIRED"),
-    ((START, "PlaceHold", "HELD"), *_HOLD),
+    (
+        (START, "PlaceHold", "HELD"),
+        *_HOLD,
+        ("PARTIALLY_CAPTURED", "UndoCapture", "HELD"),
+        ("PARTIALLY_CAPTURED", "UndoCapture", "PARTIALLY_CAPTURED"),
+        ("CAPTURED", "UndoCapture", "CAPTURED"),
+        ("CAPTURED", "UndoCapture", "VOIDED"),
+    ),
 )
 
 AUTHORIZATION: Final = Machine(
@@ -123,6 +131,7 @@ AUTHORIZATION: Final = Machine(
         ("PROCESSING", "HoldPlaced", "HELD"),
         ("PROCESSING", "HoldDeclined", "FAILED"),
         *_HOLD,
+        ("HELD", "UndoCapture", "VOIDED"),
         ("PARTIALLY_CAPTURED", "refund_authorization", "PARTIALLY_CAPTURED"),
         ("CAPTURED", "refund_authorization", "CAPTURED"),
     ),

@@ -3,8 +3,7 @@
 The account that is debited owns the transfer and binds its number: clearing owns a funding, the
 customer's account a withdrawal or a transfer to another customer. All run alike: debit and send,
 credit or send back, settle. While one is under way its owner counts it and cannot be closed, for
-the money may come back. The money that an operator takes out of a discarded message ends in a
-suspense account.
+the money may come back.
 """
 
 from typing import Final, Literal
@@ -13,7 +12,6 @@ from msgspec.structs import replace
 
 from actors import states
 from actors.account import (
-    SUSPENSE,
     Account,
     existing,
     internal_account,
@@ -31,7 +29,7 @@ from actors.commands import (
     digest,
 )
 from actors.limits import spend
-from actors.messages import CreditTransfer, TakeSuspense, TransferCredited, TransferReturned
+from actors.messages import CreditTransfer, TransferCredited, TransferReturned
 from actors.method import TRANSFER, WITHDRAWAL, give_back_method
 from actors.money import BALANCE_MAX
 from actors.note import description_of, metadata_of
@@ -56,6 +54,9 @@ class Transfer(Bound, frozen=True, array_like=True):
 
 
 TRANSFERS: Final = RecordKind("t", Transfer)
+
+_METHODS: Final = {"transfer": TRANSFER, "withdrawal": WITHDRAWAL}
+"""How a transfer's name begins → the method that it counts as; a funding counts as none."""
 
 
 def funding_name(account_no: str, funding_no: str) -> str:
@@ -120,9 +121,9 @@ def withdraw_funds(turn: Turn[Account], command: WithdrawFunds) -> None:
 
 
 def create_transfer(turn: Turn[Account], command: CreateTransfer) -> None:
-    """Send money from one customer's account to another's; the turn is the debited one's.
+    """Send money from an account to a customer's; the turn is the debited one's.
 
-    From suspense too: that is how the money of a discarded message comes to whose it is.
+    It may be a suspense account: so the bank gives what is left there to whom it belongs.
 
     Refusals: those of `_admit`; these, bound: CURRENCY_MISMATCH, ACCOUNT_INTERNAL (clearing, or to
     any of the bank's own), SAME_ACCOUNT, METHOD_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS, then those of
@@ -227,32 +228,18 @@ def transfer_credited(turn: Turn[Account], message: TransferCredited) -> None:
 def transfer_returned(turn: Turn[Account], message: TransferReturned) -> None:
     """Take the money back into the account it came from: it may be frozen, but is not closed.
 
-    What a transfer had used by its method on its business date is given back.
+    What it had used by its method on its business date is given back.
     """
     transfer = _settle(turn, message.name, message.code)
     assert turn.amount_minor == transfer.amount_minor
     account = existing(turn)
     used = account.used_minor
-    if message.name.startswith(transfer_name("")):
-        used = give_back_method(
-            TRANSFER, transfer.business_date, account.used_date, used, transfer.amount_minor
-        )
+    method = _METHODS.get(message.name.partition("/")[0])
+    if method is not None:
+        date, amount = transfer.business_date, transfer.amount_minor
+        used = give_back_method(method, date, account.used_date, used, amount)
     out = account.transfers_out - 1
     post(turn, account, turn.amount_minor, message.reference, transfers_out=out, used_minor=used)
-
-
-def take_suspense(turn: Turn[Account], message: TakeSuspense) -> None:
-    """Take the money of a discarded message; the suspense account opens itself on first use."""
-    post(turn, internal_account(turn, "suspense"), turn.amount_minor, message.reference)
-
-
-def suspend(currency: str, reference: str) -> tuple[str, TakeSuspense]:
-    """Return where a discarded message's money goes, and the message that takes it there.
-
-    Args:
-        reference: names the discarded message, for people; it ends up in the posting.
-    """
-    return f"account/{SUSPENSE}{currency}", TakeSuspense(f"suspense/{reference}")
 
 
 def _settle(turn: Turn[Account], name: str, code: Refusal | None) -> Transfer:

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from engine import dates, parking
 from engine.dates import ClosedDate, CutDay, DateNotOpen, DateState
-from engine.message import Envelope, StoredEnvelope
+from engine.kind import Discarded, Keeping, KeptError
+from engine.message import Envelope, StoredEnvelope, Unreadable
 from engine.parking import ParkedId
 from storage.row import DATES
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 RELEASED_AT_ONCE: Final = 100
 """Parked messages that one `ReleaseParked` gives their turns: other work goes on in between."""
+
+_UNREADABLE: Final = "start a program that can read it; release this"
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -40,7 +43,7 @@ class ReleaseParked(Struct, frozen=True):
 
 
 class DiscardParked(Struct, frozen=True):
-    """Drop the first parked message of an actor; money in it goes to a suspense account.
+    """Give the first parked message of an actor up, as its kind says (`ActorKind.discards`).
 
     With `only` it is that one, or none: repeated, it drops nothing more.
     """
@@ -50,12 +53,18 @@ class DiscardParked(Struct, frozen=True):
 
 
 class ParkedLeft(Struct, frozen=True):
-    """The answer to both: how many were taken off, how many are left, and why the first is."""
+    """The answer to both: how many were taken off, how many are left, and why the first is.
+
+    Attributes:
+        error: what its turn has failed with, or why it is not given up.
+        code: why it is not given up, for programs (`engine.kind.Keeping`); else empty.
+    """
 
     address: str
     taken: int
     left: int
     error: str = ""
+    code: str = ""
 
 
 class ParkedNotFirst(Struct, frozen=True):
@@ -179,13 +188,21 @@ def _discard(stage: Stage, address: str) -> ParkedLeft:
         return ParkedLeft(address, 0, 0)
     key, row = first
     envelope = stage.kinds.opened(row)
-    if row.amount_minor:
-        to, body = stage.kinds.suspend(row.currency, f"{row.sender}->{row.to}")
-        error = stage.dispatch(replace(envelope, to=to, body=body))
-        if error is not None:
-            return ParkedLeft(address, 0, stage.parking.by_actor[address], error)
+    left = stage.parking.by_actor[address]
+    if type(envelope.body) is Unreadable:
+        return _kept(address, left, Keeping.UNREADABLE, _UNREADABLE)
+    try:
+        error = stage.try_turn(replace(envelope, body=Discarded(envelope.body)))
+    except KeptError as kept:
+        return _kept(address, left, Keeping.RELEASE_ONLY, str(kept))
+    if error is not None:
+        return ParkedLeft(address, 0, left, error)
     _unpark(stage, key, row, envelope)
     return ParkedLeft(address, 1, stage.parking.by_actor[address])
+
+
+def _kept(address: str, left: int, code: Keeping, why: str) -> ParkedLeft:
+    return ParkedLeft(address, 0, left, f"{code}: {why}", str(code))
 
 
 def _is_first(stage: Stage, address: str, only: ParkedId) -> bool:

@@ -5,7 +5,8 @@ looks handlers up by the exact type of the body, so a kind is a table, not a cla
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,34 @@ from storage.row import ACTORS, HUBS
 R = TypeVar("R", bound=Struct)
 
 Handler = Callable[[Turn[Any], Any], None]
+
+Discard = Callable[[Turn[Any], Any], str | None]
+"""What a message's receiver does in place of its handler when an operator gives the message up:
+whoever waits for the message learns that it came to nothing, and what money is in it goes on. It
+returns why the message has to be kept instead, a sentence, with which nothing of its turn remains.
+"""
+
+
+class Keeping(StrEnum):
+    """Why a message is not given up; stable codes that operators see."""
+
+    RELEASE_ONLY = "RELEASE_ONLY"
+    """What it tells has happened, or has to: only a release brings it to a true end."""
+    UNREADABLE = "UNREADABLE"
+    """Nobody knows what it says: a program that can read it has to be started first."""
+
+
+class KeptError(Exception):
+    """A message is not given up: RELEASE_ONLY, and why. Nothing of its turn remains."""
+
+
+class Discarded(Struct, frozen=True):
+    """Stands for a message that is given up: its turn is that of `ActorKind.discards`."""
+
+    message: Any
+
+
+_UNFORESEEN: Final = "nobody has said what it would mean to give it up"
 
 
 class RecordKind(Generic[R]):
@@ -58,6 +87,8 @@ class ActorKind:
         commands: type of an external command → handler; commands are never stored.
         messages: type of a message between actors, or of a timer → handler. Messages are
             array-like tagged Structs: a cut may have to store them.
+        discards: type of such a message → what is done when an operator gives one up; those of
+            other types are kept.
         hub: whether there are few of them and much goes through each, as with merchants. Hubs'
             rows have a table of their own, where they share pages: among the rows of all the
             others each would dirty a page for itself in every batch.
@@ -71,6 +102,7 @@ class ActorKind:
     __slots__ = (
         "decode_body",
         "decode_state",
+        "discards",
         "handlers",
         "name",
         "newest_postings",
@@ -88,6 +120,7 @@ class ActorKind:
         commands: Mapping[type[Struct], Handler],
         messages: Mapping[type[Struct], Handler],
         *,
+        discards: Mapping[type[Struct], Discard] | None = None,
         hub: bool = False,
         newest_postings: Callable[[Any], tuple[int, ...]] = lambda _: (),
     ) -> None:
@@ -101,7 +134,9 @@ class ActorKind:
             **commands,
             **messages,
             Unreadable: _refuse_unreadable,
+            Discarded: self._discard,
         }
+        self.discards: dict[type[Struct], Discard] = dict(discards or {})
         self.takes = frozenset(messages)
         self.newest_postings = newest_postings
         self.decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(state).decode
@@ -110,18 +145,23 @@ class ActorKind:
             union = type_ if union is None else union | type_
         self.decode_body: Callable[[bytes], Any] = msgspec.msgpack.Decoder(union).decode
 
+    def _discard(self, turn: Turn[Any], discarded: Discarded) -> None:
+        message = discarded.message
+        discard = self.discards.get(type(message))
+        why = _UNFORESEEN if discard is None else discard(turn, message)
+        if why is not None:
+            raise KeptError(why)
+
 
 def _refuse_unreadable(turn: Turn[Any], message: Unreadable) -> None:
     raise TurnError(f"{turn.address} cannot read the message: {message.why}")
 
 
 class Kinds:
-    """The domain as the runtime sees it: all actor kinds, and where unwanted money goes.
+    """The domain as the runtime sees it: all actor kinds.
 
     Args:
         kinds: every actor kind, by distinct names.
-        suspend: given the currency of a parked message that an operator discards, returns the
-            address of a suspense account and the message that makes it take the money.
         subjects: type of a command → what it is about, by which its chain is found again for a
             while; those of other types are not.
     """
@@ -129,11 +169,9 @@ class Kinds:
     def __init__(
         self,
         kinds: tuple[ActorKind, ...],
-        suspend: Callable[[str, str], tuple[str, Struct]],
         subjects: Mapping[type[Struct], Callable[[Any], str]] | None = None,
     ) -> None:
         self.by_name = {kind.name: kind for kind in kinds}
-        self.suspend = suspend
         self.subjects = {} if subjects is None else dict(subjects)
 
     def of(self, address: str) -> ActorKind:

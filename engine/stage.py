@@ -27,7 +27,7 @@ from engine.clock import Clock
 from engine.dates import DateState
 from engine.fault import OUTCOME_UNKNOWN
 from engine.history import Beginnings, History
-from engine.kind import Kinds, R, RecordKind
+from engine.kind import KeptError, Kinds, R, RecordKind
 from engine.links import Links
 from engine.marks import MarkRows, Marks
 from engine.message import Envelope, StoredEnvelope, Token, stored
@@ -163,23 +163,16 @@ class Stage:
         self.park(stored(envelope), error)
         self.books.keep(envelope)
 
-    def dispatch(self, envelope: Envelope) -> str | None:
-        """Have a message of nobody's turn delivered: here and now, or by its shard.
-
-        Returns:
-            What undid its turn, None if nothing did.
-        """
-        shard = self.number if self.links is None else self.links.shard_of(envelope.to)
-        if shard == self.number:
-            return self.try_turn(envelope)
-        self.batch.depart(shard, envelope)
-        return None
-
     def try_turn(self, envelope: Envelope) -> str | None:
-        """Give an internal message its turn; returns None, or what undid it."""
+        """Give an internal message its turn; returns None, or what undid it.
+
+        Raises:
+            KeptError: it is one that was to be given up, and is not.
+            StorageError: a row could not be read; the shard has to stop.
+        """
         try:
             self.take_turn(envelope)
-        except StorageError:
+        except (StorageError, KeptError):
             raise
         except Exception as error:
             log.exception("a turn of %s at %s failed", type(envelope.body).__name__, envelope.to)

@@ -490,6 +490,11 @@ CODES: Final[Mapping[Code, Meaning]] = {
     Refusal.BALANCE_LIMIT: Meaning(
         422, "The currency would have more than 10^18 minor units in circulation.", _NEW_NUMBER
     ),
+    Refusal.MESSAGE_DISCARDED: Meaning(
+        422,
+        "Something failed inside the bank, whose operators have given it up: it came to nothing.",
+        "Try again under a new number; what money had moved for it is back, or the bank has it.",
+    ),
     # How HTTP was spoken. What the listener finds wrong ends the connection.
     RequestCode.MALFORMED_REQUEST: Meaning(
         400, "The request is not framed as HTTP/1.1 wants it.", "Correct what the detail names."

@@ -67,7 +67,7 @@ class Release(Operation, frozen=True, tag="release_parked"):
 
 
 class Discard(Operation, frozen=True, tag="discard_parked"):
-    """Drop the first parked message of an actor; its money goes to a suspense account."""
+    """Give up the first parked message of an actor: what waits for it comes to nothing."""
 
     address: str
 

@@ -562,7 +562,7 @@ _RULES: Final = (
     _one(
         "queue-jumped",
         "of refunds that wait the newest goes first",
-        "actors.refund:_covered",
+        "actors.refund:covered",
         "return pending.first",
         "last = turn.get(REFUNDS, pending.last)\n"
         "    return pending.last if last.amount_minor <= merchant.posted_minor else ''",
@@ -570,7 +570,7 @@ _RULES: Final = (
     _one(
         "waiting-forgotten",
         "money comes, and nobody looks at the refunds that wait for it",
-        "actors.refund:_covered",
+        "actors.refund:covered",
         "if pending is None or merchant.posted_minor < pending.first_minor:",
         "if True:",
     ),

@@ -10,7 +10,7 @@ from bench.simulator.chance import Chance
 from bench.simulator.disk import SIMULATED
 from bench.simulator.faults import KINDS as FAULTS
 from bench.simulator.faults import Faults
-from engine.kind import ActorKind, Handler, Kinds
+from engine.kind import ActorKind, Handler, KeptError, Kinds
 from engine.turn import Turn
 
 _DAY_NS: Final = 86_400 * 10**9
@@ -34,6 +34,8 @@ def raising(kinds: Kinds, faults: Faults, broken: Callable[[str, BaseException],
                 raise SimulatedError(SIMULATED)
             try:
                 handler(turn, body)
+            except KeptError:
+                raise
             except Exception as error:
                 broken(name, error)
                 raise
@@ -49,9 +51,7 @@ def raising(kinds: Kinds, faults: Faults, broken: Callable[[str, BaseException],
         }
         return own
 
-    return Kinds(
-        tuple(copied(kind) for kind in kinds.by_name.values()), kinds.suspend, kinds.subjects
-    )
+    return Kinds(tuple(copied(kind) for kind in kinds.by_name.values()), kinds.subjects)
 
 
 class Weather:

@@ -79,7 +79,10 @@ def release(
 def discard(
     address: str, /, *, data: Path, json: Annotated[bool, Parameter(negative=())] = False
 ) -> int:
-    """Drop an actor's first parked message; its money goes to the currency's suspense account.
+    """Give up an actor's first parked message; exit code 1 if it has to be kept.
+
+    Whoever waits for it learns that it came to nothing, and money in it goes back, by way of the
+    currency's suspense account. docs/ops/DISCARDS.md says what comes of which message.
 
     Example: piaohao parked discard merchant/M1002 --data bank
 

@@ -69,7 +69,7 @@ class RetryDeadLetter(DeadLetterAction, frozen=True, tag="retry_dead_letter"):
 
 
 class DiscardDeadLetter(DeadLetterAction, frozen=True, tag="discard_dead_letter"):
-    """Drop one dead letter; money in it goes to the currency's suspense account."""
+    """Give one dead letter up: what waits for it comes to nothing, its money goes back."""
 
 
 class FreezeAccount(ActionBase, frozen=True, tag="freeze_account"):

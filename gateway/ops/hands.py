@@ -257,11 +257,16 @@ def _refused(problem: Problem, facts: Mapping[str, Fact] | None = None) -> Done:
 
 
 def _left(outcome: ParkedLeft) -> Done:
-    """Return what comes of a release or a discard; what an error quotes may be personal."""
+    """Return what comes of a release or a discard; what an error quotes may be personal.
+
+    Why one is not given up is a sentence of ours.
+    """
     facts: dict[str, Fact] = {"taken": outcome.taken, "left": outcome.left}
     detail = f"{outcome.taken} taken off, {outcome.left} left"
     if not outcome.error:
         return done(detail, facts)
+    if outcome.code:
+        return failed(OutcomeCode(outcome.code), outcome.error.partition(": ")[2], facts)
     name = outcome.error.partition(": ")[0]
     return failed(
         OutcomeCode.TURN_FAILED, f"{detail}; one has failed: {name}", {**facts, "error": name}

@@ -45,6 +45,11 @@ class OutcomeCode(StrEnum):
     """A dead letter's turn has failed anew; it is where it was, and those behind it too."""
     DEAD_LETTER_NOT_FIRST = "DEAD_LETTER_NOT_FIRST"
     """It is not there any more, or another of its actor stands before it. Nothing happened."""
+    RELEASE_ONLY = "RELEASE_ONLY"
+    """What a dead letter tells has happened, or has to happen: it is not given up, it is released
+    once there is a program that can handle it. Nothing happened."""
+    UNREADABLE = "UNREADABLE"
+    """Nobody knows what a dead letter says: it is not given up. Nothing happened."""
     BACKUP_FAILED = "BACKUP_FAILED"
     """The backup could not be written; there is none."""
     OPERATORS_NOT_WHOLE = "OPERATORS_NOT_WHOLE"

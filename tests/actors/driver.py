@@ -25,7 +25,7 @@ from actors.merchant import Merchant
 from actors.refusable import REFUSALS
 from engine.actor import Actor
 from engine.address import row_key
-from engine.kind import RecordKind
+from engine.kind import Discarded, KeptError, RecordKind
 from engine.message import Envelope, Token
 from engine.turn import Turn
 
@@ -52,6 +52,7 @@ class Bank:
         self.timers: dict[tuple[int, str, str], Struct] = {}
         self.answers: defaultdict[Token, list[Outcome | Replayed]] = defaultdict(list)
         self.audited = True
+        self.unsure: set[Token | None] = set()
         self._asked: dict[Token, type[commands.Command]] = {}
 
     # What a shard is to its turns
@@ -137,6 +138,28 @@ class Bank:
         first = next(n for n, m in enumerate(self.queue) if (m.sender, m.to) == ends)
         self._turn(self.queue.pop(first))
         self._audit()
+
+    def give_up(self, type_: type[Struct]) -> str | None:
+        """Give up the oldest message of a type; returns why it is kept, if it is."""
+        return self.give_up_at(next(n for n, m in enumerate(self.queue) if type(m.body) is type_))
+
+    def give_up_at(self, index: int) -> str | None:
+        """Give up the message of that index, or the oldest one of its sender to its receiver.
+
+        It was parked: whoever waits has been told OUTCOME_UNKNOWN, and is in `unsure`.
+        """
+        ends = (self.queue[index].sender, self.queue[index].to)
+        first = next(n for n, m in enumerate(self.queue) if (m.sender, m.to) == ends)
+        message = replace(self.queue[first], token=None)
+        self.unsure.add(self.queue[first].token)
+        self.queue[first] = message
+        try:
+            self._turn(replace(message, body=Discarded(message.body)))
+        except KeptError as kept:
+            return str(kept)
+        self.queue.pop(first)
+        self._audit()
+        return None
 
     def run(self) -> None:
         """Deliver until nothing is on its way."""

@@ -67,14 +67,18 @@ def _command() -> SearchStrategy[commands.Command]:
 _deliveries = st.integers(0, 9)
 _steps = st.lists(
     st.one_of(
-        _command(), _command(), _deliveries, _deliveries, st.sampled_from([0, 1, "wait", "cut"])
+        _command(),
+        _command(),
+        _deliveries,
+        _deliveries,
+        st.sampled_from([0, 1, "wait", "cut"]),
     ),
     min_size=30,
     max_size=100,
 )
 
 
-def _opened() -> Bank:
+def opened() -> Bank:
     """Return a bank whose payers have money for a payment or two, and different limits."""
     bank = Bank()
     bank.do(commands.OpenMerchant("M1", "USD", 250, over_capture=True))
@@ -98,7 +102,7 @@ def _opened() -> Bank:
 def test_commands_in_any_interleaving_keep_every_invariant(
     steps: list[commands.Command | int | str],
 ) -> None:
-    bank = _opened()
+    bank = opened()
     tokens = {}
     for step in steps:
         if isinstance(step, commands.Command):

@@ -1,4 +1,4 @@
-"""Transfers, fundings, withdrawals and suspense: how money moves, enters, leaves and waits."""
+"""Transfers, fundings and withdrawals: how money moves, enters and leaves."""
 
 import pytest
 
@@ -10,12 +10,10 @@ from actors.money import BALANCE_MAX
 from actors.transfer import (
     TRANSFERS,
     funding_name,
-    suspend,
     transfer_name,
     view_transfer,
     withdrawal_name,
 )
-from engine.message import Envelope
 from tests.actors.driver import PAYER, Bank, shop
 
 CLEARING = "account/clearing-USD"
@@ -187,42 +185,3 @@ def test_failed_withdrawal_of_internal_account_is_not_taken_for_a_funding() -> N
     record = bank.get(CLEARING, TRANSFERS, "withdrawal/W1")
     view = view_transfer("clearing-USD", "withdrawal/W1", record)
     assert (view.direction, view.account_no) == ("withdrawal", "clearing-USD")
-
-
-def test_discarded_money_ends_in_suspense() -> None:
-    bank = shop(funds_minor=0)
-    bank.send(commands.FundAccount("A1", "F1", 700, "USD"))
-    lost = bank.queue.pop()
-    bank.audited = False  # the funding itself now waits for ever, which the audit would say
-    to, body = suspend(lost.currency, f"{lost.sender}->{lost.to}")
-    bank.queue.append(
-        Envelope(to, lost.sender, body, lost.business_date, None, lost.amount_minor, "USD")
-    )
-    bank.run()
-    account = bank.account("suspense-USD")
-    assert (account.kind, account.currency, account.posted_minor) == ("suspense", "USD", 700)
-    assert bank.postings[-1][6] == "suspense/account/clearing-USD->account/A1"
-    assert bank.code(commands.WithdrawFunds("suspense-USD", "W1", 5, "USD")) == "ACCOUNT_INTERNAL"
-
-
-def test_money_leaves_suspense_by_a_transfer_to_whose_it_is() -> None:
-    """Once, no more than is there, and to no account of the bank's own."""
-    bank = shop(funds_minor=0)
-    for _ in range(2):
-        to, body = suspend("USD", "account/A9->account/A1")
-        bank.queue.append(Envelope(to, "account/A9", body, bank.business_date, None, 350, "USD"))
-        bank.audited = False  # nobody has sent it: the whole is off by it
-        bank.run()
-
-    def send(number: str, amount_minor: int, to: str = "A1") -> str:
-        transfer = commands.CreateTransfer("suspense-USD", number, to, amount_minor, "USD")
-        return bank.code(transfer)
-
-    assert send("T1", 701) == "INSUFFICIENT_FUNDS"
-    assert send("T2", 600, "clearing-USD") == "ACCOUNT_INTERNAL"
-    assert send("T3", 600, "A9") == "ACCOUNT_NOT_FOUND"
-    assert bank.account("suspense-USD").posted_minor == 700, "what nobody takes comes back"
-    assert [send("T4", 600), send("T4", 600)] == ["SUCCEEDED", "SUCCEEDED"]
-    assert bank.account("A1").posted_minor == 600
-    assert bank.account("suspense-USD").posted_minor == 100
-    assert bank.account("suspense-USD").transfers_out == 0

@@ -324,8 +324,7 @@ CONDITIONS: Final[dict[str, Callable[[Town, Page], Awaitable[None]]]] = {
     "restore": _restore,
     "quarantined-actor": _quarantined_actor,
 }
-"""Each page's, in an order in which each leaves what the next one needs: after a message has been
-discarded a payment waits for ever, and `verify` says so."""
+"""Each page's, in an order in which each leaves what the next one needs."""
 
 
 @pytest.mark.first

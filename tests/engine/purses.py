@@ -258,6 +258,16 @@ def pass_(turn: Turn[Purse], message: Pass) -> None:
         turn.answer(Given(turn.state.balance_minor))
 
 
+def give_up(turn: Turn[Purse], message: Receive | Pass) -> str | None:
+    """Have a purse beside all others take the money of a message that somebody gives up."""
+    if turn.amount_minor < 2:
+        return "less than two units are not worth it"
+    origin = f"{turn.sender}->{turn.address}"
+    suspense = f"purse/suspense-{turn.currency}"
+    turn.tell(suspense, Receive(origin), amount_minor=turn.amount_minor, currency=turn.currency)
+    return None
+
+
 def spin(turn: Turn[Purse], message: Spin | Spun) -> None:
     del message
     turn.tell(turn.address, Spun())
@@ -439,9 +449,10 @@ PURSE = ActorKind(
         Read: read,
     },
     {Receive: receive, Pass: pass_, Spun: spin, Due: due, Alarm: ring},
+    discards={Receive: give_up, Pass: give_up},
     newest_postings=lambda purse: (purse.posted_last,),
 )
-KINDS = Kinds((PURSE,), lambda currency, origin: (f"purse/suspense-{currency}", Receive(origin)))
+KINDS = Kinds((PURSE,))
 
 
 class GatedStore(MemoryStore):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -19,23 +20,27 @@ from engine.fault import ACTOR_QUARANTINED, OUTCOME_UNKNOWN
 from engine.limits import Limits
 from engine.message import StoredEnvelope
 from engine.parking import ParkedId, decode_stored, parked_id
+from engine.turn import Turn
 from storage.memory import MemoryStore
 from storage.row import DATES, OUTBOX, PARKED, TIMERS
 from storage.store import Store
 from tests.engine.purses import (
     MIDNIGHT_NS,
+    PURSE,
     GatedStore,
     Give,
-    Given,
     Look,
     Mending,
     Purse,
+    Receive,
     RecordingStore,
     Send,
     SetAlarms,
+    Spun,
     balances,
     check_books,
     give_ok,
+    give_up,
     memory_store,
     purses,
     running,
@@ -281,16 +286,56 @@ async def test_message_parked_from_the_outbox_is_counted_once() -> None:
     check_books(store)
 
 
-async def test_suspense_that_fails_keeps_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_discard_that_fails_keeps_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(turn: Turn[Purse], message: Receive) -> str | None:
+        give_up(turn, message)
+        raise RuntimeError("nobody takes it")
+
     store = await quarantined("1")
     async with running(store) as shard:
-        monkeypatch.setattr(
-            shard.stage.kinds, "suspend", lambda currency, origin: ("purse/broken2", Given(0))
-        )
+        discards: dict[Any, Any] = PURSE.discards
+        monkeypatch.setitem(discards, Receive, fails)
         answer = await shard.ask_control(DiscardParked("purse/broken"))
-        assert (answer.taken, answer.left) == (0, 1)
-        assert "Given" in answer.error
+        assert answer == ParkedLeft("purse/broken", 0, 1, "RuntimeError: nobody takes it")
         assert len(parked(store)) == 1
+    assert balances(store) == {"bank": -5}
+    check_books(store)
+
+
+async def test_message_is_kept_where_its_receiver_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of its turn remains, and it can be released as ever."""
+    store = await quarantined()
+    async with running(store) as shard:
+        await shard.ask("purse/bank", Give("purse/broken", 1))
+        await shard.ask("purse/bank", Give("purse/broken", 5))
+        before = parked(store)
+        why = "RELEASE_ONLY: less than two units are not worth it"
+        kept = ParkedLeft("purse/broken", 0, 2, why, "RELEASE_ONLY")
+        assert await shard.ask_control(DiscardParked("purse/broken")) == kept
+        discards: dict[Any, Any] = PURSE.discards
+        monkeypatch.delitem(discards, Receive)
+        answer = await shard.ask_control(DiscardParked("purse/broken"))
+        assert (answer.taken, answer.left, answer.code) == (0, 2, "RELEASE_ONLY")
+        assert parked(store) == before
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        Mending.mended = True
+        answer = await shard.ask_control(ReleaseParked("purse/broken"))
+        assert answer == ParkedLeft("purse/broken", 2, 0)
+    assert balances(store) == {"bank": -6, "broken": 6}
+    check_books(store)
+
+
+async def test_message_that_nobody_can_read_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await quarantined("1")
+    async with running(store) as shard:
+        with monkeypatch.context() as other_version:
+            decoder = msgspec.msgpack.Decoder(Spun)
+            other_version.setattr(PURSE, "decode_body", decoder.decode)
+            answer = await shard.ask_control(DiscardParked("purse/broken"))
+            assert (answer.taken, answer.left, answer.code) == (0, 1, "UNREADABLE")
+        answer = await shard.ask_control(DiscardParked("purse/broken"))
+        assert (answer.taken, answer.left, answer.code) == (1, 0, "")
+    assert balances(store) == {"bank": -5, "suspense-CNY": 5}
     check_books(store)
 
 

@@ -113,13 +113,17 @@ async def test_parked_message_is_listed_and_released(node: Node, broken: dict[An
     assert (await node.perform(ListParked())) == {"parked": []}
 
 
-async def test_discarded_message_leaves_its_money_in_suspense(
+async def test_discarded_message_comes_to_nothing_and_its_money_is_back(
     node: Node, broken: dict[Any, Any]
 ) -> None:
     await node.commands(payment("O1", 700))
     left = await node.act(Discard(ADDRESS))
-    assert (left["taken"], left["left"]) == (1, 0)
+    assert (left["taken"], left["left"], left["code"]) == (1, 0, "")
+    (again,) = await node.commands(payment("O1", 700))
+    assert (again["status"], again["body"]["code"]) == (422, "MESSAGE_DISCARDED")
+    assert (await node.payment("O1"))["state"] == "FAILED"
     report = await node.perform(Verify())
+    assert report["ok"], report["violations"]
     assert report["sums"]["USD"] == {"accounts": 0, "messages": 0, "difference": 0}
 
 

@@ -13,7 +13,7 @@ import trio
 
 from actors.commands import BANK, RegisterBankCertificate, SetWebhook
 from actors.kinds import ACCOUNT, MERCHANT
-from actors.messages import DebitPayment, PaymentDebited
+from actors.messages import DebitPayment, PaymentDebited, PaymentDeclined
 from gateway.ca.master_key import new_master_key
 from gateway.operations import Verify
 from gateway.operator import perform
@@ -149,7 +149,7 @@ async def test_dead_letters_are_retried_one_by_one_in_their_order(two: Two, pois
 
 
 async def test_dead_letter_is_discarded_once_however_often_agreed(two: Two, poison: Any) -> None:
-    """Its money is in the suspense account, and no other letter goes in its stead."""
+    """Its payment has come to nothing, and no other letter goes in its stead."""
     poison(MERCHANT, PaymentDebited)
     await paid(two, "O2")
     (letter,) = await dead_letters(two)
@@ -163,12 +163,26 @@ async def test_dead_letter_is_discarded_once_however_often_agreed(two: Two, pois
     same = await two.propose("discard_dead_letter", dead_letter_id=letter["id"], **named)
     assert (await two.approve(told))["outcome"]["facts"] == {"taken": 1, "left": 0}
     assert (await two.approve(same))["outcome"]["code"] == "DEAD_LETTER_NOT_FIRST"
-    await until(two, "accounts/suspense-USD", "posted_minor", AMOUNT)
+    await until(two, "payments/M1/O2", "code", "MESSAGE_DISCARDED")
+    assert (await asked(two, "accounts/suspense-USD"))["posted_minor"] == 0
     assert (await two.guarded.look("/ops/conservation"))["balanced"] is True
     for missing in (letter["id"], "AA", "A", "_" * 140, "no id"):
         body = {"action": {"type": "retry_dead_letter", "dead_letter_id": missing}, "reason": WHY}
         gone = await two.post("", body, Role.OPERATOR, 404)
         assert gone["code"] == "NO_SUCH_DEAD_LETTER"
+
+
+async def test_dead_letter_that_tells_what_has_happened_is_kept(two: Two, poison: Any) -> None:
+    mend = poison(MERCHANT, PaymentDeclined)
+    assert await paid(two, "O2", amount_minor=10**9) == "OUTCOME_UNKNOWN"
+    (letter,) = await dead_letters(two)
+    told = await two.agreed("discard_dead_letter", dead_letter_id=letter["id"])
+    assert (told["status"], told["outcome"]["code"]) == ("FAILED", "RELEASE_ONLY")
+    assert told["outcome"]["facts"] == {"taken": 0, "left": 1}
+    assert told["outcome"]["detail"].endswith("; release this")
+    mend()
+    await two.done("release_actor", address="merchant/M1")
+    assert await paid(two, "O2", amount_minor=10**9) == "INSUFFICIENT_FUNDS"
 
 
 async def test_account_is_frozen_and_opened_again(two: Two) -> None:
