@@ -2,7 +2,8 @@
 
 The checker of histories (`bench.simulator.serializability`) judges them. One thing in them no
 client asked for: a hold that ends because its time is over gives money back. When that was is read
-from the durable state, as the span of the batch in which it happened.
+from the durable state, as the span of the batch in which it happened. A command that came to
+nothing as an operator discarded a message of it may have moved money there and back.
 
 A busy history has too many orders to try. The moments at which effects became durable are a guess
 at one that explains it: if the guess is right nothing has to be searched for, and if it is wrong it
@@ -21,6 +22,7 @@ from actors.answers import AuthorizationView, OperationView, Refused
 from actors.kinds import ACCOUNT, MERCHANT
 from actors.refusal import Refusal
 from bench.simulator import serializability
+from bench.simulator.checkers.records import HoldEnd
 from bench.simulator.client import MERCHANTS, Asked
 from bench.simulator.serializability import Operation, check
 from bench.simulator.world import World
@@ -52,7 +54,7 @@ def check_histories(world: World, readings: list[Reading]) -> None:
     for asked in _merged(world.everything):
         histories.add(asked)
     for end in world.checkers.hold_ends:
-        histories.hold_ended(end.account.partition("/")[2], end.name, end.began, end.ended)
+        histories.hold_ended(end)
     for number, reading in enumerate(readings):
         read = Operation(
             f"read-{number}",
@@ -127,6 +129,9 @@ class _Histories:
         answer = asked.outcome
         if answer is None:
             return
+        if isinstance(answer, Refused) and answer.code is Refusal.MESSAGE_DISCARDED:
+            self._given_up(asked)
+            return
         outcome = _outcome(answer)
         if outcome == "NOTHING":
             return
@@ -183,19 +188,80 @@ class _Histories:
             case _:
                 self._operation(asked, command, answer, outcome)
 
-    def hold_ended(self, account: str, name: str, began: float, ended: float) -> None:
-        """Add what a hold gave back because its time was over, if that is how it ended."""
-        hold = self._records[f"account/{account}", "h", name]
-        rest = hold.amount_minor - hold.captured_minor
-        by_itself = hold.state == "EXPIRED" or (
-            hold.state == "CAPTURED" and name not in self._released_by
-        )
-        if rest > 0 and by_itself:
-            expiry = Operation(f"expiry-{name}", "release", rest, began, ended)
+    def hold_ended(self, end: HoldEnd) -> None:
+        """Add what a hold gave back, unless somebody asked for it: its time was over, or the hold,
+        or what was captured of it, has come to nothing."""
+        if end.name in self._released_by:
+            self._guesses[self._released_by[end.name]] = end.ended
+        elif end.rest_minor > 0:
+            account = end.account.partition("/")[2]
+            name = f"expiry-{end.name}"
+            expiry = Operation(name, "release", end.rest_minor, end.began, end.ended)
             self.of[account].append(expiry)
-            self._guesses[expiry] = ended
-        elif name in self._released_by:
-            self._guesses[self._released_by[name]] = ended
+            self._guesses[expiry] = end.ended
+
+    def _given_up(self, asked: Asked) -> None:
+        """Add what was done and undone again of a command that came to nothing, as one of its
+        messages was discarded; whether and when it was, the journal says."""
+        command: Any = asked.command
+        match command:
+            case commands.CreatePayment():
+                paid, amount = f"{command.merchant_no}/{command.order_no}", command.amount_minor
+                self._happened(asked, command.payer, "debit", amount, f"payment/{paid}")
+                self._happened(asked, command.payer, "credit", amount, f"unpaid/{paid}")
+            case commands.CreateAuthorization():
+                reference = f"hold/{_hold(command)}"
+                self._happened(asked, command.payer, "hold", command.amount_minor, reference)
+            case commands.CaptureAuthorization():
+                payer = self._records[asked.address, "z", command.hold_no].payer
+                amount, captured = command.amount_minor, f"{_hold(command)}/{command.capture_no}"
+                for sign, what in ((1, "capture"), (-1, "uncaptured")):
+                    taken, reference = sign * amount, f"{what}/{captured}"
+                    self._happened(asked, payer, "capture", taken, reference, taken)
+            case commands.IncrementAuthorization():
+                payer = self._records[asked.address, "z", command.hold_no].payer
+                for kind in ("hold", "release"):
+                    self._note(asked, payer, kind, command.amount_minor, "UNKNOWN")
+            case commands.WithdrawFunds() | commands.CreateTransfer():
+                for kind in ("debit", "credit"):
+                    self._note(asked, command.account_no, kind, command.amount_minor, "UNKNOWN")
+            case commands.RefundPayment():
+                self._returned(asked, command.order_no)
+            case commands.RefundAuthorization():
+                self._returned(asked, f"hold/{command.hold_no}")
+            case commands.RedirectRefund():
+                amount = self._records[asked.address, "r", command.refund_no].amount_minor
+                for kind in ("debit", "credit"):
+                    self._note(asked, command.merchant_no, kind, amount, "UNKNOWN")
+            case commands.ReversePayment():
+                payment = self._records[asked.address, "p", command.order_no]
+                for sign in (1, -1):
+                    fee = {"payment": command.order_no, "fee_minor": sign * payment.fee_minor}
+                    amount, merchant = sign * payment.amount_minor, command.merchant_no
+                    self._note(asked, merchant, "reversal", amount, "UNKNOWN", **fee)
+
+    def _returned(self, asked: Asked, payment: str) -> None:
+        """Add a refund that came back to the merchant."""
+        command: Any = asked.command
+        for kind in ("refund", "restore"):
+            amount, merchant = command.amount_minor, command.merchant_no
+            self._note(asked, merchant, kind, amount, "UNKNOWN", payment=payment)
+
+    def _happened(
+        self,
+        asked: Asked,
+        number: str,
+        kind: str,
+        amount_minor: int,
+        reference: str,
+        held_minor: int = 0,
+    ) -> None:
+        """Add what an account has done, if it has: by when it was durable."""
+        for at in self._moments.get((number, reference), ()):
+            name = f"{asked.name}@{asked.step} {reference}"
+            operation = Operation(name, kind, amount_minor, asked.began, at, held_minor=held_minor)
+            self.of[number].append(operation)
+            self._guesses[operation] = at
 
     def _note(
         self,

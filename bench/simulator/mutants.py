@@ -618,6 +618,13 @@ _RULES: Final = (
         "in reversed(list(_parked(stage, address, limit))):",
     ),
     _one(
+        "discarded-and-forgotten",
+        "the money of a discarded payment goes to suspense, and nobody is told",
+        "actors.discard:_debited",
+        "send_by_suspense(turn, reference, turn.sender, undo)",
+        "send_by_suspense(turn, reference)",
+    ),
+    _one(
         "sent-money-not-counted",
         "a link's row does not say how much money has left by it",
         "engine.links:Links.depart",

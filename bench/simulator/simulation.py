@@ -57,12 +57,16 @@ from bench.simulator.histories import Reading, check_histories
 from bench.simulator.trace import Trace
 from bench.simulator.weather import Weather
 from bench.simulator.world import CLOSED, Spell, World
-from engine.control import ReleaseParked
+from engine.control import DiscardParked, ParkedLeft, ReleaseParked
 from engine.dates import CutDay
 from engine.fault import Fault
+from engine.kind import Keeping
+from engine.node import Node
 
 SHARDS: Final = (1, 2, 3)
 WAVE: Final = 60
+DISCARDED: Final = 0.4
+"""How likely it is that operators give up what they find parked first, and so on."""
 _TRIES_MAX: Final = 5
 _RESTING_S: Final = 600.0
 _MONTHS_NS: Final = 40 * 86_400 * 10**9
@@ -211,6 +215,7 @@ class _Simulation:
         self._numbers = 0
         self._chance = world.source("clients")
         self._wishes = Wishes(world.source("wishes"), self._number)
+        self._discards = world.source("discards")
         self._readings: list[Reading] = []
         self._nursery: trio.Nursery | None = None
 
@@ -307,7 +312,7 @@ class _Simulation:
         while True:
             await trio.sleep(chance.expovariate(0.5))
             happening = chance.choices(
-                (self._cut, self._release, self._spell, self._close, self._revoke),
+                (self._cut, self._repair, self._spell, self._close, self._revoke),
                 (6, 6, 3, 3, 2),
             )[0]
             await happening(chance)
@@ -365,14 +370,26 @@ class _Simulation:
         with trio.move_on_after(5):
             await node.ask_control(CutDay(node.business_date()), timeout_s=4)
 
-    async def _release(self, _: Chance | None = None) -> None:
+    async def _repair(self, _: Chance | None = None) -> None:
+        """Release what is parked, some of it after the first messages were given up."""
         node = self._world.node
         if node is None:
             return
         for shard in node.shards:
             for address in sorted(shard.stage.parking.by_actor):
+                while self._discards.random() < DISCARDED:
+                    await self._discard(node, address)
                 with trio.move_on_after(5):
                     await node.ask_control(ReleaseParked(address), timeout_s=4)
+
+    async def _discard(self, node: Node, address: str) -> None:
+        left: Any = None
+        with trio.move_on_after(5):
+            left = await node.ask_control(DiscardParked(address), timeout_s=4)
+        if isinstance(left, ParkedLeft):
+            self._world.trace.note("discard", left)
+            self._world.effects["messages discarded"] += left.taken
+            self._world.effects["messages kept"] += left.code == Keeping.RELEASE_ONLY
 
     # The end.
 
@@ -391,7 +408,7 @@ class _Simulation:
         for spell in world.spells:
             with trio.move_on_after(_RESTING_S):
                 while spell.over == inf:
-                    await self._release()
+                    await self._repair()
                     await self._end_spell(spell)
                     await trio.sleep(0.2)
         for one in world.everything:
@@ -401,7 +418,7 @@ class _Simulation:
                 await self._insist(one)
         with trio.move_on_after(_RESTING_S):
             while not completion.nothing_parked():
-                await self._release()
+                await self._repair()
                 await trio.sleep(0.1)
         await completion.at_rest()
         completion.nothing_happened()
@@ -429,7 +446,7 @@ class _Simulation:
                 if answer is CLOSED:
                     one.unsure = False  # It was not done before, and now nobody can.
                     return
-                await self._release()
+                await self._repair()
                 await trio.sleep(0.2)
             return
         self._world.fail("completion", f"{one.name} has no outcome: {one.command}")

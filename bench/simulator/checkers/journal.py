@@ -128,7 +128,7 @@ class Journal:
             self._by_date[posting.business_date, posting.currency] += posting.amount_minor
             if posting.business_date in shard.closed:
                 self._fail("closed-dates", f"posting {sequence} on {posting.business_date}")
-            if posting.reference.partition("/")[0] != "refund":  # It may take days.
+            if "refund" not in posting.reference.split("/")[:2]:  # It may take days.
                 date = self._date_of.setdefault(posting.reference, posting.business_date)
                 if date != posting.business_date:
                     detail = f"{posting.reference} on {date} and {posting.business_date}"

@@ -18,6 +18,7 @@ from storage.row import RECORDS
 _METHODS: Final = {
     "payment": AGREEMENT,
     "reversal": AGREEMENT,
+    "unpaid": AGREEMENT,
     "transfer": TRANSFER,
     "withdrawal": WITHDRAWAL,
 }
@@ -73,7 +74,7 @@ class Limits:
             if kind in ("transfer", "withdrawal") and first != posting.account:
                 continue  # It comes in, or goes out of the bank.
             use[address, _METHODS[kind]].append(paid)
-            if kind in ("payment", "reversal"):
+            if kind in ("payment", "reversal", "unpaid"):
                 use[address, first].append(paid)
         for key, payload in durable.writes.rows.get(RECORDS, {}).items():
             owner, _, rest = key[2:].partition(b"\0")

@@ -42,12 +42,17 @@ class HoldEnd(msgspec.Struct, frozen=True):
         account: address of the payer.
         name: the hold's, `merchant_no/hold_no`.
         began, ended: seconds; the turn was after the cut before last, and is durable now.
+        rest_minor: what of it was given back then.
+        state: EXPIRED, CAPTURED or VOIDED; UNDONE where the hold, or what had ended it, has come to
+            nothing.
     """
 
     account: str
     name: str
     began: float
     ended: float
+    rest_minor: int
+    state: str
 
 
 class Records:
@@ -159,7 +164,11 @@ class Records:
             address, tag, name = owner.decode(), rest[:1].decode(), rest[1:].decode()
             before = self.records.get((address, tag, name))
             if payload is None:
-                self._fail("outcomes", f"record {tag} {name} of {address} was deleted")
+                if tag == "h":
+                    self._dropped(durable, (address, name), before)
+                    changed.add(address)
+                else:
+                    self._fail("outcomes", f"record {tag} {name} of {address} was deleted")
                 continue
             record = KINDS.of(address).records[rest[:1]].decode(payload)
             self.records[address, tag, name] = record
@@ -213,8 +222,30 @@ class Records:
         if before is None:
             self._journal.moments[address.partition("/")[2], f"hold/{name[1]}"].append(self._now())
         was_open = before is None or before.state in OPEN_HOLDS
-        if was_open and hold.state not in OPEN_HOLDS:
-            self.hold_ends.append(HoldEnd(*name, self._times[durable.shard][0], self._now()))
+        ends, rest = hold.state not in OPEN_HOLDS, hold.amount_minor - hold.captured_minor
+        if was_open and ends:
+            self._hold_ended(durable, name, rest, hold.state)
+        elif ends and hold.captured_minor < before.captured_minor:
+            self._hold_ended(durable, name, before.captured_minor - hold.captured_minor, "UNDONE")
+
+    def _dropped(self, durable: Durable, name: tuple[str, str], before: Any) -> None:
+        """A hold is there no more: its merchant never heard of it, and never will."""
+        merchant_no, _, hold_no = name[1].partition("/")
+        told = self.records.get((f"merchant/{merchant_no}", "z", hold_no))
+        if told is None or told.state not in ("PROCESSING", "FAILED"):
+            self._fail("holds", f"the hold {name} was deleted, and its authorization is {told}")
+        if before is None:
+            return
+        del self.records[name[0], "h", name[1]]
+        self._rests[name[0]] -= _rest(before)
+        if before.state in OPEN_HOLDS:
+            self._hold_ended(durable, name, _rest(before), "UNDONE")
+
+    def _hold_ended(
+        self, durable: Durable, name: tuple[str, str], rest_minor: int, state: str
+    ) -> None:
+        began = self._times[durable.shard][0]
+        self.hold_ends.append(HoldEnd(*name, began, self._now(), rest_minor, state))
 
     def _page(self, address: str, name: str, before: Any, page: EventPage) -> None:
         self._pages[address] += 1
