@@ -222,9 +222,14 @@ class _Histories:
                 payer = self._records[asked.address, "z", command.hold_no].payer
                 for kind in ("hold", "release"):
                     self._note(asked, payer, kind, command.amount_minor, "UNKNOWN")
-            case commands.WithdrawFunds() | commands.CreateTransfer():
-                for kind in ("debit", "credit"):
-                    self._note(asked, command.account_no, kind, command.amount_minor, "UNKNOWN")
+            case commands.WithdrawFunds():
+                account = command.account_no
+                reference = f"withdrawal/{account}/{command.withdrawal_no}"
+                self._there_and_back(asked, account, ("debit", "credit"), reference)
+            case commands.CreateTransfer():
+                account = command.account_no
+                reference = f"transfer/{account}/{command.transfer_no}"
+                self._there_and_back(asked, account, ("debit", "credit"), reference)
             case commands.RefundPayment():
                 self._returned(asked, command.order_no)
             case commands.RefundAuthorization():
@@ -243,9 +248,28 @@ class _Histories:
     def _returned(self, asked: Asked, payment: str) -> None:
         """Add a refund that came back to the merchant."""
         command: Any = asked.command
-        for kind in ("refund", "restore"):
-            amount, merchant = command.amount_minor, command.merchant_no
-            self._note(asked, merchant, kind, amount, "UNKNOWN", payment=payment)
+        reference = f"refund/{command.merchant_no}/{command.refund_no}"
+        ways = ("refund", "restore")
+        self._there_and_back(asked, command.merchant_no, ways, reference, payment)
+
+    def _there_and_back(
+        self, asked: Asked, number: str, ways: tuple[str, str], reference: str, payment: str = ""
+    ) -> None:
+        """Add money that has left and come back; by when, the two postings say, if it is no more
+        of them."""
+        command: Any = asked.command
+        ledger = f"merchant/{number}/receivable" if number in MERCHANTS else number
+        moments = self._moments.get((ledger, reference), ())
+        if len(moments) != 2:
+            for kind in ways:
+                amount = command.amount_minor
+                self._note(asked, number, kind, amount, "UNKNOWN", payment=payment)
+            return
+        for kind, at in zip(ways, moments, strict=True):
+            name, amount = f"{asked.name}@{asked.step} {kind}", command.amount_minor
+            operation = Operation(name, kind, amount, asked.began, at, payment=payment)
+            self.of[number].append(operation)
+            self._guesses[operation] = at
 
     def _happened(
         self,
