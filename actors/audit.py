@@ -1,9 +1,9 @@
 """Audit: what must always hold for the money, checked over everything that is stored.
 
 `verify`, the simulator and the tests share it, so it reads plain iterables, each once. Postings
-and records stream through; memory is taken by one entry for each ledger account, and for each
-thing of which one side has been read and the other not yet. Each part has a file of its own; this
-one has the list of all, and says which part takes what.
+and records stream through; memory is taken by one small entry for each ledger account
+(`actors.ledger_table`), and by each thing of which one side has been read and the other not yet.
+Each part has a file of its own; this one has the list of all, and says which part takes what.
 
 ======================  ===================================================================
 conservation            per currency, all postings and all money in messages come to zero
@@ -77,12 +77,13 @@ from engine.message import Envelope
 
 
 class StoreView(NamedTuple):
-    """What an audit reads, as of one moment; each iterable is read once.
+    """What an audit reads, as of one moment; each iterable is read once, but for the postings.
 
     Attributes:
         states: (address, state) of every actor.
         records: (address, record kind, name, record), in any order.
-        postings: in journal order within each ledger account.
+        postings: in journal order within each ledger account; read once more for the names of
+            accounts that turn out to be nobody's.
         messages: everything that is on its way or parked.
         closed_through: the newest business date that is closed, empty if none is.
         timers: (due time, address, name) of every timer; None to leave them out.
@@ -151,7 +152,7 @@ class Audit:
         yield from self._ledgers.totals()
         for address, state in view.states:
             yield from self.states[type(state)](address, state)
-        yield from self._ledgers.left()
+        yield from self._ledgers.left(view.postings)
         for address, kind, name, record in view.records:
             key = f"{address} {kind.name} {name}"
             yield from self.records[type(record)](address, name, record, key)

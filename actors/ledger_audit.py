@@ -1,13 +1,14 @@
 """The audit of ledgers: postings form chains, and all money comes to zero.
 
 Part of `actors.audit`. Each ledger account's newest posting is kept until its actor has been
-met, so memory grows by an entry for each account that there is.
+met, so memory grows by an entry for each account that there is: a small one, without its name.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from actors.account import CLEARING
+from actors.ledger_table import LedgerTable
 from actors.money import BALANCE_MAX
 from actors.tally import Violation
 from engine.message import Envelope
@@ -26,7 +27,7 @@ class LedgerAudit:
     def __init__(self, closed_through: str) -> None:
         self._closed_through = closed_through
         self._sums: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._ledgers: dict[str, tuple[int, int, str]] = {}
+        self._ledgers = LedgerTable()
 
     def message(self, message: Envelope) -> Iterator[Violation]:
         """Take a message: its money is neither here nor there."""
@@ -37,12 +38,29 @@ class LedgerAudit:
                 detail = f"{message.amount_minor} {message.currency} of {message.business_date}"
                 yield Violation("closed-date", "messages", key, detail)
 
-    def posting(self, posting: PostingRow) -> Iterator[Violation]:
-        """Take a posting, in journal order within its ledger account."""
+    def posting(self, posting: PostingRow) -> Iterable[Violation]:
+        """Take a posting, in journal order within its ledger account.
+
+        Nearly all are right, and then no more is made of them: 1 µs less for each.
+        """
         sequence, account, amount, currency, after, previous, _, business_date = posting
         self._sums[business_date, currency] += amount
-        last, balance, kept_in = self._ledgers.get(account, (0, 0, currency))
-        self._ledgers[account] = (sequence, after, kept_in)
+        last, balance, kept_in = self._ledgers.put(account, sequence, after, currency)
+        if (
+            previous == last
+            and after == balance + amount
+            and currency == kept_in
+            and -BALANCE_MAX <= after <= BALANCE_MAX
+            and (after >= 0 or account.startswith(CLEARING))
+        ):
+            return ()
+        return self._wrong(posting, last, balance, kept_in)
+
+    def _wrong(
+        self, posting: PostingRow, last: int, balance: int, kept_in: str
+    ) -> Iterator[Violation]:
+        """Yield what is wrong with a posting, given what its account's previous one was."""
+        sequence, account, amount, currency, after, previous, _, _ = posting
         key = f"{account} {sequence}"
         if previous != last:
             yield Violation("ledger-chain", "journal", key, f"prev is {previous}, not {last}")
@@ -70,15 +88,23 @@ class LedgerAudit:
 
     def balance(self, account: str, balance: int, last: int, currency: str) -> Iterator[Violation]:
         """Check an actor's own figures against its ledger, and count the ledger as owned."""
-        ledger_last, ledger_balance, kept_in = self._ledgers.pop(account, (0, 0, currency))
+        ledger_last, ledger_balance, kept_in = self._ledgers.take(account, currency)
         if (balance, last) != (ledger_balance, ledger_last):
             detail = f"{balance} as of {last}; its ledger says {ledger_balance} as of {ledger_last}"
             yield Violation("balance", "actors", account, detail)
         if currency != kept_in:
             yield Violation("ledger-currency", "actors", account, f"{currency}, not {kept_in}")
 
-    def left(self) -> Iterator[Violation]:
-        """Yield the ledger accounts that are no actor's."""
-        for account, (last, balance, _) in self._ledgers.items():
-            detail = f"{balance} as of posting {last}, but there is no such actor"
-            yield Violation("balance", "journal", account, detail)
+    def left(self, postings: Iterable[PostingRow]) -> Iterator[Violation]:
+        """Yield the ledger accounts that are no actor's.
+
+        Args:
+            postings: all of them once more; read only where there are such accounts.
+        """
+        if not self._ledgers.left:
+            return
+        for sequence, account, *_ in postings:
+            if self._ledgers.newest(account) == sequence:
+                last, balance, _ = self._ledgers.take(account, "")
+                detail = f"{balance} as of posting {last}, but there is no such actor"
+                yield Violation("balance", "journal", account, detail)

@@ -18,7 +18,8 @@ from engine.message import Envelope, StoredEnvelope, Unreadable
 from engine.parking import decode_stored
 from engine.timers import open_timer, split_timer_key
 from storage.errors import CorruptRowError
-from storage.row import DATES, OUTBOX, PARKED, RECORDS, TIMERS, unseal
+from storage.journal import Posting, open_page
+from storage.row import DATES, JOURNAL, OUTBOX, PARKED, RECORDS, TIMERS, unseal
 from storage.store import Snapshot
 
 Skip = Callable[[CorruptRowError], None]
@@ -55,6 +56,15 @@ def records(
             yield address, kind, rest[1:].decode("ascii"), kind.decode(payload)
         except (msgspec.DecodeError, KeyError, UnicodeDecodeError) as error:
             skip(CorruptRowError(RECORDS, key, str(error)))
+
+
+def postings(snapshot: Snapshot, skip: Skip = raise_it) -> Iterator[tuple[int, Posting]]:
+    """Yield `(sequence, posting)` of the journal; commits and their chain are not looked at."""
+    for key, payload in _rows(snapshot, JOURNAL, skip):
+        try:
+            yield from open_page(key, payload)
+        except CorruptRowError as error:
+            skip(error)
 
 
 def messages(

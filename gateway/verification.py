@@ -60,6 +60,27 @@ class Report(Struct, frozen=True):
     sums: dict[str, CurrencySums]
 
 
+class _Postings:
+    """The journals of all shards: checked as they are read first, and plainly after that."""
+
+    def __init__(
+        self, verifications: Sequence[Verification], snapshots: Sequence[Snapshot]
+    ) -> None:
+        self._verifications = verifications
+        self._snapshots = snapshots
+        self._checked = False
+
+    def __iter__(self) -> Iterator[PostingRow]:
+        shards = [each.postings() for each in self._verifications]
+        if self._checked:
+            # What is wrong with them has been noted.
+            shards = [stored.postings(each, lambda _: None) for each in self._snapshots]
+        self._checked = True
+        for postings in shards:
+            for sequence, posting in postings:
+                yield sequence, *posting
+
+
 def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: None) -> Report:
     """Verify a store.
 
@@ -91,11 +112,6 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
                     in_messages[message.currency] += message.amount_minor
                 yield message
 
-    def postings() -> Iterator[PostingRow]:
-        for verification in verifications:
-            for sequence, posting in verification.postings():
-                yield sequence, *posting
-
     verifications = [Verification(snapshot, check) for snapshot in snapshots]
     for verification in verifications:
         verification.rows()
@@ -105,7 +121,7 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
     view = StoreView(
         states(),
         chain.from_iterable(stored.records(each, skip=skip) for each in snapshots),
-        postings(),
+        _Postings(verifications, snapshots),
         messages(),
         # Where one shard has closed a date, nothing of it was under way on any.
         max(stored.closed_through(each, skip) for each in snapshots),

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.kinds import MERCHANT
+from actors.kinds import KINDS, MERCHANT
 from actors.messages import PaymentDebited
 from gateway.verification import CurrencySums, Report, verify
 from storage.journal import decode_commit, decode_page, encode, sequence_key
@@ -191,6 +191,21 @@ async def test_record_that_is_gone_is_found() -> None:
     assert len(payments) == 1
     del rows[payments[0]]
     assert {found for found, _ in _found(store)} >= {"merchant-book", "refunds"}
+
+
+async def test_ledger_of_an_actor_that_is_gone_is_named_with_its_newest_posting() -> None:
+    """Names of accounts are not kept: the journal is read once more for this one."""
+    store = await _busy_store()
+    rows = dict(store._tables[ACTORS])
+    gone = next(key for key in rows if key[2:] == b"account/A1")
+    account = KINDS.of("account/A1").decode_state(unseal(ACTORS, gone, rows.pop(gone)))
+    store._tables[ACTORS] = rows
+    found = [each for each in _report(store).violations if each.table == "journal"]
+    assert [(each.invariant, each.key) for each in found] == [("balance", "A1")]
+    detail = (
+        f"{account.posted_minor} as of posting {account.posted_last}, but there is no such actor"
+    )
+    assert found[0].detail == detail
 
 
 async def test_page_of_events_that_is_gone_or_moved_is_found() -> None:
