@@ -222,9 +222,12 @@ def _about(node: Node, own: str, posting: Posting) -> tuple[str, OriginalView | 
     """Return with whom a posting was, and what it is for, as far as its reference tells."""
     what, *numbers = posting.reference.split("/")
     match what, numbers:
-        case (("payment" | "reversal"), [merchant_no, order_no]):
+        case "suspense", [_, _, *_]:  # what was discarded, in and out
+            inner = posting._replace(reference="/".join(numbers))
+            return _about(node, own, inner)
+        case (("payment" | "reversal" | "unpaid"), [merchant_no, order_no]):
             return _of_original(node, own, "payment", merchant_no, order_no)
-        case "capture", [merchant_no, hold_no, _]:
+        case (("capture" | "uncaptured"), [merchant_no, hold_no, _]):
             return _of_original(node, own, "authorization", merchant_no, hold_no)
         case "refund", [merchant_no, refund_no]:
             refund = record_of(node, _merchant(merchant_no), REFUNDS, refund_no)

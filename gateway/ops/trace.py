@@ -50,6 +50,10 @@ _COMMANDS: Final[dict[OriginalKind, frozenset[type[Struct]]]] = {
     ),
 }
 """What begins chains about either; an order and a hold of one merchant may have the same number."""
+_OF_PAYMENT: Final = frozenset({"payment", "reversal", "unpaid"})
+_OF_HOLD: Final = frozenset({"capture", "uncaptured"})
+"""What postings are of, by the first word of their reference; the last of each is what a payer has
+got back as an operator had given up an answer."""
 
 
 class TracedTurn(Struct, frozen=True):
@@ -224,9 +228,10 @@ def _may_belong(original: Original, reference: str) -> bool:
     merchant_no, number = original.merchant_no, original.number
     if reference.startswith(f"refund/{merchant_no}/"):
         return True
+    what, _, of = reference.partition("/")
     if original.kind == "payment":
-        return reference in (f"payment/{merchant_no}/{number}", f"reversal/{merchant_no}/{number}")
-    return reference.startswith(f"capture/{merchant_no}/{number}/")
+        return what in _OF_PAYMENT and of == f"{merchant_no}/{number}"
+    return what in _OF_HOLD and of.startswith(f"{merchant_no}/{number}/")
 
 
 def _belongs(node: Node, original: Original, reference: str) -> bool:

@@ -165,6 +165,11 @@ async def test_dead_letter_is_discarded_once_however_often_agreed(two: Two, pois
     assert (await two.approve(same))["outcome"]["code"] == "DEAD_LETTER_NOT_FIRST"
     await until(two, "payments/M1/O2", "code", "MESSAGE_DISCARDED")
     assert (await asked(two, "accounts/suspense-USD"))["posted_minor"] == 0
+    for account, amounts in (("suspense-USD", [-AMOUNT, AMOUNT]), (PAYER, [AMOUNT, -AMOUNT])):
+        path = f"/ops/journal?account={account}&limit=2&reason=ticket%204711"
+        entries = (await two.guarded.look(path, Role.ADMIN))["items"]
+        assert [each["amount_minor"] for each in entries] == amounts
+        assert {each["original"]["number"] for each in entries} == {"O2"}
     assert (await two.guarded.look("/ops/conservation"))["balanced"] is True
     for missing in (letter["id"], "AA", "A", "_" * 140, "no id"):
         body = {"action": {"type": "retry_dead_letter", "dead_letter_id": missing}, "reason": WHY}
