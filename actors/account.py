@@ -21,6 +21,8 @@ from engine.turn import Turn
 
 CLEARING: Final = "clearing-"
 SUSPENSE: Final = "suspense-"
+HELD: Final = "held"
+"""The total of what accounts hold."""
 
 AccountStatus = Literal["OPEN", "FROZEN", "CLOSED"]
 

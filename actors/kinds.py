@@ -33,6 +33,7 @@ from actors import (
     webhook,
 )
 from engine.kind import ActorKind, Kinds
+from engine.totals import Total
 
 ACCOUNT: Final = ActorKind(
     "account",
@@ -83,6 +84,7 @@ ACCOUNT: Final = ActorKind(
     },
     discards=discard.ACCOUNT,
     newest_postings=lambda state: (state.posted_last,),
+    total=Total(account.HELD, attrgetter("held_minor"), attrgetter("currency")),
 )
 
 _REGISTERED: Final = (

@@ -21,11 +21,12 @@ from actors.method import UNUSED
 from actors.payment import Payment
 from actors.signing import Agreement
 from engine.address import SLOTS, row_key, shard_of, slot
+from engine.totals import totals_row
 from storage import link
 from storage.journal import Commit, Sum
 from storage.link import Incoming, Outgoing
 from storage.lmdb_store import LmdbStore
-from storage.row import ACTORS, HUBS, LINKS, RECORDS
+from storage.row import ACTORS, HUBS, LINKS, META, RECORDS
 from storage.store import Writes
 
 CURRENCY: Final = "CNY"
@@ -131,6 +132,7 @@ class _Chunk:
             HUBS: {},
             RECORDS: {},
             LINKS: {},
+            META: totals_row(self._store.epoch, {}),
         }
 
     def next_posting(self) -> int:

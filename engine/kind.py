@@ -14,6 +14,7 @@ from msgspec import Struct
 from engine import address as addresses
 from engine.address import AddressError
 from engine.message import Envelope, StoredEnvelope, Unreadable
+from engine.totals import Total
 from engine.turn import Turn, TurnError
 from storage.row import ACTORS, HUBS
 
@@ -94,9 +95,13 @@ class ActorKind:
             others each would dirty a page for itself in every batch.
         newest_postings: given a state, the sequences of the newest postings of the actor's
             ledger accounts, where an inspection starts to walk back.
+        total: an amount of the state of which each shard keeps the sum (`engine.totals`). Not of
+            hubs: they are few.
 
     Attributes:
         takes: the types of `messages`: what other actors may send to it.
+        summed: given a state, returns the amount that is summed; None where nothing is. It is
+            asked for in every turn, hence not looked up in `total`.
     """
 
     __slots__ = (
@@ -108,8 +113,10 @@ class ActorKind:
         "newest_postings",
         "records",
         "state",
+        "summed",
         "table",
         "takes",
+        "total",
     )
 
     def __init__(
@@ -123,7 +130,9 @@ class ActorKind:
         discards: Mapping[type[Struct], Discard] | None = None,
         hub: bool = False,
         newest_postings: Callable[[Any], tuple[int, ...]] = lambda _: (),
+        total: Total | None = None,
     ) -> None:
+        assert total is None or not hub, f"{name}: hubs are not summed"
         tags = [record.tag for record in records]
         assert len(set(tags)) == len(tags), f"{name}: two record kinds share a tag"
         self.name = name
@@ -139,6 +148,8 @@ class ActorKind:
         self.discards: dict[type[Struct], Discard] = dict(discards or {})
         self.takes = frozenset(messages)
         self.newest_postings = newest_postings
+        self.total = total
+        self.summed = None if total is None else total.minor
         self.decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(state).decode
         union: Any = None
         for type_ in messages:

@@ -339,6 +339,10 @@ class Shard:
             self.callers.expire(self._now)
             self._check_headroom()
             self._look_after_links(self._now)
+            if not self.stage.totals.complete:
+                self.stage.add_up()
+                if self.stage.totals.complete:
+                    self._staged.set()
             if self.stage.next_due <= self.clock.now_ns() or self.schedule.has_work():
                 self._wake.set()
             self._end_if_at_rest()

@@ -31,6 +31,7 @@ from engine.kind import KeptError, Kinds, R, RecordKind
 from engine.links import Links
 from engine.marks import MarkRows, Marks
 from engine.message import Envelope, StoredEnvelope, Token, stored
+from engine.totals import Totals
 from engine.turn import (
     KEY_BYTES_MAX,
     MESSAGES_MAX,
@@ -42,7 +43,7 @@ from engine.turn import (
 from storage.errors import CorruptRowError, StorageError
 from storage.journal import Commit
 from storage.link import outbox_key
-from storage.row import ACTORS, DATES, HUBS, LINKS, MARKS, OUTBOX, PARKED, RECORDS, TIMERS
+from storage.row import ACTORS, DATES, HUBS, LINKS, MARKS, META, OUTBOX, PARKED, RECORDS, TIMERS
 from storage.store import Snapshot, Store, Writes
 
 log = logging.getLogger("piaohao.engine")
@@ -71,6 +72,7 @@ class Stage:
         closing: dates that were cut and are not closed yet.
         closable: one of them may be, once no message is under way.
         marks: of the requests whose commands had their first turns here.
+        totals: sums over all actors of a kind.
     """
 
     def __init__(self, store: Store, kinds: Kinds, clock: Clock, marks: Marks) -> None:
@@ -108,6 +110,7 @@ class Stage:
         }
         self.closable = bool(self.closing)
         self.marks = MarkRows(self.snapshot(), marks, self.number)
+        self.totals = Totals(self.snapshot(), kinds, last)
         self.next_due = self._earliest_timer()
         self.end_read()
 
@@ -361,9 +364,17 @@ class Stage:
             if record_kind.kept:
                 _keep(actor, key, record)
         if turn._changed:
+            if kind.table is HUBS:
+                batch.hubs[actor.key] = payload
+            else:
+                batch.actors[actor.key] = payload
+                summed = kind.summed
+                if summed is not None:  # 0.1 µs a payment
+                    before = actor.state
+                    if before is None or summed(before) != summed(turn.state):
+                        self.totals.move(actor, turn.state)
             actor.state = turn.state
             actor.staged_seq = batch.sequence
-            (batch.hubs if kind.table is HUBS else batch.actors)[actor.key] = payload
         if encoded:
             batch.postings += encoded
             self.posting_next += len(encoded)
@@ -502,6 +513,14 @@ class Stage:
                 actor.recent = False
                 self.actors[address] = actor
 
+    def add_up(self) -> None:
+        """Add up the next of the actors whose totals are not known; all done, have it written."""
+        overlays = [batch.actors for batch in (self.committing, self.batch) if batch]
+        self.totals.add_up(self.snapshot(), overlays)
+        self.end_read()
+        if self.totals.complete:
+            self.batch.forced = True
+
     # The cut.
 
     def cut(self, now: float) -> tuple[Batch, Writes | None]:
@@ -558,6 +577,7 @@ class Stage:
             DATES: batch.dates,
             LINKS: batch.links,
             MARKS: batch.marks,
+            META: self.totals.rows(self.store.epoch),
         }
         self.batch = Batch(batch.sequence + 1)
         rows = {table: rows for table, rows in tables.items() if rows}

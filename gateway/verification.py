@@ -12,14 +12,17 @@ from typing import Final
 
 from msgspec import Struct
 
-from actors.account import Account
+from actors.account import HELD, Account
 from actors.audit import StoreView, audit
 from actors.ledger_audit import PostingRow
 from actors.merchant import Merchant
 from engine.message import Envelope
+from engine.totals import TOTALS_KEY, durable_totals
 from gateway import stored
 from gateway.link_verification import LinkVerification
 from storage.errors import CorruptRowError, readable
+from storage.journal import newest_commit
+from storage.row import META
 from storage.store import Snapshot
 from storage.verify import Verification
 
@@ -91,6 +94,7 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
     found: list[Violation] = []
     accounts: Counter[str] = Counter()
     in_messages: Counter[str] = Counter()
+    held: list[Counter[str]] = [Counter() for _ in snapshots]
 
     def skip(error: CorruptRowError) -> None:
         # A checksum that does not fit has been noted with the rows.
@@ -98,12 +102,14 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
             found.append(Violation("row", error.table, readable(error.key), error.detail))
 
     def states() -> Iterator[tuple[str, Struct]]:
-        for address, state in chain.from_iterable(stored.states(each, skip) for each in snapshots):
-            if isinstance(state, Account):
-                accounts[state.currency] += state.posted_minor
-            elif isinstance(state, Merchant):
-                accounts[state.currency] += state.posted_minor + state.fees_minor
-            yield address, state
+        for shard, snapshot in enumerate(snapshots):
+            for address, state in stored.states(snapshot, skip):
+                if isinstance(state, Account):
+                    accounts[state.currency] += state.posted_minor
+                    held[shard][state.currency] += state.held_minor
+                elif isinstance(state, Merchant):
+                    accounts[state.currency] += state.posted_minor + state.fees_minor
+                yield address, state
 
     def messages() -> Iterator[Envelope]:
         for shard, snapshot in enumerate(snapshots):
@@ -130,6 +136,8 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
     for each in audit(view):
         if len(found) < VIOLATIONS_MAX:
             found.append(Violation(*each))
+    for snapshot, minor in zip(snapshots, held, strict=True):
+        found += _held(snapshot, minor, skip)
     links.compare([each.sums for each in verifications])
     damages = [*_damages(verifications), *(Violation(*damage) for damage in links.damages)]
     violations = [*damages, *found]
@@ -149,6 +157,23 @@ def verify(snapshots: Sequence[Snapshot], check: Callable[[], None] = lambda: No
         chain_heads=[each.chain_head.hex() for each in verifications],
         sums=sums,
     )
+
+
+def _held(snapshot: Snapshot, held: Counter[str], skip: stored.Skip) -> Iterator[Violation]:
+    """Compare what a shard's accounts hold, by currency, with the sum that it keeps."""
+    try:
+        totals = durable_totals(snapshot, newest_commit(snapshot))
+    except CorruptRowError as error:
+        skip(error)
+        return
+    if totals is None:
+        return  # the node that opens it next adds them up
+    total = Counter(totals.get(HELD, {}))
+    total.subtract(held)
+    for currency, minor in sorted(total.items()):
+        if minor:
+            detail = f"what is held is off by {minor} {currency}"
+            yield Violation("held-total", META, readable(TOTALS_KEY), detail)
 
 
 def _damages(verifications: Sequence[Verification]) -> Iterator[Violation]:

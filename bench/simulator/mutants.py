@@ -160,6 +160,13 @@ _ENGINE: Final = (
         "if False:",
     ),
     _one(
+        "held-not-counted",
+        "what accounts hold changes, and the shard's sum of it stays",
+        "engine.stage:Stage._merge",
+        "if before is None or summed(before) != summed(turn.state):",
+        "if False:",
+    ),
+    _one(
         "timer-lost-at-restart",
         "what was due is forgotten when a process starts",
         "engine.stage:Stage.__init__",

@@ -7,13 +7,14 @@ from typing import Annotated, Final
 import trio
 from msgspec import Meta, Struct
 
-from actors.account import CLEARING
+from actors.account import CLEARING, HELD
 from actors.answers import instant
 from actors.kinds import ACCOUNT
 from engine.gauges import link_signs
 from engine.inspection import VitalSigns, vital_signs
 from engine.node import Node
 from engine.shard import Shard
+from engine.totals import Sums, durable_totals
 from gateway.answer import Answer
 from gateway.errors import RequestCode, RequestError
 from gateway.handlers.node import Nothing
@@ -21,7 +22,7 @@ from gateway.lookup import state_of
 from gateway.ops.desk import OpsDesk, Visitor
 from gateway.ops.operators import Right
 from gateway.ops.row import read
-from storage.journal import Commit, open_commit, sequence_key
+from storage.journal import Commit, newest_commit, open_commit, sequence_key
 from storage.row import COMMITS
 
 
@@ -102,6 +103,8 @@ class CurrencyView(Struct, frozen=True, tag_field="object", tag="conserved"):
         on_links_minor: sent by one shard and not taken by another.
         difference_minor: these three together: 0, or money has come or gone.
         issued_minor: what has come into the bank and not left it.
+        held_minor: what accounts hold for merchants, a part of what is in them; null while it is
+            being added up, which a store of an earlier version needs once.
     """
 
     currency: str
@@ -110,6 +113,7 @@ class CurrencyView(Struct, frozen=True, tag_field="object", tag="conserved"):
     on_links_minor: int
     difference_minor: int
     issued_minor: int
+    held_minor: int | None
 
 
 class ConservationView(Struct, frozen=True, tag_field="object", tag="conservation"):
@@ -191,17 +195,25 @@ async def list_commits(desk: OpsDesk, visitor: Visitor, asked: ListCommits) -> A
 async def get_conservation(desk: OpsDesk, visitor: Visitor, asked: Nothing) -> Answer:
     """Return whether the money is right as of the newest commits, currency by currency."""
     # All in one go of the event loop: no shard can have taken what another has not sent by then.
-    commits = [shard.store.last for shard in desk.node.shards]
-    currencies = [
-        _currency(desk.node, currency, commits)
-        for currency in sorted({each.currency for commit in commits for each in commit.sums})
-    ]
+    commits, totals = [], []
+    for shard in desk.node.shards:
+        snapshot = shard.store.snapshot()
+        try:
+            commits.append(newest_commit(snapshot))
+            totals.append(durable_totals(snapshot, commits[-1]))
+        finally:
+            snapshot.close()
+    names = {each.currency for commit in commits for each in commit.sums}
+    names |= {currency for sums in totals if sums for currency in sums.get(HELD, {})}
+    currencies = [_currency(desk.node, name, commits, totals) for name in sorted(names)]
     balanced = not any(each.difference_minor for each in currencies)
     durable = [commit.sequence for commit in commits]
     return Answer(200, ConservationView(balanced, durable, currencies))
 
 
-def _currency(node: Node, currency: str, commits: list[Commit]) -> CurrencyView:
+def _currency(
+    node: Node, currency: str, commits: list[Commit], totals: list[Sums | None]
+) -> CurrencyView:
     sums = [each for commit in commits for each in commit.sums if each.currency == currency]
     accounts = sum(each.postings_minor for each in sums)
     messages = sum(each.messages_minor for each in sums)
@@ -214,7 +226,17 @@ def _currency(node: Node, currency: str, commits: list[Commit]) -> CurrencyView:
         on_links,
         accounts + messages + on_links,
         0 if clearing is None else -clearing.posted_minor,
+        _held(currency, totals),
     )
+
+
+def _held(currency: str, totals: list[Sums | None]) -> int | None:
+    held = 0
+    for sums in totals:
+        if sums is None:
+            return None
+        held += sums.get(HELD, {}).get(currency, 0)
+    return held
 
 
 ROWS: Final = (

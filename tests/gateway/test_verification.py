@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.account import HELD
 from actors.kinds import KINDS, MERCHANT
 from actors.messages import PaymentDebited
+from engine.totals import TOTALS_KEY, durable_totals, totals_row
 from gateway.verification import CurrencySums, Report, verify
 from storage.journal import decode_commit, decode_page, encode, sequence_key
 from storage.memory import MemoryStore
-from storage.row import ACTORS, COMMITS, HUBS, JOURNAL, MARKS, RECORDS, seal, unseal
+from storage.row import ACTORS, COMMITS, HUBS, JOURNAL, MARKS, META, RECORDS, seal, unseal
 from tests.gateway.desk_client import Client, capture, hold, new_store, open_desk, payment
 
 Tables = dict[str, dict[bytes, bytes]]
@@ -235,6 +237,32 @@ async def test_row_that_is_no_mark_is_named(length: int, payload: bytes) -> None
     assert ("marks", MARKS) in _found(store)
     store._tables[MARKS] = {bytes(20): seal(MARKS, bytes(20), b"")}
     assert _report(store).ok
+
+
+async def test_sum_of_what_is_held_is_compared_with_the_accounts() -> None:
+    """Unless it is of another epoch than the newest commit: then nobody goes by it."""
+    store = await _busy_store()
+    last = store.last
+    assert durable_totals(store.snapshot(), last) == {HELD: {"USD": 600}}
+
+    def says(epoch: int, sums: dict[str, dict[str, int]]) -> Callable[[bytes], bytes]:
+        return lambda _: totals_row(epoch, sums)[TOTALS_KEY] or b""
+
+    _change(store, META, TOTALS_KEY, says(last.epoch - 1, {}))
+    assert _report(store).ok
+    wrong: list[dict[str, dict[str, int]]] = [
+        {HELD: {"USD": 599}},
+        {HELD: {"USD": 600, "CNY": 1}},
+        {HELD: {}},
+        {},
+    ]
+    for sums in wrong:
+        _change(store, META, TOTALS_KEY, says(last.epoch, sums))
+        assert _found(store) == {("held-total", META)}
+    _change(store, META, TOTALS_KEY, says(last.epoch, {HELD: {"USD": 600, "CNY": 0}}))
+    assert _report(store).ok
+    _change(store, META, TOTALS_KEY, lambda _: b"\xc0")
+    assert _found(store) == {("row", META)}
 
 
 async def test_verification_can_be_broken_off() -> None:

@@ -14,6 +14,7 @@ name of the checker that made it:
   less; the money on every link is the money in those messages.
 - `balances`: every balance is the sum of its postings, each of which follows the one before.
 - `holds`: an account's held amount is the sum of the rests of its open holds.
+- `held-total`: what a shard says that its accounts hold is the sum of what they hold.
 - `limits`: what was used of an agreement's limit and of an account's own is what was paid.
 - `overdraft`: no customer's account and no merchant is below zero.
 - `refunds`, `captures`: nothing is refunded or captured beyond what it is of.

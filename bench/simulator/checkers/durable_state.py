@@ -11,6 +11,7 @@ from bench.simulator.checkers.limits import Limits
 from bench.simulator.checkers.marks import Marks
 from bench.simulator.checkers.messages import Messages
 from bench.simulator.checkers.records import HoldEnd, Records
+from bench.simulator.checkers.totals import Totals
 from bench.simulator.disk import Durable
 from bench.simulator.failure import Fail
 from engine.timers import open_timer
@@ -44,6 +45,7 @@ class Checkers:
         self._records = Records(shards, self._journal, self.marks, fail, now)
         self._messages = Messages(shards, fail, effects)
         self._limits = Limits(self._records.states, self._records.records, fail)
+        self._totals = Totals(self._records.states, shards, fail)
         self.states: dict[str, Any] = self._records.states
         self.records: dict[tuple[str, str, str], Any] = self._records.records
         self.hold_ends: list[HoldEnd] = self._records.hold_ends
@@ -62,6 +64,7 @@ class Checkers:
         self._limits.before(durable)
         changed, signed = self._records.read(durable)
         self._limits.committed(signed)
+        self._totals.committed(durable, changed)
         self._records.committed(durable, changed, touched)
         self._messages.committed(durable, self._journal.posted(durable.shard))
         self._journal.dates(durable)

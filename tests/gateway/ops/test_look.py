@@ -11,9 +11,10 @@ import trio.testing
 from actors import payment as payments
 from actors.kinds import ACCOUNT, MERCHANT
 from actors.messages import DebitPayment, PaymentDebited
+from engine.totals import TOTALS_KEY
 from gateway.ops.operators import Role
 from storage.journal import open_commit, sequence_key
-from storage.row import COMMITS
+from storage.row import COMMITS, META
 from tests.gateway.ops.guarded import Guarded
 from tests.gateway.ops.operators import LIMIT_S
 from tests.shards import SHARDS
@@ -173,6 +174,22 @@ async def test_quarantined_actor_shows_up_with_its_dead_letters(
         value for (name, _), value in samples.items() if name == "piaohao_messages_parked"
     ) == len(page["items"])
     monkeypatch.setitem(handlers, PaymentDebited, payments.payment_debited)
+
+
+async def test_conservation_says_what_is_held_as_of_the_newest_commits(shop: Guarded) -> None:
+    """It is a part of what is in accounts, and null where it is not known."""
+    hold = {"command": "create_authorization", "merchant_no": "M1", "hold_no": "H1",
+            "payer": PAYER, "amount_minor": 500, "currency": "USD"}  # fmt: skip
+    capture = {"command": "capture_authorization", "merchant_no": "M1", "hold_no": "H1",
+               "capture_no": "C1", "amount_minor": 200}  # fmt: skip
+    for command, held in ((pay("O2"), 0), (hold, 500), (capture, 300)):
+        await shop.commands(command)
+        (dollars,) = (await shop.look("/ops/conservation"))["currencies"]
+        assert (dollars["held_minor"], dollars["accounts_minor"]) == (held, 0)
+    store: Any = shop.ops.running.node.shard_of(f"account/{PAYER}").store
+    with store._env.begin(write=True) as txn:
+        assert txn.delete(TOTALS_KEY, db=store._tables[META])
+    assert (await shop.look("/ops/conservation"))["currencies"][0]["held_minor"] is None
 
 
 async def test_dead_letter_of_an_account_does_not_say_which_merchant_sent_it(
