@@ -1,5 +1,6 @@
 """The console without a browser: who may ask it what, from where, and what goes with answers."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,6 +216,23 @@ def test_page_fails_alone(
         "the page /console failed",
         "the page /console/actors/{kind}/{number} failed",
     ]
+
+
+def test_overview_says_what_is_held(client: httpx2.Client, the_town: Town) -> None:
+    hold = {"command": "create_authorization", "merchant_no": "store-1", "hold_no": "held-1",
+            "payer": "household-1011", "amount_minor": 4_321, "currency": "USD"}  # fmt: skip
+    (held,) = the_town.commands(hold)
+    assert held["status"] == 201, held
+    (dollars,) = the_town.look("/ops/conservation")["currencies"]
+    shown = client.get("/console", headers=own(the_town) | {"accept-language": "en"}).text
+    (cell,) = re.findall('data-label="Held">([0-9,.]+)', shown)
+    assert float(cell.replace(",", "")) * 100 == pytest.approx(dollars["held_minor"])
+    assert dollars["held_minor"] >= 4_321
+    (ended,) = the_town.commands(
+        {"command": "void_authorization", "merchant_no": "store-1", "hold_no": "held-1",
+         "void_no": "not-held-1"}
+    )  # fmt: skip
+    assert ended["status"] == 201, ended
 
 
 def test_search_leads_to_what_is_meant(client: httpx2.Client, the_town: Town) -> None:

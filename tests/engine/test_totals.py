@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,10 +12,12 @@ from trio.testing import MockClock
 from engine import totals
 from engine.totals import TOTALS_KEY, Sums, Total, durable_totals, totals_row
 from storage.errors import CorruptRowError
+from storage.folder import Folder, backup, release
 from storage.memory import MemoryStore
 from storage.row import META, seal
-from storage.store import CommitTimes, Writes
+from storage.store import CommitTimes, Store, Writes
 from tests.engine.purses import (
+    MIDNIGHT_NS,
     PURSE,
     Give,
     Look,
@@ -43,9 +46,13 @@ def _summed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def said(store: MemoryStore) -> Sums | None:
+def said(store: Store) -> Sums | None:
     """Return what the store's row says, as of its newest commit."""
-    return durable_totals(store.snapshot(), store.last)
+    snapshot = store.snapshot()
+    try:
+        return durable_totals(snapshot, store.last)
+    finally:
+        snapshot.close()
 
 
 def saved(store: MemoryStore) -> Sums:
@@ -179,6 +186,27 @@ async def test_totals_are_added_up_anew_after_a_program_that_knows_none(
     async with running(store) as shard:
         await give_ok(shard, "purse/a", "purse/b", 1)
     assert said(store) == {"saved": {"CNY": 11}}
+
+
+async def test_backup_has_the_totals(tmp_path: Path) -> None:
+    """On LMDB, over a restore, and no walk is made."""
+    folder = Folder(tmp_path / "data", create=True)
+    folder.create("2026-01-01", MIDNIGHT_NS, shards=1, map_bytes=64 << 20)
+    (store,) = folder.open(map_bytes=64 << 20)
+    store.begin_epoch()
+    async with running(store) as shard:
+        await give_ok(shard, "purse/bank", "purse/a", 5)
+        snapshot = store.snapshot()
+        backup([store], [snapshot], tmp_path / "backup")
+        snapshot.close()
+        await give_ok(shard, "purse/bank", "purse/b", 6)
+        assert said(store) == {"saved": {"CNY": 11}}
+    release([store])
+    restored = Folder(tmp_path / "restored", create=True)
+    restored.restore(tmp_path / "backup")
+    (store,) = restored.open(map_bytes=64 << 20)
+    assert said(store) == {"saved": {"CNY": 5}}
+    release([store])
 
 
 @pytest.mark.parametrize(
