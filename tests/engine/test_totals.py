@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from engine import totals
+from engine.address import row_key
 from engine.totals import TOTALS_KEY, Sums, Total, durable_totals, totals_row
 from storage.errors import CorruptRowError
 from storage.folder import Folder, backup, release
@@ -19,6 +20,7 @@ from storage.store import CommitTimes, Store, Writes
 from tests.engine.purses import (
     MIDNIGHT_NS,
     PURSE,
+    GatedStore,
     Give,
     Look,
     Misbehave,
@@ -28,6 +30,7 @@ from tests.engine.purses import (
     memory_store,
     purses,
     running,
+    settled,
 )
 
 SAVED = Total("saved", lambda purse: max(0, purse.balance_minor), lambda _: "CNY")
@@ -148,6 +151,32 @@ async def test_store_without_totals_has_them_added_up_beside_turns(
         await give_ok(shard, "purse/bank", "purse/0", 3)
     assert store.unknown <= unknown + 1
     assert said(store) == saved(store)
+
+
+async def test_what_is_not_durable_yet_is_added_up_as_it_will_be(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """A commit hangs, and turns go on, while all of them are added up."""
+    monkeypatch.setattr(totals, "ADDED_AT_ONCE", 3)
+    earlier = memory_store()
+    async with running(earlier) as shard:
+        for n in range(10):
+            await give_ok(shard, "purse/bank", f"purse/{n}", 20)
+    store = GatedStore()
+    forgotten(earlier).give_content(store)
+    async with running(store) as shard:
+        store.held = True
+        *others, last = sorted((f"purse/{n}" for n in range(10)), key=row_key)
+        for address in (last, *others, *others):  # the last one's is in the commit that hangs
+            shard.submit("purse/bank", Give(address, 1), lambda _: None)
+            await settled()
+        assert shard.stage.committing
+        assert shard.stage.batch.pending()
+        assert not shard.stage.totals.complete
+        await trio.sleep(2)
+        assert shard.stage.totals.complete
+        store.let()
+    assert said(store) == {"saved": {"CNY": 10 * 20 + 19}}
 
 
 async def test_start_that_is_broken_off_begins_to_add_up_anew(
