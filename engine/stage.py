@@ -577,8 +577,9 @@ class Stage:
             DATES: batch.dates,
             LINKS: batch.links,
             MARKS: batch.marks,
-            META: self.totals.rows(self.store.epoch),
         }
+        if self.totals.changed:
+            tables[META] = self.totals.rows(self.store.epoch)
         self.batch = Batch(batch.sequence + 1)
         rows = {table: rows for table, rows in tables.items() if rows}
         return batch, Writes(commit, batch.postings, rows)

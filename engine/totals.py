@@ -92,6 +92,9 @@ class Totals:
 
     Raises:
         CorruptRowError: the row is damaged, or one of those that have to be added up.
+
+    Attributes:
+        changed: the row is to be written with the next commit, if all have been added up.
     """
 
     def __init__(self, snapshot: Snapshot, kinds: "Kinds", last: Commit) -> None:
@@ -99,8 +102,8 @@ class Totals:
         self._sums: Sums = {}
         # The last key that has been added up; what comes after it is counted when it is its turn.
         self._added: bytes | None = None
-        self._changed = any(kind.total is not None for kind in kinds.by_name.values())
-        if self._changed:
+        self.changed = any(kind.total is not None for kind in kinds.by_name.values())
+        if self.changed:
             durable = durable_totals(snapshot, last)
             if durable is not None:
                 self._sums = durable
@@ -143,17 +146,17 @@ class Totals:
             self._added = None
 
     def rows(self, epoch: int) -> dict[bytes, bytes | None]:
-        """Return the row for a commit of that epoch; nothing where it has not changed."""
-        if not self._changed or self._added is not None:
+        """Return the row for a commit of that epoch; nothing until all have been added up."""
+        if self._added is not None:
             return {}
-        self._changed = False
+        self.changed = False
         return totals_row(epoch, self._sums)
 
     def _add(self, total: Total, state: Any, minor: int) -> None:
         sums = self._sums.setdefault(total.name, {})
         currency = total.currency(state)
         sums[currency] = sums.get(currency, 0) + minor
-        self._changed = True
+        self.changed = True
 
     def _rows(
         self, snapshot: Snapshot, overlays: Iterable[Payloads]
