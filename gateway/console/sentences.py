@@ -24,6 +24,12 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     OutcomeCode.DEAD_LETTER_NOT_FIRST: _(
         "It is not there any more, or another of its actor stands before it."
     ),
+    OutcomeCode.RELEASE_ONLY: _(
+        "What the dead letter tells has happened, or has to: it can only be released."
+    ),
+    OutcomeCode.UNREADABLE: _(
+        "Nobody can read the dead letter: it is kept for a program that can."
+    ),
     OutcomeCode.BACKUP_FAILED: _("The backup could not be written; there is none."),
     OutcomeCode.OPERATORS_NOT_WHOLE: _(
         "The backup was written, and operators or their log are not whole in it."

@@ -12,7 +12,7 @@ from bench.workloads import errand as errands
 from bench.workloads.errand import Errand
 from gateway.cli import run
 
-SHORT = "--seconds 0.3 --warm-up 0.05 --accounts 200"
+SHORT = "--seconds 0.5 --warm-up 0.05 --accounts 200"
 
 
 def ran(folder: Path, arguments: str, expected: int = 0) -> Result:
