@@ -41,6 +41,8 @@ class Account(Struct, frozen=True, array_like=True, gc=False):
         transfers_out: how many transfers that it owns are under way and may still come back.
         frozen_minor: sum of its amounts that are FROZEN (`actors.freeze`).
         limits: the account's own, by method; empty where it has none.
+        status_changes: how often its status has changed: one that was frozen, opened and frozen
+            again is not the one that was frozen before.
     """
 
     kind: Literal["customer", "clearing", "suspense"]
@@ -57,6 +59,7 @@ class Account(Struct, frozen=True, array_like=True, gc=False):
     transfers_out: int = 0
     frozen_minor: int = 0
     limits: Limits = ()
+    status_changes: int = 0
 
 
 def is_internal(account_no: str) -> bool:
@@ -200,7 +203,8 @@ def _change_status(turn: Turn[Account], cause: str, target: AccountStatus) -> No
         return
     assert account is not None
     if account.status != target:
-        account = replace(account, status=move(ACCOUNT, account.status, cause, target))
+        status = move(ACCOUNT, account.status, cause, target)
+        account = replace(account, status=status, status_changes=account.status_changes + 1)
         turn.become(account)
     turn.answer(view_account(turn.number, account))
 

@@ -243,7 +243,8 @@ def _come(
     merchant = _permit(turn, cause)
     if merchant is None:
         return False
-    merchant = replace(merchant, status=move(MERCHANT, merchant.status, cause, target))
+    moved = move(MERCHANT, merchant.status, cause, target)
+    merchant = replace(merchant, status=moved, status_changes=merchant.status_changes + 1)
     turn.become(merchant)
     turn.answer(view_merchant(turn.number, merchant))
     return True

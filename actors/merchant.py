@@ -78,6 +78,7 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
         events, tail: sequence of its newest event, 0 if none; the newest events themselves, as
             many as do not fill a page yet (`actors.event`).
         events_ns: time of the newest event; they are in the order of time.
+        status_changes: how often its status has changed.
     """
 
     currency: str
@@ -96,6 +97,7 @@ class Merchant(Struct, frozen=True, array_like=True, gc=False):
     events: int = 0
     tail: bytes = b""
     events_ns: int = 0
+    status_changes: int = 0
 
 
 def existing(turn: Turn[Merchant]) -> Merchant:
@@ -119,7 +121,8 @@ def end_closing(turn: Turn[Merchant]) -> None:
     merchant = existing(turn)
     if merchant.status == "CLOSING" and not has_liabilities(merchant):
         closed = move(MERCHANT, merchant.status, "close_merchant", "CLOSED")
-        turn.become(replace(merchant, status=closed))
+        changes = merchant.status_changes + 1
+        turn.become(replace(merchant, status=closed, status_changes=changes))
 
 
 def then_end_closing(handler: Handler) -> Handler:
