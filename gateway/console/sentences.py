@@ -30,6 +30,7 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     OutcomeCode.UNREADABLE: _(
         "Nobody can read the dead letter: it is kept for a program that can."
     ),
+    OutcomeCode.TARGET_CHANGED: _("What it is about is in another state by now."),
     OutcomeCode.BACKUP_FAILED: _("The backup could not be written; there is none."),
     OutcomeCode.OPERATORS_NOT_WHOLE: _(
         "The backup was written, and operators or their log are not whole in it."

@@ -23,6 +23,7 @@ WORDS: Final[Mapping[str, str]] = {
     # States of accounts, merchants, certificates, webhooks and deliveries.
     "OPEN": _("Open"),
     "FROZEN": _("Frozen"),
+    "ABSENT": _("Not there"),
     "CLOSED": _("Closed"),
     "DRAFT": _("Draft"),
     "AUDITING": _("Under review"),

@@ -32,6 +32,14 @@ Content = Annotated[
         description="SHA-256 of what a dead letter says; the node fills it in",
     ),
 ]
+Seen = Annotated[
+    str,
+    Meta(
+        pattern=f"^(?:[A-Z_]{{4,12}}/[0-9]{{1,18}})?${_END}",
+        description="the target's status, and how often it had changed, as it was proposed;"
+        " ABSENT/0 for one that there was not; the node fills it in",
+    ),
+]
 FilledAddress = Annotated[
     str,
     Meta(
@@ -45,10 +53,27 @@ class ActionBase(Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
     """Base of all actions; `type` names the kind."""
 
 
+class StatusAction(ActionBase, frozen=True, kw_only=True):
+    """Base of what changes a status.
+
+    Attributes:
+        seen: the status as the node saw it when it was proposed, and how often it had changed
+            by then; the node fills it in, and refuses another.
+    """
+
+    seen: Seen = ""
+
+
 class ReleaseActor(ActionBase, frozen=True, tag="release_actor"):
-    """Give all dead letters of a quarantined actor their turns again, until one fails anew."""
+    """Give all dead letters of a quarantined actor their turns again, until one fails anew.
+
+    Attributes:
+        content: the digest of what the first of them says, empty where there is none; the node
+            fills it in, and refuses another.
+    """
 
     address: Address
+    content: Content = ""
 
 
 class DeadLetterAction(ActionBase, frozen=True):
@@ -72,44 +97,44 @@ class DiscardDeadLetter(DeadLetterAction, frozen=True, tag="discard_dead_letter"
     """Give one dead letter up: what waits for it comes to nothing, its money goes back."""
 
 
-class FreezeAccount(ActionBase, frozen=True, tag="freeze_account"):
+class FreezeAccount(StatusAction, frozen=True, tag="freeze_account"):
     """Let nothing new leave an account."""
 
     account_no: Number
 
 
-class UnfreezeAccount(ActionBase, frozen=True, tag="unfreeze_account"):
+class UnfreezeAccount(StatusAction, frozen=True, tag="unfreeze_account"):
     """Take a freeze back."""
 
     account_no: Number
 
 
-class ApproveMerchant(ActionBase, frozen=True, tag="approve_merchant"):
+class ApproveMerchant(StatusAction, frozen=True, tag="approve_merchant"):
     """Find nothing against a merchant that has applied: the audit of its application."""
 
     merchant_no: Number
 
 
-class RejectMerchant(ActionBase, frozen=True, tag="reject_merchant"):
+class RejectMerchant(StatusAction, frozen=True, tag="reject_merchant"):
     """Turn a merchant's application down for ever."""
 
     merchant_no: Number
     reason: Line
 
 
-class SuspendMerchant(ActionBase, frozen=True, tag="suspend_merchant"):
+class SuspendMerchant(StatusAction, frozen=True, tag="suspend_merchant"):
     """Let a merchant take nothing new; refunds, reversals, voids and releases go on."""
 
     merchant_no: Number
 
 
-class ActivateMerchant(ActionBase, frozen=True, tag="activate_merchant"):
+class ActivateMerchant(StatusAction, frozen=True, tag="activate_merchant"):
     """Take a suspension back, or let a merchant begin that has a certificate."""
 
     merchant_no: Number
 
 
-class CloseMerchant(ActionBase, frozen=True, tag="close_merchant"):
+class CloseMerchant(StatusAction, frozen=True, tag="close_merchant"):
     """End a merchant for ever, as soon as nothing is open with it."""
 
     merchant_no: Number

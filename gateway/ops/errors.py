@@ -28,6 +28,7 @@ class OpsCode(StrEnum):
     PROPOSER_GONE = "PROPOSER_GONE"
     PROPOSALS_OPEN = "PROPOSALS_OPEN"
     NO_SUCH_DEAD_LETTER = "NO_SUCH_DEAD_LETTER"
+    TARGET_CHANGED = "TARGET_CHANGED"
     NODE_NOT_SERVING = "NODE_NOT_SERVING"
     TOO_MANY_FEEDS = "TOO_MANY_FEEDS"
 
@@ -93,6 +94,11 @@ OPS_CODES: Final[Mapping[OpsCode, Meaning]] = {
     ),
     OpsCode.NO_SUCH_DEAD_LETTER: Meaning(
         404, "No dead letter goes by this id.", "Look for it: GET /ops/dead-letters."
+    ),
+    OpsCode.TARGET_CHANGED: Meaning(
+        409,
+        "What it is about is in another state by now.",
+        "Look at it, and propose what is to be done as it stands.",
     ),
     OpsCode.NODE_NOT_SERVING: Meaning(
         503,

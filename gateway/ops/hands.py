@@ -2,8 +2,10 @@
 
 What concerns accounts and merchants goes over the API's counter, as the bank itself; what repairs
 the engine is one of its controls; what reads the whole store runs beside the load, in a worker
-thread, one at a time. What comes of it is DONE, or FAILED where nothing happened, or no more than
-the outcome says, or UNKNOWN where that is not known here: never FAILED where it may have happened.
+thread, one at a time. What is about something that is another by now than when it was proposed is
+not done (`gateway.ops.targets`). What comes of it is DONE, or FAILED where nothing happened, or no
+more than the outcome says, or UNKNOWN where that is not known here: never FAILED where it may have
+happened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +29,14 @@ from gateway.errors import Problem, RequestError, faulted
 from gateway.handlers.webhooks import check_redelivered
 from gateway.lookup import opened_cursor
 from gateway.operations import BackedUp, Backup, Verify
-from gateway.ops import actions
-from gateway.ops.actions import Action, ActionBase, DeadLetterAction
+from gateway.ops import actions, targets
+from gateway.ops.actions import (
+    Action,
+    ActionBase,
+    DeadLetterAction,
+    ReleaseActor,
+    StatusAction,
+)
 from gateway.ops.errors import OpsCode, OpsError
 from gateway.ops.office import Office
 from gateway.ops.outcome import Done, Fact, OutcomeCode, done, failed, unknown
@@ -106,16 +114,22 @@ class Hands:
         self._office = office
         self._backups = backups
         self._one_reading = trio.Lock()
+        self._one_change = trio.Lock()
 
     def completed(self, action: Action) -> Action:
         """Return an action that is to be proposed, with what the node knows of what it names.
 
         Raises:
-            OpsError: NO_SUCH_DEAD_LETTER, also where it says something else of it.
+            OpsError: NO_SUCH_DEAD_LETTER, also where it says something else of it;
+                TARGET_CHANGED, it says something else of another target.
             RequestError: INVALID_REQUEST: so many events are not sent again at once.
         """
         if isinstance(action, actions.RedeliverEvents):
             check_redelivered(action.first, action.last)
+        if isinstance(action, StatusAction):
+            return replace(action, seen=_agreed(action.seen, targets.seen(self._node, action)))
+        if isinstance(action, ReleaseActor):
+            return replace(action, content=_agreed(action.content, self._first(action.address)))
         if not isinstance(action, DeadLetterAction):
             return action
         row, parked = self._parked(action.dead_letter_id)
@@ -155,21 +169,36 @@ class Hands:
         """
         action = actions.opened(proposal.action)
         call = _CALLS.get(type(action))
+        if isinstance(action, StatusAction):
+            assert call is not None, "a status is changed by the API"
+            return await self._change(call, action, proposal.decided_by)
         if call is not None:
             return await self._call(call, action, proposal.decided_by)
         if isinstance(action, DeadLetterAction):
             return await self._treat(action)
-        if isinstance(action, actions.ReleaseActor):
-            return await self._release(action.address)
+        if isinstance(action, ReleaseActor):
+            return await self._release(action)
         async with self._one_reading:
             if isinstance(action, actions.TakeBackup):
                 return await self._back_up(proposal.proposal_id)
             return await self._verify()
 
-    async def _call(self, call: _Call, action: Action, approver: str) -> Done:
+    async def _change(self, call: _Call, action: StatusAction, approver: str) -> Done:
+        """Change a status that is as it was seen. One at a time: of two that were agreed on at
+        once the second finds what the first has changed."""
+        async with self._one_change:
+            now = targets.seen(self._node, action)
+            if now != action.seen:
+                detail = f"it was {action.seen or 'not looked at'} when it was proposed, now {now}"
+                facts: dict[str, Fact] = {"seen": action.seen, "now": now}
+                return failed(OutcomeCode.TARGET_CHANGED, detail, facts)
+            return await self._call(call, action, approver)
+
+    async def _call(self, call: _Call, action: ActionBase, approver: str) -> Done:
         given = asdict(action)
         path = call.path.format(**{name: quote(str(each), safe="") for name, each in given.items()})
-        body = {name: each for name, each in given.items() if f"{{{name}}}" not in call.path}
+        inside = {"seen", *(name for name in given if f"{{{name}}}" in call.path)}
+        body = {name: each for name, each in given.items() if name not in inside}
         if call.signed:
             body["operator"] = approver
         response = await self._counter.answer_operator("POST", path, b"", _encode(body))
@@ -181,13 +210,24 @@ class Hands:
         }
         return done(", ".join(f"{name}: {each}" for name, each in facts.items()), facts)
 
-    async def _release(self, address: str) -> Done:
-        """Release all that is parked for an actor; the engine takes so many at once."""
+    def _first(self, address: str) -> str:
+        first = targets.first_parked(self._node, address)
+        return "" if first is None else first.content.hex()
+
+    async def _release(self, action: ReleaseActor) -> Done:
+        """Release all that is parked for an actor, the very first by its name; the engine takes
+        so many at once."""
+        only = targets.first_parked(self._node, action.address)
+        if ("" if only is None else only.content.hex()) != action.content:
+            return _another_first({})
         taken = 0
         while True:
-            outcome = await self._node.ask_control(ReleaseParked(address))
+            outcome = await self._node.ask_control(ReleaseParked(action.address, only))
+            only = None
             if isinstance(outcome, Fault):
                 return _refused(faulted(outcome), {"taken": taken})
+            if isinstance(outcome, ParkedNotFirst):
+                return _another_first({"left": outcome.left})
             taken += outcome.taken
             if outcome.error or not outcome.left or not outcome.taken:
                 return _left(replace(outcome, taken=taken))
@@ -254,6 +294,22 @@ def _refused(problem: Problem, facts: Mapping[str, Fact] | None = None) -> Done:
     if problem.code in _UNSURE:
         return unknown(problem.code, detail, told)
     return failed(problem.code, detail, told)
+
+
+def _agreed(said: str, now: str) -> str:
+    """Return how a target is, where that is what was said of it, or nothing was.
+
+    Raises:
+        OpsError: TARGET_CHANGED.
+    """
+    if said not in ("", now):
+        raise OpsError(OpsCode.TARGET_CHANGED)
+    return now
+
+
+def _another_first(facts: Mapping[str, Fact]) -> Done:
+    detail = "another dead letter is its first than when it was proposed"
+    return failed(OutcomeCode.TARGET_CHANGED, detail, facts)
 
 
 def _left(outcome: ParkedLeft) -> Done:

@@ -50,6 +50,8 @@ class OutcomeCode(StrEnum):
     once there is a program that can handle it. Nothing happened."""
     UNREADABLE = "UNREADABLE"
     """Nobody knows what a dead letter says: it is not given up. Nothing happened."""
+    TARGET_CHANGED = "TARGET_CHANGED"
+    """What it is about is in another state than when it was proposed. Nothing happened."""
     BACKUP_FAILED = "BACKUP_FAILED"
     """The backup could not be written; there is none."""
     OPERATORS_NOT_WHOLE = "OPERATORS_NOT_WHOLE"

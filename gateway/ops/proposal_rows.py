@@ -202,6 +202,7 @@ ROWS: Final = (
         Right.ACT,
         ProposalView,
         OpsCode.NO_SUCH_DEAD_LETTER,
+        OpsCode.TARGET_CHANGED,
         OpsCode.PROPOSALS_OPEN,
         status=201,
     ),

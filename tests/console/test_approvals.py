@@ -55,9 +55,11 @@ def test_proposal_can_be_withdrawn_and_rejected(browser: Browser, the_town: Town
             if not index:
                 first.page.get_by_role("button", name="撤回").click()
                 expect(first.page.locator("main h2 .state")).to_have_text("已撤回")
+            assert "提出时的状态 正常 此前已变更 0 次" in " ".join(first.text().split())
         number = first.path.rpartition("/")[2]
     with visiting(browser, the_town, Role.ADMIN) as second:
         second.open(f"/console/approvals/{number}")
+        assert "Its state when it was proposed Open" in " ".join(second.text().split())
         second.page.get_by_placeholder("Why not").fill("nobody has called")
         second.page.get_by_role("button", name="Reject").click()
         expect(second.page.locator("main h2 .state")).to_have_text("Rejected")

@@ -83,11 +83,15 @@ def test_application_is_approved_or_rejected_on_the_merchants_page(
     one, other = APPLICANTS
     with visiting(browser, the_town, Role.OPERATOR) as first:
         approval = proposed(first, f"/console/merchants/{one}", "Propose to approve")
-        assert approval["action"] == {"type": "approve_merchant", "merchant_no": one}
+        assert approval["action"] == {
+            "type": "approve_merchant",
+            "merchant_no": one,
+            "seen": "AUDITING/1",
+        }
         why = "no licence"
         refusal = proposed(first, f"/console/merchants/{other}", "Propose to reject", reason=why)
         assert refusal["action"] == {
-            "type": "reject_merchant", "merchant_no": other, "reason": why
+            "type": "reject_merchant", "merchant_no": other, "reason": why, "seen": "AUDITING/1"
         }  # fmt: skip
     with visiting(browser, the_town, Role.ADMIN) as second:
         for each, merchant, status in (

@@ -386,7 +386,8 @@ async def test_operator_who_leaves_ends_nothing(two: Two, monkeypatch: pytest.Mo
         return await do(self, proposal)
 
     monkeypatch.setattr(Hands, "do", held)
-    left, slow = [await two.propose("freeze_account", account_no=PAYER) for _ in range(2)]
+    left = await two.propose("freeze_account", account_no=PAYER)
+    slow = await two.propose("verify_store")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(two.approve, left)
         with trio.fail_after(LIMIT_S):

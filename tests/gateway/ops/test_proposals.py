@@ -352,7 +352,7 @@ def test_each_step_is_in_the_log_with_what_was_proposed(duty: Duty) -> None:
         ("duty-1", "operator", "proposal_pending", "OK"),
         ("duty-2", "admin", "proposal_rejected", "OK"),
     ]
-    text = '{"account_no":"6217001234567890","type":"freeze_account"}'
+    text = '{"account_no":"6217001234567890","seen":"","type":"freeze_account"}'
     for entry in entries[:3]:
         assert entry.subject == f"{made.proposal_id} {made.digest()} {text}"
     assert [each.reason for each in entries] == [WHY, "", "", WHY, "not today"]
