@@ -156,6 +156,7 @@ MERCHANT: Final = ActorKind(
     },
     discards=discard.MERCHANT,
     hub=True,
+    unhindered=(commands.RevokeCertificate,),
     newest_postings=lambda state: (state.posted_last, state.fees_last),
 )
 
@@ -185,6 +186,7 @@ BANK: Final = ActorKind(
         messages.CertificateRefused: registration.certificate_refused,
     },
     discards=discard.BANK,
+    unhindered=(commands.RevokeBankCertificate,),
 )
 
 WEBHOOK: Final = ActorKind(

@@ -93,6 +93,8 @@ class ActorKind:
         hub: whether there are few of them and much goes through each, as with merchants. Hubs'
             rows have a table of their own, where they share pages: among the rows of all the
             others each would dirty a page for itself in every batch.
+        unhindered: commands that have their turn though something is parked for the actor: what
+            stops harm, and touches nothing that a parked message may be about.
         newest_postings: given a state, the sequences of the newest postings of the actor's
             ledger accounts, where an inspection starts to walk back.
         total: an amount of the state of which each shard keeps the sum (`engine.totals`). Not of
@@ -117,6 +119,7 @@ class ActorKind:
         "table",
         "takes",
         "total",
+        "unhindered",
     )
 
     def __init__(
@@ -129,6 +132,7 @@ class ActorKind:
         *,
         discards: Mapping[type[Struct], Discard] | None = None,
         hub: bool = False,
+        unhindered: tuple[type[Struct], ...] = (),
         newest_postings: Callable[[Any], tuple[int, ...]] = lambda _: (),
         total: Total | None = None,
     ) -> None:
@@ -147,6 +151,8 @@ class ActorKind:
         }
         self.discards: dict[type[Struct], Discard] = dict(discards or {})
         self.takes = frozenset(messages)
+        assert commands.keys() >= set(unhindered), f"{name}: only its commands are unhindered"
+        self.unhindered = frozenset(unhindered)
         self.newest_postings = newest_postings
         self.total = total
         self.summed = None if total is None else total.minor
@@ -172,7 +178,7 @@ class Kinds:
     """The domain as the runtime sees it: all actor kinds.
 
     Args:
-        kinds: every actor kind, by distinct names.
+        kinds: every actor kind, by distinct names. What is `unhindered` at one is so at all.
         subjects: type of a command → what it is about, by which its chain is found again for a
             while; those of other types are not.
     """
@@ -184,6 +190,9 @@ class Kinds:
     ) -> None:
         self.by_name = {kind.name: kind for kind in kinds}
         self.subjects = {} if subjects is None else dict(subjects)
+        self.unhindered: frozenset[type[Struct]] = frozenset().union(
+            *(kind.unhindered for kind in kinds)
+        )
 
     def of(self, address: str) -> ActorKind:
         """Return the kind of an address.

@@ -1,8 +1,8 @@
 """Parked messages: what an actor's failed turn leaves behind, durable and in order.
 
 While an actor has parked rows it is quarantined: later internal messages queue up behind them,
-and external commands are refused at once. The rows are few (an operator looks at each), so
-their keys' owners and dates are counted in memory.
+and external commands are refused at once, all but those that its kind has unhindered. The rows are
+few (an operator looks at each), so their keys' owners and dates are counted in memory.
 """
 
 import hashlib

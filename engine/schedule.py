@@ -171,7 +171,7 @@ class Schedule:
         if ask.deadline <= now:
             self._callers.drop(ask)
             return True
-        if ask.to in stage.parking.by_actor:
+        if stage.refuses(ask.to, ask.body):
             ask.started = True
             stage.batch.answers.append((ask, ACTOR_QUARANTINED))
             stage.chain_moved(ask, 0)

@@ -135,7 +135,7 @@ class Shard:
         """
         if self._refusal is not None:
             return self._refusal
-        if to in self.stage.parking.by_actor:
+        if self.stage.refuses(to, body):
             return ACTOR_QUARANTINED
         fault = self.admission.admit(to)
         if fault is not None:

@@ -229,6 +229,10 @@ class Stage:
 
     # One turn.
 
+    def refuses(self, to: str, body: Struct) -> bool:
+        """Return whether an actor is quarantined, and a command has to wait until it is not."""
+        return to in self.parking.by_actor and type(body) not in self.kinds.unhindered
+
     def take_turn(self, envelope: Envelope) -> None:
         """Run one turn and merge its effects.
 

@@ -450,6 +450,7 @@ PURSE = ActorKind(
     },
     {Receive: receive, Pass: pass_, Spun: spin, Due: due, Alarm: ring},
     discards={Receive: give_up, Pass: give_up},
+    unhindered=(Write,),
     newest_postings=lambda purse: (purse.posted_last,),
 )
 KINDS = Kinds((PURSE,))

@@ -16,7 +16,7 @@ from engine.control import (
     ReleaseParked,
 )
 from engine.dates import CutDay, DateState, open_date
-from engine.fault import ACTOR_QUARANTINED, OUTCOME_UNKNOWN
+from engine.fault import ACTOR_QUARANTINED, INTERNAL, OUTCOME_UNKNOWN
 from engine.limits import Limits
 from engine.message import StoredEnvelope
 from engine.parking import ParkedId, decode_stored, parked_id
@@ -27,6 +27,7 @@ from storage.store import Store
 from tests.engine.purses import (
     MIDNIGHT_NS,
     PURSE,
+    Found,
     GatedStore,
     Give,
     Look,
@@ -37,6 +38,7 @@ from tests.engine.purses import (
     Send,
     SetAlarms,
     Spun,
+    Write,
     balances,
     check_books,
     give_ok,
@@ -78,6 +80,24 @@ async def test_later_turn_that_fails_parks_and_quarantines() -> None:
     assert (row.to, row.amount_minor, row.error) == ("purse/broken", 5, HOLE)
     assert row.token is None, "its caller has been told"
     assert [(each.postings_minor, each.messages_minor) for each in store.last.sums] == [(-5, 5)]
+    check_books(store)
+
+
+async def test_command_that_is_unhindered_has_its_turn_at_a_quarantined_actor() -> None:
+    """Also one that was admitted before; what is parked stays where it is."""
+    store = memory_store()
+    async with running(store) as shard:
+        gift = Give("purse/broken", 5)
+        answers: list[Any] = []
+        shard.submit("purse/bank", gift, answers.append)
+        for each in (Write("p", "before", 1), Look()):
+            shard.submit("purse/broken", each, answers.append)
+        await give_ok(shard, "purse/bank", "purse/a", 1)
+        assert await shard.ask("purse/broken", Write("p", "after", 2)) == Found(2)
+        assert shard.submit("purse/broken", Look(), print) is ACTOR_QUARANTINED
+        assert answers == [OUTCOME_UNKNOWN, Found(1), ACTOR_QUARANTINED]
+        assert await shard.ask("purse/broken", Write("p", "bad", 3, fail=True)) is INTERNAL
+    assert [each.to for each in parked(store)] == ["purse/broken"]
     check_books(store)
 
 

@@ -12,9 +12,10 @@ import pytest
 import trio
 
 from actors.commands import BANK, RegisterBankCertificate, SetWebhook
-from actors.kinds import ACCOUNT, MERCHANT
-from actors.messages import DebitPayment, PaymentDebited, PaymentDeclined
+from actors.kinds import ACCOUNT, CERTIFICATE, MERCHANT
+from actors.messages import DebitPayment, PaymentDebited, PaymentDeclined, WithdrawCertificate
 from gateway.ca.master_key import new_master_key
+from gateway.lookup import state_of
 from gateway.operations import Verify
 from gateway.operator import perform
 from gateway.ops import clerk
@@ -234,6 +235,42 @@ async def test_certificates_are_revoked_once_and_for_ever(two: Two) -> None:
     assert (await two.done("revoke_bank_certificate", serial="cd"))["state"] == "REVOKED"
     missing = {"merchant_no": "M1", "serial": "ef"}
     assert await two.failed("revoke_certificate", **missing) == "CERTIFICATE_NOT_FOUND"
+
+
+async def test_certificate_of_a_quarantined_merchant_is_revoked(two: Two, poison: Any) -> None:
+    """A stolen key does not stay good because something else of the merchant's has failed: what
+    is parked stays where it is, and has its turn later."""
+    node = two.guarded.ops.running.node
+    await node.ask("merchant/M1", registering("C1", "ab"))
+    mend = poison(MERCHANT, PaymentDebited)
+    assert await paid(two, "O2") == "OUTCOME_UNKNOWN"
+    assert await paid(two, "O3") == "ACTOR_QUARANTINED"
+    for _ in range(2):
+        facts = await two.done("revoke_certificate", merchant_no="M1", serial="ab")
+        assert facts["state"] == "REVOKED"
+    assert state_of(node, CERTIFICATE, "ab").status == "REVOKED", "what the gate reads"
+    assert (await asked(two, "merchants/M1/certificates/C1"))["state"] == "REVOKED"
+    assert await paid(two, "O3") == "ACTOR_QUARANTINED"
+    mend()
+    assert await two.done("release_actor", address="merchant/M1") == {"taken": 1, "left": 0}
+    assert (await two.done("verify_store"))["ok"] is True
+
+
+@pytest.mark.one_shard
+async def test_revocation_waits_for_what_is_parked_for_the_certificate_itself(
+    two: Two, poison: Any
+) -> None:
+    """It is told so, and has its turn with the release."""
+    node = two.guarded.ops.running.node
+    await node.ask("merchant/M1", registering("C1", "ab"))
+    mend = poison(CERTIFICATE, WithdrawCertificate)
+    for _ in range(2):
+        told = await two.agreed("revoke_certificate", merchant_no="M1", serial="ab")
+        assert (told["status"], told["outcome"]["code"]) == ("UNKNOWN", "OUTCOME_UNKNOWN")
+    assert state_of(node, CERTIFICATE, "ab").status == "ACTIVE"
+    mend()
+    assert await two.done("release_actor", address="certificate/ab") == {"taken": 2, "left": 0}
+    assert state_of(node, CERTIFICATE, "ab").status == "REVOKED"
 
 
 @pytest.mark.one_shard
