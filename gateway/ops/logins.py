@@ -4,14 +4,18 @@
          └─────── right ─► tries 0, a session
 
 One is tried at a time, so that as many are counted as were made, and a guess costs its hash; few
-wait their turn, and the others are refused. A name that nobody has is treated as any other, so that
-nobody learns which there are. Each try is an entry of the audit log in the transaction that counts
-it; while a name is locked nothing is tried, and nothing is written.
+wait their turn, and the others are refused. An operator's name has a place of its own to wait in,
+so that whoever keeps the others taken keeps no operator out. Otherwise a name that nobody has is
+treated as any other, so that answers do not say which there are. Each try is an entry of the audit
+log in the transaction that counts it; while a name is locked nothing is tried, and nothing is
+written.
 """
 
 import logging
 import math
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -33,7 +37,8 @@ log = logging.getLogger("piaohao.ops")
 TRIES_MAX: Final = 10
 LOCKED_NS: Final = 30 * 60 * 1_000_000_000
 WAITING_MAX: Final = 8
-"""Logins that wait for the one that is tried: a second's work."""
+"""Logins that wait for the one that is tried: a second's work. One of each operator's name waits
+beyond that."""
 STRANGERS_MAX: Final = 1_000
 """Names that nobody has whose tries are remembered; the longest untried is forgotten first."""
 
@@ -52,6 +57,7 @@ class Logins:
         self._sessions = sessions
         self._master_key = master_key
         self._one = trio.Lock()
+        self._beyond: set[str] = set()
         self._strangers: OrderedDict[str, Operator] = OrderedDict()
 
     async def log_in(self, name: str, password: str, code: str, certificate: str = "") -> Begun:
@@ -63,9 +69,7 @@ class Logins:
         Raises:
             OpsError: LOGIN_REFUSED, LOGIN_LOCKED, LOGINS_BUSY, AUDIT_UNAVAILABLE.
         """
-        if self._one.statistics().tasks_waiting >= WAITING_MAX:
-            raise OpsError(OpsCode.LOGINS_BUSY, retry_after_s=1)
-        async with self._one:
+        async with self._turn(name):
             # Whoever leaves now has been counted all the same: threads are not cancelled.
             try:
                 tried = await trio.to_thread.run_sync(self._try, name, password, code, certificate)
@@ -76,6 +80,42 @@ class Logins:
         operator, tried_ns = tried
         # As of its try: a reset that came between ends the session too.
         return self._sessions.begin(operator, tried_ns, certificate)
+
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        """Wait for this name's turn, in the place that all share or in its own.
+
+        Raises:
+            OpsError: LOGINS_BUSY.
+        """
+        common = self._one.statistics().tasks_waiting - len(self._beyond)
+        if common < WAITING_MAX:
+            async with self._one:
+                yield
+            return
+        if name in self._beyond or not self._is_operators(name):
+            raise OpsError(OpsCode.LOGINS_BUSY, retry_after_s=1)
+        self._beyond.add(name)
+        try:
+            await self._one.acquire()
+        finally:
+            self._beyond.remove(name)
+        try:
+            yield
+        finally:
+            self._one.release()
+
+    def _is_operators(self, name: str) -> bool:
+        """Return whether somebody has this name; a look of microseconds, and no wait for a cabinet
+        that is not open yet."""
+        cabinet = self._office.opened
+        if cabinet is None:
+            return False
+        try:
+            with cabinet.reading() as snapshot:
+                return operator_of(snapshot, name) is not None
+        except StorageError:
+            return False  # whoever is tried meets it again, and is told
 
     def _try(self, name: str, password: str, code: str, certificate: str) -> tuple[Operator, int]:
         held = self._office.operator(name)

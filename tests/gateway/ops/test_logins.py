@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from gateway.ca.master_key import new_master_key
 from gateway.ops import passwords
@@ -20,6 +22,7 @@ from storage.cabinet import Cabinet
 from storage.errors import StorageError
 from storage.row import OPERATORS
 from tests.gateway.ops.house import PASSWORD, QUICK, SECOND, SHELL, House, house
+from tests.gateway.ops.operators import LIMIT_S
 
 pytestmark = pytest.mark.one_shard  # nothing here depends on how many there are
 
@@ -154,13 +157,72 @@ async def test_many_at_once_are_tried_one_by_one_and_few_wait(door: Door) -> Non
     answers = []
 
     async def guess() -> None:
-        answers.append(await door.answer("viewer", "a wrong password"))
+        answers.append(await door.answer("nobody", "a wrong password"))
 
     async with trio.open_nursery() as nursery:
         for _ in range(60):
             nursery.start_soon(guess)
     assert answers.count(OpsCode.LOGINS_BUSY) == 60 - 1 - WAITING_MAX
     assert answers.count(REFUSED) == 1 + WAITING_MAX
+
+
+async def test_operators_are_let_in_however_many_guess(door: Door) -> None:
+    """Whoever keeps every place taken, with new names each time, keeps no operator out."""
+    names = (f"nobody-{number}" for number in count())
+    busy = trio.Event()
+
+    async def guess_on() -> None:
+        while True:
+            if await door.answer(next(names), "a wrong password") == OpsCode.LOGINS_BUSY:
+                busy.set()
+                await trio.lowlevel.checkpoint()
+
+    async def let_in(role: Role) -> None:
+        assert await door.answer(role) == role
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as guessing:
+            for _ in range(WAITING_MAX + 3):
+                guessing.start_soon(guess_on)
+            await busy.wait()
+            async with trio.open_nursery() as nursery:
+                for role in Role:
+                    nursery.start_soon(let_in, role)
+            guessing.cancel_scope.cancel()
+
+
+async def test_operators_name_has_one_place_of_its_own(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who knows a name may wait in it, and in no other's; afterwards it is free again."""
+    goes_on = threading.Event()
+    fits = passwords.fits
+
+    def held(password_hash: str, password: str) -> bool:
+        assert goes_on.wait(LIMIT_S)
+        return fits(password_hash, password)
+
+    monkeypatch.setattr(passwords, "fits", held)
+    answers: list[Any] = []
+
+    async def guess(name: str) -> None:
+        answers.append((name, await door.answer(name, "a wrong password")))
+
+    for _ in range(2):
+        goes_on.clear()
+        answers.clear()
+        async with trio.open_nursery() as nursery:
+            names = [f"nobody-{number}" for number in range(1 + WAITING_MAX)]
+            for name in (*names, "viewer", "viewer", "admin", "nobody"):
+                nursery.start_soon(guess, name)
+                await trio.testing.wait_all_tasks_blocked()
+            busy = [name for name, code in answers if code == OpsCode.LOGINS_BUSY]
+            assert busy == ["viewer", "nobody"]
+            assert len(answers) == len(busy)
+            goes_on.set()
+        assert sorted(name for name, code in answers if code == REFUSED) == sorted(
+            [*names, "viewer", "admin"]
+        )
 
 
 async def test_who_was_sent_away_is_let_in_again_by_a_reset(door: Door) -> None:
