@@ -3,11 +3,18 @@
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from actors.kinds import MERCHANT
 from actors.messages import PaymentDebited
+from gateway.counter import Counter
+from gateway.ops.hands import Hands
 from gateway.ops.operators import Role
+from gateway.ops.outcome import Done
+from gateway.ops.proposals import Proposal
 from tests.gateway.ops.guarded import Guarded
+from tests.gateway.ops.operators import LIMIT_S
 from tests.gateway.ops.test_actions import asked, dead_letters, paid
 from tests.gateway.ops.test_look import OPENING, PAYER, pay
 from tests.gateway.ops.two import WHY, Two
@@ -46,6 +53,41 @@ async def test_account_that_was_frozen_anew_is_not_opened_by_an_earlier_proposal
     await not_done(two, older, "FROZEN/5")
     assert await paid(two, "O2") == "ACCOUNT_FROZEN"
     assert await two.done("unfreeze_account", **ACCOUNT) == {"status": "OPEN"}
+
+
+@pytest.mark.one_shard
+async def test_of_two_that_are_approved_at_once_the_second_finds_what_the_first_has_done(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is held until the second has come as far as it can."""
+    both = trio.Event()
+    begun: list[Proposal] = []
+    do, answer = Hands.do, Counter.answer_operator
+
+    async def noted(self: Hands, proposal: Proposal) -> Done:
+        begun.append(proposal)
+        if len(begun) == 2:
+            both.set()
+        return await do(self, proposal)
+
+    async def held(self: Counter, *asked: Any) -> Any:
+        await both.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        return await answer(self, *asked)
+
+    monkeypatch.setattr(Hands, "do", noted)
+    monkeypatch.setattr(Counter, "answer_operator", held)
+    proposals = [await two.propose("freeze_account", **ACCOUNT) for _ in range(2)]
+    codes: list[str] = []
+
+    async def approve(proposal: dict[str, Any]) -> None:
+        codes.append((await two.approve(proposal))["outcome"]["code"])
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            for proposal in proposals:
+                nursery.start_soon(approve, proposal)
+    assert sorted(codes) == ["OK", "TARGET_CHANGED"]
 
 
 @pytest.mark.one_shard
