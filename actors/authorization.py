@@ -163,20 +163,25 @@ def hold_declined(turn: Turn[Merchant], message: HoldDeclined) -> None:
 
 
 def hold_ended(turn: Turn[Merchant], message: HoldEnded) -> None:
-    """The hold has expired; an operation that is in flight will still be answered.
-
-    Nothing is heard of a hold whose last answer was discarded: what was done is being undone, and
-    the answer to that has its figures.
-    """
+    """The hold has expired; an operation that is in flight will still be answered."""
     authorization = _authorization(turn, message.hold_no)
-    if authorization.state in {"PROCESSING", "FAILED"} or (
-        authorization.operation and _figures(authorization) != _figures(message.hold)
-    ):
+    if is_undone(authorization, message.hold):
         return
     ended = _project(authorization, message.hold, "ExpireHold")
     count(turn, authorizations=_opened(authorization, ended))
     turn.put(AUTHORIZATIONS, message.hold_no, ended)
     _expired(turn, message.hold_no, message.hold)
+
+
+def is_undone(authorization: Authorization, hold: HoldFigures) -> bool:
+    """Return whether a hold's end is nothing that the authorization has to hear of.
+
+    So it is while its last answer was discarded: what was done is being undone, and the answer to
+    that has its figures.
+    """
+    return authorization.state in {"PROCESSING", "FAILED"} or bool(
+        authorization.operation and _figures(authorization) != _figures(hold)
+    )
 
 
 def increment_authorization(turn: Turn[Merchant], command: IncrementAuthorization) -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from actors import messages
 from actors.account import Account
-from actors.authorization import AUTHORIZATIONS
+from actors.authorization import AUTHORIZATIONS, is_undone
 from actors.authorization import OPEN_STATES as OPEN_AUTHORIZATIONS
 from actors.certificate import Certificate
 from actors.hold import HOLDS, OPEN_STATES, figures
@@ -197,8 +197,9 @@ def _operates(turn: Turn[Merchant], message: Any) -> bool:
 
 def _is_held(turn: Turn[Merchant], message: HoldEnded) -> bool:
     authorization = turn.get(AUTHORIZATIONS, message.hold_no)
-    held = authorization is not None and authorization.state in OPEN_AUTHORIZATIONS
-    return held and not _authorizes(turn, message)
+    if authorization is None or authorization.state not in OPEN_AUTHORIZATIONS:
+        return False
+    return not is_undone(authorization, message.hold)
 
 
 def _holds(turn: Turn[Account], message: ExpireHold) -> bool:
