@@ -255,7 +255,9 @@ def _told(outcome: Any) -> str:
         return str(outcome.code)
     if isinstance(outcome, DateNotOpen):
         return str(RequestCode.DATE_NOT_OPEN)
-    return "TURN_FAILED" if isinstance(outcome, ParkedLeft) and outcome.error else "OK"
+    if isinstance(outcome, ParkedLeft) and outcome.error:
+        return outcome.code or "TURN_FAILED"
+    return "OK"
 
 
 async def read_beside(

@@ -16,8 +16,8 @@ from actors.kinds import ACCOUNT, CERTIFICATE, MERCHANT
 from actors.messages import DebitPayment, PaymentDebited, PaymentDeclined, WithdrawCertificate
 from gateway.ca.master_key import new_master_key
 from gateway.lookup import state_of
-from gateway.operations import Verify
-from gateway.operator import perform
+from gateway.operations import Discard, Release, Verify
+from gateway.operator import act, perform
 from gateway.ops import clerk
 from gateway.ops.actions import Action
 from gateway.ops.hands import _CALLS, Hands
@@ -186,6 +186,10 @@ async def test_dead_letter_that_tells_what_has_happened_is_kept(two: Two, poison
     assert (told["status"], told["outcome"]["code"]) == ("FAILED", "RELEASE_ONLY")
     assert told["outcome"]["facts"] == {"taken": 0, "left": 1}
     assert told["outcome"]["detail"].endswith("; release this")
+    for asked_for in (Discard("merchant/M1"), Release("merchant/M1")):
+        await trio.to_thread.run_sync(act, two.guarded.data, asked_for)
+    log = await two.guarded.entries("?limit=2")
+    assert [each["outcome"] for each in log] == ["RELEASE_ONLY", "TURN_FAILED"], "by a shell"
     mend()
     await two.done("release_actor", address="merchant/M1")
     assert await paid(two, "O2", amount_minor=10**9) == "INSUFFICIENT_FUNDS"
