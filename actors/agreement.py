@@ -41,6 +41,8 @@ class Allowance(Struct, frozen=True, array_like=True):
         used_date, used_minor: use on the newest business date with any (`money.use`).
         carried_date, carried_minor: the same when the limits were set, which may be more than
             the limit already; for the audit.
+        uncounted_date: newest business date of which something may have been taken before use was
+            counted; what is undone of that gives nothing back.
     """
 
     agreement_no: str
@@ -51,6 +53,7 @@ class Allowance(Struct, frozen=True, array_like=True):
     used_minor: int = 0
     carried_date: str = ""
     carried_minor: int = 0
+    uncounted_date: str = ""
 
 
 ALLOWANCES: Final = RecordKind("a", Allowance, kept=True)
@@ -160,11 +163,15 @@ def credit_reversal(turn: Turn[Account], message: CreditReversal) -> None:
 
 
 def take_back(turn: Turn[Account], account: Account, merchant_no: str, reference: str) -> None:
-    """Post the money of a payment that is undone, and give back its use of that business date."""
+    """Post the money of a payment that is undone, and give back its use of that business date.
+
+    Nobody knows of a payment whether it was counted, so of the date on which counting began, and of
+    those before, nothing is given back to the merchant: it would be more than was ever used.
+    """
     amount, date = turn.amount_minor, turn.business_date
     by_method = give_back_method(AGREEMENT, date, account.used_date, account.used_minor, amount)
     post(turn, account, amount, reference, used_minor=by_method)
     allowance = turn.get(ALLOWANCES, merchant_no)
-    if allowance is not None and allowance.counted:
+    if allowance is not None and allowance.counted and date > allowance.uncounted_date:
         used = give_back(date, allowance.used_date, allowance.used_minor, amount)
         turn.put(ALLOWANCES, merchant_no, replace(allowance, used_minor=used))

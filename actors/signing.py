@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from actors.account import Account
+from actors.account import Account, existing
 from actors.agreement import ALLOWANCES, Allowance
 from actors.answers import (
     AgreementChangeView,
@@ -135,6 +135,10 @@ def _allow(
     """Write what the merchant may take from now on; today's use goes on from where it was."""
     date, used = ("", 0) if before is None else (before.used_date, before.used_minor)
     counted = before is not None and before.counted
+    uncounted_date = "" if before is None else before.uncounted_date
+    if before is not None and not counted and daily_limit_minor is not None:
+        # A payment of the next date may have come already, from a shard that was cut before.
+        uncounted_date = max(turn.business_date, existing(turn).used_date)
     allowance = Allowance(
         agreement_no=agreement_no,
         payment_limit_minor=payment_limit_minor,
@@ -144,6 +148,7 @@ def _allow(
         used_minor=used,
         carried_date=date,
         carried_minor=used,
+        uncounted_date=uncounted_date,
     )
     turn.put(ALLOWANCES, merchant_no, allowance)
 

@@ -1,8 +1,10 @@
 """What an agreement allows: a limit for one payment, and one for a business date."""
 
+import pytest
+
 from actors import commands
 from actors.agreement import ALLOWANCES, Allowance
-from actors.messages import DebitPayment
+from actors.messages import DebitPayment, PaymentDebited
 from tests.actors.driver import PAYER, Bank, authorization, payment, shop
 
 
@@ -73,6 +75,31 @@ def test_reversal_gives_its_use_back_and_nothing_else_does() -> None:
     bank.do(commands.VoidAuthorization("M1", "H1", "V1"))
     assert _used(bank) == ("2026-01-05", 1_000)
     assert bank.code(payment("O3", 1)) == "DAILY_LIMIT_EXCEEDED"
+
+
+@pytest.mark.parametrize("undone", ["reversed", "discarded"])
+def test_payment_from_before_the_first_daily_limit_gives_no_use_back(undone: str) -> None:
+    """It was never counted, so the merchant would take more than the limit on that date."""
+    bank = shop()
+    bank.send(payment("O1", 1_000))
+    bank.deliver(DebitPayment)
+    bank.send(commands.ChangeAgreement("A1", "M1", "C1", None, 500))
+    bank.send(payment("O2", 500))
+    bank.deliver(DebitPayment)
+    if undone == "discarded":
+        assert bank.give_up(PaymentDebited) is None
+    bank.run()
+    if undone == "reversed":
+        bank.do(commands.ReversePayment("M1", "O1", "V1"))
+    assert _used(bank) == ("2026-01-05", 500)
+    assert bank.code(payment("O3", 1)) == "DAILY_LIMIT_EXCEEDED"
+    bank.do(commands.ChangeAgreement("A1", "M1", "C2", None, 600))
+    bank.do(commands.ReversePayment("M1", "O2", "V2"))
+    assert _used(bank) == ("2026-01-05", 500), "nobody can tell which of that date were counted"
+    bank.business_date = "2026-01-06"
+    bank.do(payment("O4", 600))
+    bank.do(commands.ReversePayment("M1", "O4", "V4"))
+    assert _used(bank) == ("2026-01-06", 0)
 
 
 def test_payment_limit_binds_a_hold_with_its_increments() -> None:

@@ -465,9 +465,11 @@ class Bank:
     def _allow(self, account_no: str, merchant_no: str, **figures: Any) -> None:
         """Let a merchant take what an agreement says; what it used before stays counted."""
         name = f"allowance/{account_no}/{merchant_no}"
-        unused = {"counted": False, "used_date": "", "used_minor": 0}
+        unused = {"counted": False, "used_date": "", "used_minor": 0, "uncounted_date": ""}
         allowance = {**self.things.get(name, unused), **figures}
         if allowance["daily_limit_minor"] is not None:
+            if name in self.things and not allowance["counted"]:
+                allowance["uncounted_date"] = self.business_date
             allowance["counted"] = True
         self.things[name] = allowance
 
@@ -672,6 +674,8 @@ class Bank:
         allowance = self.things.get(name)
         if allowance is None or not allowance["counted"]:
             return
+        if amount_minor < 0 and allowance["uncounted_date"] == self.business_date:
+            return  # It may never have been counted.
         if allowance["used_date"] != self.business_date:
             if amount_minor < 0:
                 return

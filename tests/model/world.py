@@ -118,6 +118,7 @@ FIGURES: Mapping[type[Struct], tuple[str, ...]] = {
         "counted",
         "used_date",
         "used_minor",
+        "uncounted_date",
     ),
     Agreement: (
         *_OUTCOME,
