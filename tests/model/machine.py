@@ -958,6 +958,7 @@ class Domain(RuleBasedStateMachine):
         # A closed account sends money back. What is refused in between, because it is on its
         # way, is rightly refused, though in no order of whole commands would it be.
         commands = [command for command in commands if not self._comes_back(command)]
+        commands = self._one_of_each_that_closes(commands)
         if not commands:
             return
         if twice:
@@ -968,6 +969,24 @@ class Domain(RuleBasedStateMachine):
         self.asked += commands
         dying = plan is not None and (plan.crash_after >= 0 or plan.commit is not None)
         self._explain(commands, self.world.submit(commands, plan), dying=dying)
+
+    def _one_of_each_that_closes(self, commands: list[Command]) -> list[Command]:
+        """Return one command of each merchant that is closing, and all of the others.
+
+        It is closed with the last thing that it owes. Of two refunds of that the second is refused
+        as there is not as much left, and in an order of whole commands it would find the merchant
+        closed.
+        """
+        chosen: list[Command] = []
+        closing: set[str] = set()
+        for command in commands:
+            merchant = self.model.things.get(f"merchant/{command.get('merchant_no')}", {})
+            if merchant.get("status") == "CLOSING":
+                if command["merchant_no"] in closing:
+                    continue
+                closing.add(command["merchant_no"])
+            chosen.append(command)
+        return chosen
 
     def _comes_back(self, command: Command) -> bool:
         if command["command"] in {"fund_account", "create_transfer"}:
