@@ -157,6 +157,8 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
     if payment is None:
         return failed(problem(Refusal.NO_SUCH_PAYMENT))
     debited = payment.state in _DEBITED
+    # What an operator has given up may have been debited, and has gone back then.
+    perhaps = payment.code == Refusal.MESSAGE_DISCARDED
     original = Original(
         "payment",
         merchant_no,
@@ -164,7 +166,7 @@ async def get_payment_trace(desk: OpsDesk, visitor: Visitor, asked: GetTrace) ->
         payment.payer,
         CreatePayment,
         PaymentDebited if debited else None,
-        int(debited),
+        int(debited or perhaps),
     )
     found = await trace(desk.node, original, eyes)
     seen = TraceView(

@@ -171,6 +171,11 @@ async def test_dead_letter_is_discarded_once_however_often_agreed(two: Two, pois
         entries = (await two.guarded.look(path, Role.ADMIN))["items"]
         assert [each["amount_minor"] for each in entries] == amounts
         assert {each["original"]["number"] for each in entries} == {"O2"}
+    for shard in two.guarded.ops.running.node.shards:
+        shard.stage.history.clear()
+    way = await two.guarded.look("/ops/payments/M1/O2/trace")
+    of_payer = [each for each in way["postings"] if each["account"].endswith(PAYER[-4:])]
+    assert [each["amount_minor"] for each in of_payer] == [-AMOUNT, AMOUNT]
     assert (await two.guarded.look("/ops/conservation"))["balanced"] is True
     for missing in (letter["id"], "AA", "A", "_" * 140, "no id"):
         body = {"action": {"type": "retry_dead_letter", "dead_letter_id": missing}, "reason": WHY}
