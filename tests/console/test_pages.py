@@ -95,6 +95,7 @@ def test_newcomer_finds_a_households_last_purchase_its_turns_and_postings_in_thr
         visitor.page.get_by_placeholder("Reason, for the audit log").fill("ticket 4711")
         visitor.page.get_by_role("button", name="Show personal data").click()  # the second
         visitor.page.locator(".last a").click()  # the third: what it was for
+        visitor.page.wait_for_url("**/console/payments/**")
         assert visitor.text("h1").split() == ["Payment", f"{store}/{order}"]
         assert visitor.page.locator(".fall .what > code:first-child").all_inner_texts() == [
             "CreatePayment",

@@ -6,6 +6,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from engine.clock import DomainClock
 from engine.control import DiscardParked, ReleaseParked
@@ -175,7 +176,9 @@ async def test_timers_that_are_many_fire_together_after_an_abnormal_exit() -> No
     before = store.last.sequence
     unhurried = Limits(slice_s=60.0, batch_s=60.0)
     async with running(store, unhurried, DomainClock(due_ns + 400)):
-        pass
+        await (
+            trio.testing.wait_all_tasks_blocked()
+        )  # who stops at once leaves them to the next start
     assert list(store.snapshot().scan(TIMERS)) == []
     assert store.last.sequence <= before + 8
     check_books(store)
