@@ -219,12 +219,7 @@ def judge(settings: Settings, found: Pairs, syncs: Sequence[float], held: Held) 
             f"with the console open {1 - rate.ratio:.1%} of the payments a second are lost",
         ),
         (parts > 0, "the onlooker has seen nothing change"),
-        (held.verify_ok, "the store does not verify"),
-        (
-            not held.missing_minor and not held.untold_minor,
-            f"{held.missing_minor} minor units that were told of are not in the store, and of "
-            f"{held.untold_minor} in it nobody was told",
-        ),
+        *held.checks(),
     ]
     return Look(
         pages=settings.pages,

@@ -335,12 +335,7 @@ def judge(settings: Settings, observed: Observed, syncs: list[float], held: Held
             not settings.signed or (told_busy > 0 and told_busy == forged[_BUSY]),
             f"a wrong signature was verified before 503, or let through: {dict(forged)}",
         ),
-        (held.verify_ok, "the store does not verify"),
-        (
-            not held.missing_minor and not held.untold_minor,
-            f"{held.missing_minor} minor units that were told of are not in the store, and of "
-            f"{held.untold_minor} in it nobody was told",
-        ),
+        *held.checks(),
     ]
     return Figures(
         transport=settings.transport,

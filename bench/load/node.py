@@ -210,6 +210,17 @@ class Held(Struct, frozen=True):
     untold_minor: int
     verify_ok: bool
 
+    def checks(self) -> list[tuple[bool, str]]:
+        """Return what has to hold: whether it does, and what to say where it does not."""
+        return [
+            (self.verify_ok, "the store does not verify"),
+            (
+                not self.missing_minor and not self.untold_minor,
+                f"{self.missing_minor} minor units that were told of are not in the store, and of "
+                f"{self.untold_minor} in it nobody was told",
+            ),
+        ]
+
 
 def compare(
     data: Path, merchants: int, told_minor: Counter[str], unknown_minor: Counter[str]
